@@ -1,0 +1,1 @@
+//! ONNX to MLIR to Program, and fused regions to native code.

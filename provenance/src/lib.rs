@@ -1,0 +1,1 @@
+//! Traces, receipts and their verification.

@@ -1,0 +1,1 @@
+//! What every operator means: the normative numerics, the operator table, programs and the reference evaluator.

@@ -1,0 +1,1 @@
+//! Runs a Program: memory planned, threads used, steps observed.

@@ -1,0 +1,2 @@
+//! RepOps: repops-cli.
+fn main() {}

@@ -1,0 +1,2 @@
+//! RepOps: prove.
+fn main() {}

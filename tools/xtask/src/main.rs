@@ -1,0 +1,2 @@
+//! RepOps: xtask.
+fn main() {}
