@@ -1,2 +1,66 @@
-//! RepOps: xtask.
-fn main() {}
+//! `cargo xtask`: every task of this repository that is not plain `cargo build`.
+//!
+//! Runs on a machine with Rust and nothing else, so it depends on no crate of the workspace and on no LLVM.
+//! Exit codes: 0 done, 1 a check failed, 2 the machine lacks something or the command line is wrong.
+#![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
+
+mod aarch64;
+mod command;
+#[cfg(test)]
+mod magika;
+mod models;
+mod setup;
+mod suite;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find what the build and the tests need; install what is missing, or say what to install.
+    Setup(setup::Options),
+    /// Fetch the development models into target/models, checked by SHA-256.
+    Models(models::Options),
+    /// Check what compilers and lints do not: dependency direction, file lengths, module docs, unsafe.
+    Tidy,
+    /// Everything that must hold before a change is accepted.
+    #[command(visible_alias = "ci")]
+    Test(suite::Options),
+    /// Build for aarch64 and run there, or under qemu.
+    Aarch64(aarch64::Options),
+    /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
+    Prove {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Setup(options) => setup::provide_all(&options),
+        Task::Models(options) => models::fetch_all(&options),
+        Task::Tidy => tidy::run(),
+        Task::Test(options) => suite::run(&options),
+        Task::Aarch64(options) => aarch64::run_all(&options),
+        Task::Prove { arguments } => command::run(
+            command::cargo().args(["run", "--quiet", "--release", "-p", "prove", "--"]).args(arguments),
+        ),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(command::Error::Reported) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

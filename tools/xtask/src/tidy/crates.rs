@@ -1,0 +1,164 @@
+//! Who may depend on whom, and where `unsafe` may be: checked from `cargo metadata`.
+//!
+//! Invariant: the table here is the one of ARCHITECTURE.md; a crate that is not in it is a finding.
+
+use crate::command::{self, Error, Result, capture};
+use serde_json::Value;
+
+/// A crate and the crates of the workspace that it may use, outside of its tests. `None`: any.
+const MAY_USE: &[(&str, Option<&[&str]>)] = &[
+    ("repops", Some(&[])),
+    ("repops-kernels", Some(&["repops"])),
+    ("repops-compiler", Some(&["repops"])),
+    ("repops-runtime", Some(&["repops", "repops-kernels"])),
+    ("repops-provenance", Some(&["repops"])),
+    ("repops-conformance", None),
+    ("repops-benches", None),
+    ("repops-cli", None),
+    ("prove", None),
+    // Built before anything is installed.
+    ("xtask", Some(&[])),
+];
+
+/// Only this crate may know LLVM.
+const LLVM_USER: &str = "repops-compiler";
+const LLVM_CRATES: &[&str] = &["melior", "melior-macro", "mlir-sys", "llvm-sys", "inkwell", "tblgen"];
+
+/// Crates with `unsafe`: kernels for SIMD, the compiler for its thin edge to MLIR's C interface.
+const MAY_BE_UNSAFE: &[&str] = &["repops-kernels", "repops-compiler"];
+
+pub fn metadata() -> Result<Value> {
+    let text = capture(command::cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    serde_json::from_str(&text).map_err(|error| Error::Environment(format!("`cargo metadata`: {error}")))
+}
+
+pub fn check(metadata: &Value) -> Vec<String> {
+    let mut findings = Vec::new();
+    let packages = list(metadata, "packages");
+    let names: Vec<&str> = packages.iter().map(|package| string(package, "name")).collect();
+    for package in packages {
+        let name = string(package, "name");
+        let Some((_, allowed)) = MAY_USE.iter().find(|(known, _)| *known == name) else {
+            findings.push(format!("crate {name}: not in tidy's table of who may depend on whom"));
+            continue;
+        };
+        for dependency in list(package, "dependencies") {
+            let used = string(dependency, "name");
+            // `kind` is null for normal dependencies; tests may use what they like.
+            let is_for_tests = dependency.get("kind").and_then(Value::as_str) == Some("dev");
+            if names.contains(&used)
+                && !is_for_tests
+                && allowed.is_some_and(|allowed| !allowed.contains(&used))
+            {
+                findings.push(format!("crate {name}: may not depend on {used}"));
+            }
+            if LLVM_CRATES.contains(&used) && name != LLVM_USER {
+                findings.push(format!("crate {name}: only {LLVM_USER} may depend on {used}"));
+            }
+        }
+        if !MAY_BE_UNSAFE.contains(&name) {
+            findings.extend(targets_without_forbid(package));
+        }
+    }
+    findings
+}
+
+/// Demands that no line of `cargo tree` names LLVM.
+pub fn without_llvm(what: &str, tree: &str) -> Result<()> {
+    let found = tree.lines().find(|line| LLVM_CRATES.contains(&line.split(' ').next().unwrap_or("")));
+    found.map_or(Ok(()), |line| Err(Error::Failed(format!("{what} depends on {line}"))))
+}
+
+/// The crate roots (library, programs, examples, tests) that do not forbid unsafe code.
+fn targets_without_forbid(package: &Value) -> Vec<String> {
+    let mut findings = Vec::new();
+    for target in list(package, "targets") {
+        let path = string(target, "src_path");
+        let Ok(source) = std::fs::read_to_string(path) else { continue };
+        if !forbids_unsafe(&source) {
+            let shown = path.strip_prefix(&command::root().display().to_string()).unwrap_or(path);
+            findings.push(format!("{}: `#![forbid(unsafe_code)]` is missing", shown.trim_start_matches('/')));
+        }
+    }
+    findings
+}
+
+fn forbids_unsafe(source: &str) -> bool {
+    source.lines().any(|line| line.trim_start().starts_with("#![forbid(") && line.contains("unsafe_code"))
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn string<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
+        let dependencies: Vec<Value> =
+            dependencies.iter().map(|(name, kind)| json!({ "name": name, "kind": kind })).collect();
+        json!({ "name": name, "dependencies": dependencies, "targets": [] })
+    }
+
+    fn findings(packages: &[Value]) -> String {
+        check(&json!({ "packages": packages })).join("\n")
+    }
+
+    #[test]
+    fn the_right_direction_passes() {
+        let packages = [
+            package("repops", &[("half", None)]),
+            package("repops-kernels", &[("repops", None)]),
+            package("repops-runtime", &[("repops", None), ("repops-kernels", None)]),
+            package(
+                "repops-compiler",
+                &[("repops", None), ("melior", None), ("repops-kernels", Some("dev"))],
+            ),
+        ];
+        assert_eq!(findings(&packages), "");
+    }
+
+    #[test]
+    fn the_wrong_direction_is_found() {
+        let packages = [package("repops", &[("repops-kernels", None)]), package("repops-kernels", &[])];
+        assert!(findings(&packages).contains("crate repops: may not depend on repops-kernels"));
+        let packages =
+            [package("repops-runtime", &[("repops-compiler", None)]), package("repops-compiler", &[])];
+        assert!(findings(&packages).contains("crate repops-runtime: may not depend on repops-compiler"));
+    }
+
+    #[test]
+    fn llvm_outside_of_the_compiler_is_found_even_for_tests() {
+        let text = findings(&[
+            package("repops-cli", &[("melior", None)]),
+            package("xtask", &[("mlir-sys", Some("dev"))]),
+        ]);
+        assert!(text.contains("only repops-compiler may depend on melior"), "{text}");
+        assert!(text.contains("only repops-compiler may depend on mlir-sys"), "{text}");
+    }
+
+    #[test]
+    fn llvm_in_a_tree_is_found() {
+        assert!(without_llvm("it", "repops v0.1.0\nhalf v2.0.0\n").is_ok());
+        assert!(without_llvm("it", "repops v0.1.0\nmlir-sys v220.0.2\n").is_err());
+    }
+
+    #[test]
+    fn an_unknown_crate_is_found() {
+        assert!(findings(&[package("newcomer", &[])]).contains("newcomer"));
+    }
+
+    #[test]
+    fn forbid_must_be_an_attribute_of_the_crate() {
+        assert!(forbids_unsafe("//! Doc.\n#![forbid(unsafe_code)]\n"));
+        assert!(forbids_unsafe("#![forbid(missing_docs, unsafe_code)]"));
+        assert!(!forbids_unsafe("// #![forbid(unsafe_code)]"));
+        assert!(!forbids_unsafe("#![deny(unsafe_code)]"));
+    }
+}
