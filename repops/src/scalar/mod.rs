@@ -1,0 +1,61 @@
+//! The scalar functions: what one number becomes.
+//!
+//! f32: each function is correctly rounded to nearest, ties to even, for every input; the
+//! mathematics is the specification and the code is one way to it. Every NaN result is the
+//! canonical quiet NaN `0x7fc00000`. Written once over [`crate::lane::Lane`]: no branches on
+//! values, no operation that is not exact or correctly rounded.
+
+pub mod erf;
+pub mod exp;
+mod generated;
+pub mod hyperbolic;
+pub mod log;
+mod polynomial;
+
+pub use erf::erf;
+pub use exp::{exp, exp2, expm1};
+pub use hyperbolic::{cosh, sinh, tanh};
+pub use log::{log, log1p, log2};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(f: fn(f32) -> f32, cases: &[(f32, f32)]) {
+        for &(x, want) in cases {
+            let got = f(x);
+            assert!(got.to_bits() == want.to_bits(), "f({x:e}) = {got:e}, expected {want:e}");
+        }
+        for payload in [0x7fc0_0001, 0xffc0_0000, 0x7f80_0001] {
+            assert_eq!(f(f32::from_bits(payload)).to_bits(), 0x7fc0_0000);
+        }
+    }
+
+    const INF: f32 = f32::INFINITY;
+    const NAN: f32 = f32::from_bits(0x7fc0_0000);
+
+    #[test]
+    fn special_values() {
+        check(exp, &[(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (1e30, INF), (-1e30, 0.0)]);
+        check(
+            exp2,
+            &[(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (127.0, 2f32.powi(127)), (10.0, 1024.0)],
+        );
+        check(exp2, &[(-149.0, f32::from_bits(1)), (-150.0, 0.0), (128.0, INF)]);
+        check(expm1, &[(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -1.0), (1e-40, 1e-40), (-1e-40, -1e-40)]);
+        check(
+            log,
+            &[(0.0, -INF), (-0.0, -INF), (1.0, 0.0), (INF, INF), (-1.0, NAN), (-INF, NAN), (-1e-45, NAN)],
+        );
+        check(log2, &[(0.0, -INF), (-0.0, -INF), (1.0, 0.0), (INF, INF), (1e-45, -149.0), (-1.0, NAN)]);
+        check(
+            log1p,
+            &[(0.0, 0.0), (-0.0, -0.0), (-1.0, -INF), (INF, INF), (-1.5, NAN), (-INF, NAN), (1e-45, 1e-45)],
+        );
+        check(tanh, &[(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (-1e-45, -1e-45), (20.0, 1.0)]);
+        check(sinh, &[(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (1e-45, 1e-45)]);
+        check(cosh, &[(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, INF)]);
+        check(erf, &[(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (4.0, 1.0)]);
+    }
+}

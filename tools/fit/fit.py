@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Writes the constants of repops/src/scalar: generated/tables.rs.
+
+Polynomials are least-squares fits at Chebyshev nodes in 400-bit arithmetic, which is within a
+small factor of the best possible; coefficients are rounded to binary64 one after the
+other, the remaining ones being refitted. Each polynomial's error is printed. Needs mpmath.
+
+    python3 tools/fit/fit.py            # writes the file
+    python3 tools/fit/fit.py --check    # fails if the file differs
+"""
+
+import pathlib
+import struct
+import sys
+
+from mpmath import mp, mpf
+
+mp.prec = 400
+OUT = pathlib.Path(__file__).resolve().parents[2] / "repops/src/scalar/generated/tables.rs"
+
+
+def rn(x):
+    """Rounds to binary64, ties to even."""
+    return mpf(float(mpf(x)))
+
+
+def bits(x):
+    return struct.unpack("<Q", struct.pack("<d", float(x)))[0]
+
+
+def from_bits(b):
+    return struct.unpack("<d", struct.pack("<Q", b & (2**64 - 1)))[0]
+
+
+def chebyshev(a, b, n):
+    return [(a + b) / 2 + (b - a) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * n)) for i in range(n)]
+
+
+def polynomial(f, a, b, powers, relative_to, name):
+    """Coefficients c with sum c_i t^powers_i ~ f(t) on [a, b].
+
+    Errors are shown relative to `relative_to(t)`.
+    """
+    powers = list(powers)
+    known = []
+    a, b = mpf(a), mpf(b)
+    for done in range(len(powers)):
+        rest = powers[done:]
+        nodes = chebyshev(a, b, 4 * len(powers))
+        matrix = mp.matrix(len(nodes), len(rest))
+        side = mp.matrix(len(nodes), 1)
+        for i, t in enumerate(nodes):
+            weight = 1 / relative_to(t)
+            for j, p in enumerate(rest):
+                matrix[i, j] = weight * t**p
+            side[i] = weight * (f(t) - sum(c * t**p for c, p in zip(known, powers)))
+        square = matrix.T * matrix
+        known.append(rn(mp.lu_solve(square, matrix.T * side)[0]))
+    worst = mpf(0)
+    for i in range(400):
+        t = a + (b - a) * (mpf(i) + mpf("0.37")) / 400
+        error = abs((sum(c * t**p for c, p in zip(known, powers)) - f(t)) / relative_to(t))
+        worst = max(worst, error)
+    print(f"{name}: degree {powers[-1]}, error 2^{float(mp.log(worst, 2)):.1f}")
+    return known
+
+
+def table(lines, name, values, doc):
+    values = [repr(float(v)) for v in values]
+    lines.append(f"/// {doc}")
+    lines.append(f"pub static {name}: [f64; {len(values)}] = [")
+    lines.extend(f"    {v}," for v in values)
+    lines.append("];")
+
+
+def constant(lines, name, value, doc):
+    lines.append(f"/// {doc}")
+    lines.append(f"pub const {name}: f64 = {float(value)!r};")
+
+
+def coefficients(lines, name, values, doc):
+    values = [repr(float(v)) for v in values]
+    lines.append(f"/// {doc}")
+    lines.append(f"pub const {name}: [f64; {len(values)}] = [")
+    lines.extend(f"    {v}," for v in values)
+    lines.append("];")
+
+
+def truncated(x, keep):
+    """x cut to `keep` significant bits, towards zero."""
+    m, e = mp.frexp(x)
+    return mp.ldexp(mp.floor(abs(m) * 2**keep), e - keep) * mp.sign(m)
+
+
+def exponentials(out):
+    ln2 = mp.log(2)
+    hi = truncated(ln2 / 16, 38)
+    constant(out, "LN2_16_HI", hi, "ln 2 / 16 to 38 bits; its product with a 14-bit integer is exact.")
+    constant(out, "LN2_16_LO", rn(ln2 / 16 - hi), "ln 2 / 16 - LN2_16_HI.")
+    constant(out, "INV_LN2_16", rn(16 / ln2), "16 / ln 2.")
+    table(out, "EXP2_16_STEPPED", [from_bits(bits(mpf(2) ** (mpf(j) / 16)) - (j << 48)) for j in range(16)],
+          "2^(j/16) with j * 2^48 taken from its bits, so that adding k * 2^48, k = 16 n + j, gives 2^(k/16).")
+    t = [mpf(2) ** (mpf(j) / 16) for j in range(16)]
+    table(out, "EXP2_16_HI", [rn(v) for v in t], "2^(j/16).")
+    table(out, "EXP2_16_LO", [rn(v - rn(v)) for v in t], "2^(j/16) - EXP2_16_HI.")
+    w = ln2 / 32 * mpf("1.0001")
+    coefficients(out, "EXP_TAIL", polynomial(lambda r: (mp.expm1(r) - r) / r**2, -w, w, range(5),
+                 lambda r: 1 / r**2, "exp"), "(e^r - 1 - r) / r^2 for |r| <= ln 2 / 32, absolutely.")
+    coefficients(out, "EXPM1_TAIL", polynomial(lambda r: (mp.expm1(r) - r) / r**2, -w, w, range(6),
+                 lambda r: 1 / r, "expm1"), "The same, relative to r.")
+    w = mpf(1) / 32
+    coefficients(out, "EXP2_TAIL", polynomial(lambda r: (mpf(2)**r - 1) / r, -w, w, range(7),
+                 lambda r: 1 / r, "exp2"), "(2^r - 1) / r for |r| <= 1 / 32.")
+
+
+LOG_OFFSET = 0x3FE6800000000000
+
+
+def log_intervals():
+    edges = [mpf(from_bits(LOG_OFFSET + (j << 48))) for j in range(17)]
+    return list(zip(edges, edges[1:]))
+
+
+def logarithms(out):
+    cs = []
+    low = high = mpf(0)
+    for a, b in log_intervals():
+        c = mpf(1) if a < 1 < b else mp.nint(2 / (a + b) * 256) / 256
+        cs.append(c)
+        low = min(low, a * c - 1)
+        high = max(high, b * c - 1)
+    print("log: r in", float(low), float(high))
+    constant(out, "LN2", rn(mp.log(2)), "ln 2.")
+    table(out, "LOG_C", cs, "About 1/m in the middle of the j-th interval, in at most 9 bits; 1 around m = 1.")
+    table(out, "LOG_LN", [rn(-mp.log(c)) for c in cs], "-ln LOG_C.")
+    table(out, "LOG_LOG2", [rn(-mp.log(c, 2)) for c in cs], "-log2 LOG_C.")
+    coefficients(out, "LOG_TAIL", polynomial(lambda r: (mp.log1p(r) - r) / r**2, low, high, range(9),
+                 lambda r: 1 / r, "log"), "(ln(1+r) - r) / r^2 for r of the intervals.")
+    coefficients(out, "LOG2_TAIL", polynomial(lambda r: mp.log1p(r) / r / mp.log(2), low, high, range(11),
+                 lambda r: mpf(1), "log2"), "log2(1+r) / r for r of the intervals.")
+
+
+def error_function(out):
+    h = mpf(33) / 128
+    constant(out, "ERF_STEP", h, "Distance of the centres of the expansions of erf.")
+    constant(out, "ERF_INV_STEP", rn(1 / h), "1 / ERF_STEP.")
+    half = h / 2 * mpf("1.0001")
+    degree = 11
+    columns = [[] for _ in range(degree + 1)]
+    for j in range(16):
+        if j == 0:
+            odd = polynomial(mp.erf, mpf(2) ** -70, half, range(1, 13, 2), mp.erf, "erf 0")
+            p = [mpf(0)] * (degree + 1)
+            for i, c in enumerate(odd):
+                p[2 * i + 1] = c
+        else:
+            p = polynomial(lambda t: mp.erf(j * h + t), -half, half, range(degree + 1),
+                           lambda t: mp.erf(j * h + t), f"erf {j}")
+        for column, c in zip(columns, p):
+            column.append(c)
+    for i, column in enumerate(columns):
+        table(out, f"ERF_{i}", column, f"Coefficients of t^{i} of erf(j * ERF_STEP + t).")
+
+
+def main():
+    out = [
+        "//! Constants of the scalar functions. Written by `tools/fit/fit.py`; do not edit.",
+        "//! Every literal is the shortest decimal that reads back as the intended binary64 number.",
+        "#![allow(clippy::approx_constant, clippy::excessive_precision)]",
+        "#![cfg_attr(rustfmt, rustfmt_skip)]",
+        "",
+    ]
+    exponentials(out)
+    logarithms(out)
+    error_function(out)
+    text = "\n".join(out) + "\n"
+    if "--check" in sys.argv:
+        sys.exit(0 if OUT.read_text() == text else f"{OUT} differs from what this program writes")
+    OUT.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
