@@ -1,1 +1,4 @@
 //! Fast CPU kernels with the bits of repops.
+
+pub mod cpu;
+pub mod isa;

@@ -1,0 +1,248 @@
+//! Lanes of AVX-512 (F, DQ, BW, VL): sixteen f32, or two registers of eight f64.
+//! Masks are mask registers; tables of up to 32 entries are looked up by permutes.
+
+use std::arch::x86_64::*;
+
+use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
+
+use super::pair::Pair;
+use super::{VectorLane, methods};
+
+/// One truth value per 32-bit lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask32(__mmask16);
+
+impl MaskLane for Mask32 {
+    methods! {
+        and(a, other) -> Mask32 = a & other;
+        or(a, other) -> Mask32 = a | other;
+        not(a) -> Mask32 = !a;
+    }
+}
+
+/// One truth value per 64-bit lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask64(__mmask8);
+
+impl MaskLane for Mask64 {
+    methods! {
+        and(a, other) -> Mask64 = a & other;
+        or(a, other) -> Mask64 = a | other;
+        not(a) -> Mask64 = !a;
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct U32x16(__m512i);
+
+impl IntLane for U32x16 {
+    type Word = u32;
+    type Mask = Mask32;
+    #[inline(always)]
+    fn splat(word: u32) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U32x16(_mm512_set1_epi32(word.cast_signed())) }
+    }
+    methods! {
+        add(a, other) -> U32x16 = _mm512_add_epi32(a, other);
+        sub(a, other) -> U32x16 = _mm512_sub_epi32(a, other);
+        and(a, other) -> U32x16 = _mm512_and_si512(a, other);
+        or(a, other) -> U32x16 = _mm512_or_si512(a, other);
+        xor(a, other) -> U32x16 = _mm512_xor_si512(a, other);
+        equal(a, other) -> Mask32 = _mm512_cmpeq_epi32_mask(a, other);
+    }
+    #[inline(always)]
+    fn shl(self, count: u32) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U32x16(_mm512_sll_epi32(self.0, _mm_cvtsi32_si128(count.cast_signed()))) }
+    }
+    #[inline(always)]
+    fn shr(self, count: u32) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U32x16(_mm512_srl_epi32(self.0, _mm_cvtsi32_si128(count.cast_signed()))) }
+    }
+    #[inline(always)]
+    fn select(mask: Mask32, if_true: Self, if_false: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U32x16(_mm512_mask_blend_epi32(mask.0, if_false.0, if_true.0)) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct U64x8(__m512i);
+
+impl IntLane for U64x8 {
+    type Word = u64;
+    type Mask = Mask64;
+    #[inline(always)]
+    fn splat(word: u64) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U64x8(_mm512_set1_epi64(word.cast_signed())) }
+    }
+    methods! {
+        add(a, other) -> U64x8 = _mm512_add_epi64(a, other);
+        sub(a, other) -> U64x8 = _mm512_sub_epi64(a, other);
+        and(a, other) -> U64x8 = _mm512_and_si512(a, other);
+        or(a, other) -> U64x8 = _mm512_or_si512(a, other);
+        xor(a, other) -> U64x8 = _mm512_xor_si512(a, other);
+        equal(a, other) -> Mask64 = _mm512_cmpeq_epi64_mask(a, other);
+    }
+    #[inline(always)]
+    fn shl(self, count: u32) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U64x8(_mm512_sll_epi64(self.0, _mm_cvtsi32_si128(count.cast_signed()))) }
+    }
+    #[inline(always)]
+    fn shr(self, count: u32) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U64x8(_mm512_srl_epi64(self.0, _mm_cvtsi32_si128(count.cast_signed()))) }
+    }
+    #[inline(always)]
+    fn select(mask: Mask64, if_true: Self, if_false: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { U64x8(_mm512_mask_blend_epi64(mask.0, if_false.0, if_true.0)) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16(__m512);
+
+impl FloatLane for F32x16 {
+    type Scalar = f32;
+    type Mask = Mask32;
+    type Bits = U32x16;
+    #[inline(always)]
+    fn splat(scalar: f32) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x16(_mm512_set1_ps(scalar)) }
+    }
+    methods! {
+        add(a, other) -> F32x16 = _mm512_add_ps(a, other);
+        sub(a, other) -> F32x16 = _mm512_sub_ps(a, other);
+        mul(a, other) -> F32x16 = _mm512_mul_ps(a, other);
+        div(a, other) -> F32x16 = _mm512_div_ps(a, other);
+        fma(a, factor, addend) -> F32x16 = _mm512_fmadd_ps(a, factor, addend);
+        sqrt(a) -> F32x16 = _mm512_sqrt_ps(a);
+        equal(a, other) -> Mask32 = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, other);
+        less(a, other) -> Mask32 = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, other);
+        less_equal(a, other) -> Mask32 = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, other);
+        neg(a) -> F32x16 = _mm512_xor_ps(a, _mm512_set1_ps(-0.0));
+        abs(a) -> F32x16 = _mm512_andnot_ps(_mm512_set1_ps(-0.0), a);
+        copysign(a, sign) -> F32x16 = _mm512_or_ps(_mm512_and_ps(_mm512_set1_ps(-0.0), sign), _mm512_andnot_ps(_mm512_set1_ps(-0.0), a));
+        to_bits(a) -> U32x16 = _mm512_castps_si512(a);
+    }
+    #[inline(always)]
+    fn select(mask: Mask32, if_true: Self, if_false: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x16(_mm512_mask_blend_ps(mask.0, if_false.0, if_true.0)) }
+    }
+    #[inline(always)]
+    fn from_bits(bits: U32x16) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x16(_mm512_castsi512_ps(bits.0)) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct F64x8(__m512d);
+
+impl FloatLane for F64x8 {
+    type Scalar = f64;
+    type Mask = Mask64;
+    type Bits = U64x8;
+    #[inline(always)]
+    fn splat(scalar: f64) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F64x8(_mm512_set1_pd(scalar)) }
+    }
+    methods! {
+        add(a, other) -> F64x8 = _mm512_add_pd(a, other);
+        sub(a, other) -> F64x8 = _mm512_sub_pd(a, other);
+        mul(a, other) -> F64x8 = _mm512_mul_pd(a, other);
+        div(a, other) -> F64x8 = _mm512_div_pd(a, other);
+        fma(a, factor, addend) -> F64x8 = _mm512_fmadd_pd(a, factor, addend);
+        sqrt(a) -> F64x8 = _mm512_sqrt_pd(a);
+        equal(a, other) -> Mask64 = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, other);
+        less(a, other) -> Mask64 = _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, other);
+        less_equal(a, other) -> Mask64 = _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, other);
+        neg(a) -> F64x8 = _mm512_xor_pd(a, _mm512_set1_pd(-0.0));
+        abs(a) -> F64x8 = _mm512_andnot_pd(_mm512_set1_pd(-0.0), a);
+        copysign(a, sign) -> F64x8 = _mm512_or_pd(_mm512_and_pd(_mm512_set1_pd(-0.0), sign), _mm512_andnot_pd(_mm512_set1_pd(-0.0), a));
+        to_bits(a) -> U64x8 = _mm512_castpd_si512(a);
+    }
+    #[inline(always)]
+    fn select(mask: Mask64, if_true: Self, if_false: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F64x8(_mm512_mask_blend_pd(mask.0, if_false.0, if_true.0)) }
+    }
+    #[inline(always)]
+    fn from_bits(bits: U64x8) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F64x8(_mm512_castsi512_pd(bits.0)) }
+    }
+}
+
+impl Lane for F32x16 {
+    type F64 = Pair<F64x8>;
+    #[inline(always)]
+    fn widen(self) -> Pair<F64x8> {
+        let a = self.0;
+        // SAFETY: see `methods`.
+        unsafe {
+            Pair(
+                F64x8(_mm512_cvtps_pd(_mm512_castps512_ps256(a))),
+                F64x8(_mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn narrow(wide: Pair<F64x8>) -> Self {
+        let (low, high) = (wide.0.0, wide.1.0);
+        // SAFETY: see `methods`.
+        unsafe {
+            F32x16(_mm512_insertf32x8::<1>(
+                _mm512_castps256_ps512(_mm512_cvtpd_ps(low)),
+                _mm512_cvtpd_ps(high),
+            ))
+        }
+    }
+}
+
+impl VectorLane for F32x16 {
+    const LANES: usize = 16;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller promises 16 readable f32.
+        unsafe { F32x16(_mm512_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller promises 16 writable f32.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+}
+
+impl Lane64 for F64x8 {
+    #[inline(always)]
+    fn lookup<const N: usize>(table: &'static [f64; N], index: U64x8) -> Self {
+        const { assert!(N.is_power_of_two()) };
+        let (start, i) = (table.as_ptr(), index.0);
+        // SAFETY: each load reads eight entries at an offset that the branch's N allows; the
+        // permutes take the index modulo 8 or 16, the gather's index is masked to N - 1.
+        F64x8(unsafe {
+            if N == 8 {
+                _mm512_permutexvar_pd(i, _mm512_loadu_pd(start))
+            } else if N == 16 {
+                _mm512_permutex2var_pd(_mm512_loadu_pd(start), i, _mm512_loadu_pd(start.add(8)))
+            } else if N == 32 {
+                let low = _mm512_permutex2var_pd(_mm512_loadu_pd(start), i, _mm512_loadu_pd(start.add(8)));
+                let high =
+                    _mm512_permutex2var_pd(_mm512_loadu_pd(start.add(16)), i, _mm512_loadu_pd(start.add(24)));
+                _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, _mm512_set1_epi64(16)), low, high)
+            } else {
+                let i = _mm512_and_si512(i, _mm512_set1_epi64(N as i64 - 1));
+                _mm512_i64gather_pd::<8>(i, start)
+            }
+        })
+    }
+}

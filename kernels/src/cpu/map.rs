@@ -1,0 +1,83 @@
+//! Element-wise maps: one body over `Lane`, run with the registers of an instruction set.
+
+use repops::lane::Lane;
+
+use super::lane::VectorLane;
+#[cfg(target_arch = "aarch64")]
+use super::lane::neon;
+#[cfg(target_arch = "x86_64")]
+use super::lane::{avx2, avx512};
+use crate::isa::Isa;
+
+/// A function of one f32, written over `Lane`.
+pub trait Map1 {
+    /// The result for every lane of `x`. Implementations are `#[inline(always)]`.
+    fn apply<L: Lane>(&self, x: L) -> L;
+}
+
+/// `dst[i] = map(src[i])`.
+///
+/// # Panics
+/// If the lengths differ or this machine lacks `isa`.
+#[inline]
+pub fn map1<M: Map1>(isa: Isa, map: &M, src: &[f32], dst: &mut [f32]) {
+    assert_eq!(src.len(), dst.len(), "source and destination of a map");
+    assert!(isa.is_available(), "this machine lacks {}", isa.name());
+    match isa {
+        Isa::Portable => {
+            for (y, &x) in dst.iter_mut().zip(src) {
+                *y = map.apply(x);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` is available.
+        Isa::Avx2 => unsafe { map1_avx2(map, src, dst) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` is available.
+        Isa::Avx512 => unsafe { map1_avx512(map, src, dst) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: `isa` is available.
+        Isa::Neon => unsafe { map1_neon(map, src, dst) },
+        #[allow(unreachable_patterns)]
+        _ => unreachable!("not available on this architecture"),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn map1_avx2<M: Map1>(map: &M, src: &[f32], dst: &mut [f32]) {
+    map1_body::<avx2::F32x8, M>(map, src, dst);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+fn map1_avx512<M: Map1>(map: &M, src: &[f32], dst: &mut [f32]) {
+    map1_body::<avx512::F32x16, M>(map, src, dst);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn map1_neon<M: Map1>(map: &M, src: &[f32], dst: &mut [f32]) {
+    map1_body::<neon::F32x4, M>(map, src, dst);
+}
+
+/// Whole vectors, then the remainder through a vector padded with zeros.
+#[inline(always)]
+fn map1_body<V: VectorLane, M: Map1>(map: &M, src: &[f32], dst: &mut [f32]) {
+    const LANES_MAX: usize = 16;
+    const { assert!(V::LANES <= LANES_MAX) };
+    let mut sources = src.chunks_exact(V::LANES);
+    let mut results = dst.chunks_exact_mut(V::LANES);
+    for (x, y) in (&mut sources).zip(&mut results) {
+        // SAFETY: both chunks have exactly `LANES` elements.
+        unsafe { map.apply(V::load(x.as_ptr())).store(y.as_mut_ptr()) };
+    }
+    let (x, y) = (sources.remainder(), results.into_remainder());
+    if !x.is_empty() {
+        let mut padded = [0.0; LANES_MAX];
+        padded[..x.len()].copy_from_slice(x);
+        // SAFETY: `padded` has at least `LANES` elements.
+        unsafe { map.apply(V::load(padded.as_ptr())).store(padded.as_mut_ptr()) };
+        y.copy_from_slice(&padded[..y.len()]);
+    }
+}

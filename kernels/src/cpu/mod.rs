@@ -1,0 +1,5 @@
+//! Kernels of the CPU: one file per operation, instantiated per instruction set.
+
+pub mod lane;
+pub mod map;
+pub mod unary;
