@@ -1,0 +1,144 @@
+//! Element types.
+//!
+//! Invariant: the discriminants are ONNX's `TensorProto.DataType` numbers. They are part of every
+//! digest and of the program format, so they never change; numbers not listed here are reserved.
+
+use std::fmt;
+
+use bytemuck::Pod;
+use half::{bf16, f16};
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum DType {
+    F32 = 1,
+    U8 = 2,
+    I8 = 3,
+    U16 = 4,
+    I16 = 5,
+    I32 = 6,
+    I64 = 7,
+    /// One byte an element, 0 or 1; any other byte is refused where it enters.
+    Bool = 9,
+    F16 = 10,
+    F64 = 11,
+    U32 = 12,
+    U64 = 13,
+    BF16 = 16,
+}
+
+impl DType {
+    /// Every supported type, in the order of their numbers.
+    pub const ALL: [DType; 13] = [
+        DType::F32,
+        DType::U8,
+        DType::I8,
+        DType::U16,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::Bool,
+        DType::F16,
+        DType::F64,
+        DType::U32,
+        DType::U64,
+        DType::BF16,
+    ];
+
+    /// The type with ONNX's number `code`; `None` for numbers that are reserved or unknown.
+    pub fn from_code(code: u32) -> Option<DType> {
+        DType::ALL.into_iter().find(|d| d.code() as u32 == code)
+    }
+
+    /// ONNX's number of this type.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Bytes an element takes.
+    pub fn size(self) -> usize {
+        match self {
+            DType::U8 | DType::I8 | DType::Bool => 1,
+            DType::U16 | DType::I16 | DType::F16 | DType::BF16 => 2,
+            DType::F32 | DType::I32 | DType::U32 => 4,
+            DType::F64 | DType::I64 | DType::U64 => 8,
+        }
+    }
+
+    /// Whether the type is f16, bf16, f32 or f64.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+    }
+
+    /// Whether the type is a signed or unsigned integer (bool is none).
+    pub fn is_int(self) -> bool {
+        !self.is_float() && self != DType::Bool
+    }
+
+    /// Whether the type is a signed integer.
+    pub fn is_signed_int(self) -> bool {
+        matches!(self, DType::I8 | DType::I16 | DType::I32 | DType::I64)
+    }
+
+    /// The short name used in printed programs and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::U8 => "u8",
+            DType::I8 => "i8",
+            DType::U16 => "u16",
+            DType::I16 => "i16",
+            DType::I32 => "i32",
+            DType::I64 => "i64",
+            DType::Bool => "bool",
+            DType::F16 => "f16",
+            DType::F64 => "f64",
+            DType::U32 => "u32",
+            DType::U64 => "u64",
+            DType::BF16 => "bf16",
+        }
+    }
+
+    /// The inverse of [`DType::name`].
+    pub fn from_name(name: &str) -> Option<DType> {
+        DType::ALL.into_iter().find(|d| d.name() == name)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A Rust type that holds one element of a tensor. `bool` is stored as `u8` and has no `Element`.
+pub trait Element: Pod + Copy + PartialEq + fmt::Debug + Send + Sync + 'static {
+    const DTYPE: DType;
+    /// The one value that stands for every NaN of the type; other values unchanged.
+    fn canonical(self) -> Self {
+        self
+    }
+}
+
+macro_rules! elements {
+    ($($rust:ty => $dtype:ident),*) => { $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })* };
+}
+elements!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, i32 => I32, i64 => I64, u32 => U32, u64 => U64);
+
+/// The canonical quiet NaNs (SPEC.md, "NaN").
+pub const NAN_F32: f32 = f32::from_bits(0x7fc0_0000);
+pub const NAN_F64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
+pub const NAN_F16: f16 = f16::from_bits(0x7e00);
+pub const NAN_BF16: bf16 = bf16::from_bits(0x7fc0);
+
+macro_rules! float_elements {
+    ($($rust:ty => $dtype:ident, $nan:ident);*) => { $(impl Element for $rust {
+        const DTYPE: DType = DType::$dtype;
+        #[inline(always)]
+        fn canonical(self) -> Self {
+            if self.is_nan() { $nan } else { self }
+        }
+    })* };
+}
+float_elements!(f32 => F32, NAN_F32; f64 => F64, NAN_F64; f16 => F16, NAN_F16; bf16 => BF16, NAN_BF16);

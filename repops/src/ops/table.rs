@@ -1,0 +1,63 @@
+//! The rows. Append-only: see the module above.
+//!
+//! Ids 1-99 structure and control, 100-199 element-wise, 200-299 movement and shapes, 300-349
+//! contractions, 350-399 reductions and norms, 400-499 everything else.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use super::{OpDef, OpId};
+
+/// Every row, in ascending order of id and version.
+static TABLE: &[&OpDef] =
+    &[&super::region::DEF, &super::identity::DEF, &super::reshape::DEF, &super::matmul::DEF];
+
+/// All operators, by id and version.
+pub fn all() -> &'static [&'static OpDef] {
+    TABLE
+}
+
+/// The row with this id and version.
+pub fn by_id(id: OpId, version: u16) -> Option<&'static OpDef> {
+    static INDEX: LazyLock<BTreeMap<(OpId, u16), &'static OpDef>> =
+        LazyLock::new(|| TABLE.iter().map(|def| ((def.id, def.version), *def)).collect());
+    INDEX.get(&(id, version)).copied()
+}
+
+/// The newest version of the operator with this name.
+pub fn by_name(name: &str) -> Option<&'static OpDef> {
+    static INDEX: LazyLock<BTreeMap<&'static str, &'static OpDef>> =
+        LazyLock::new(|| TABLE.iter().map(|def| (def.name, *def)).collect());
+    INDEX.get(name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ops::{Arity, Presence};
+
+    #[test]
+    fn rows_are_ordered_and_unique() {
+        let keys: Vec<_> = TABLE.iter().map(|d| (d.id, d.version)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b), "ascending, no id twice: {keys:?}");
+        let names: BTreeSet<_> = TABLE.iter().map(|d| (d.name, d.version)).collect();
+        assert_eq!(names.len(), TABLE.len());
+    }
+
+    #[test]
+    fn rows_are_complete() {
+        for def in TABLE {
+            assert!(def.doc.len() > 20, "{} has a doc", def.name);
+            let Arity { min, max } = def.inputs;
+            assert!(min <= max && def.outputs.min >= 1, "{}", def.name);
+            assert!(def.attrs.is_sorted_by_key(|a| a.name), "{}: attributes sorted by name", def.name);
+            for attr in def.attrs {
+                if let Presence::Default(value) = attr.presence {
+                    assert_eq!(value().kind(), attr.kind, "{} {}", def.name, attr.name);
+                }
+            }
+        }
+    }
+}

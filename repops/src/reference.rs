@@ -1,0 +1,248 @@
+//! The reference executor: every step by its operator's `eval`, in program order, on one thread.
+//!
+//! Invariant: it is as plain as it can be. Regions are evaluated instruction by instruction as whole
+//! tensors, so that it also is the proof that fusing changes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::digest::{Digest, Layout, tensor_digest};
+use crate::exec::{
+    ExecError, Execution, Executor, FaultAt, HashLevel, Observer, StepEvent, bind_sizes, node_name,
+};
+use crate::ops::{self, EvalCtx, OpClass, OpError};
+use crate::program::{BlockId, Program, Step, ValueId};
+use crate::region::Region;
+use crate::tensor::{Tensor, TensorView};
+use crate::trace::{Frame, StepRecord, Trace};
+
+/// Executes by the reference evaluation.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Reference;
+
+impl Executor for Reference {
+    fn execute(
+        &self,
+        program: &Program,
+        inputs: &[Tensor],
+        level: HashLevel,
+        observer: &mut dyn Observer,
+    ) -> Result<Execution, ExecError> {
+        bind_sizes(program, inputs)?;
+        let mut run =
+            Run { program, level, observer, values: BTreeMap::new(), trace: Trace::default(), steps: 0 };
+        for (index, input) in inputs.iter().enumerate() {
+            let mut input = input.clone();
+            input.canonicalize();
+            let value = ValueId(program.first_param(BlockId(0)).0 + index as u32);
+            run.define(value, input);
+        }
+        let result = run.block(BlockId(0), &mut Vec::new(), 0);
+        let result = match result {
+            Ok(outputs) => Ok(outputs),
+            Err(Stop::Fault(at)) => Err(at),
+            Err(Stop::Error(error)) => return Err(error),
+        };
+        let trace = (level == HashLevel::Operators).then_some(run.trace);
+        Ok(Execution { result, trace })
+    }
+}
+
+/// Why a run ends early.
+enum Stop {
+    Fault(FaultAt),
+    Error(ExecError),
+}
+
+impl From<ExecError> for Stop {
+    fn from(error: ExecError) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+struct Run<'a> {
+    program: &'a Program,
+    level: HashLevel,
+    observer: &'a mut dyn Observer,
+    values: BTreeMap<ValueId, (Tensor, Digest)>,
+    trace: Trace,
+    steps: usize,
+}
+
+impl Run<'_> {
+    fn define(&mut self, value: ValueId, tensor: Tensor) {
+        let traced = self.level == HashLevel::Operators;
+        let digest = if traced { tensor_digest(tensor.view()) } else { Digest::default() };
+        self.values.insert(value, (tensor, digest));
+    }
+
+    fn digest(&self, value: ValueId) -> Digest {
+        match self.program.as_constant(value) {
+            Some(constant) => self.program.constants()[constant.index()].digest,
+            None => self.values[&value].1,
+        }
+    }
+
+    fn tensor(&self, value: ValueId) -> Result<Tensor, ExecError> {
+        match self.program.as_constant(value) {
+            Some(constant) => match self.program.constant(constant) {
+                Some(view) => Ok(view.to_tensor()?),
+                None => {
+                    let decl = &self.program.constants()[constant.index()];
+                    debug_assert_eq!(decl.layout, Layout::Panel16);
+                    Ok(unpack_panel16(decl.dtype, &decl.shape, self.program.constant_bytes(constant))?)
+                }
+            },
+            None => Ok(self.values[&value].0.clone()),
+        }
+    }
+
+    /// Runs a block whose parameters are defined; gives its results.
+    fn block(&mut self, id: BlockId, path: &mut Vec<Frame>, iteration: u64) -> Result<Vec<Tensor>, Stop> {
+        let program = self.program;
+        let firsts = program.first_outputs(id);
+        for (index, (step, first)) in program.block(id).steps.iter().zip(firsts).enumerate() {
+            if self.observer.interrupted() {
+                return Err(ExecError::Interrupted.into());
+            }
+            path.push(Frame { block: id.0, step: index as u32, iteration });
+            self.step(step, first, path)?;
+            path.pop();
+        }
+        Ok(program.block(id).results.iter().map(|r| self.tensor(*r)).collect::<Result<_, _>>()?)
+    }
+
+    fn step(&mut self, step: &Step, first: ValueId, path: &mut Vec<Frame>) -> Result<(), Stop> {
+        let inputs = step.inputs.iter().map(|v| v.map(|v| self.tensor(v)).transpose());
+        let inputs: Vec<Option<Tensor>> = inputs.collect::<Result<_, _>>()?;
+        let views: Vec<Option<TensorView<'_>>> =
+            inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
+        let def = step.def();
+        let outputs = match (&step.region, def.class) {
+            (Some(region), _) => evaluate_region(region, &views),
+            (None, OpClass::Control) => {
+                return Err(ExecError::at(step, OpError::Unsupported("control flow".to_string())).into());
+            }
+            (None, _) => {
+                let ctx = EvalCtx { attrs: &step.attrs, inputs: &views, outputs: step.outputs.len() };
+                ops::infer_known(def, &step.attrs, &views, step.outputs.len()).and_then(|_| (def.eval)(&ctx))
+            }
+        };
+        let outputs = match outputs {
+            Ok(outputs) => outputs,
+            Err(OpError::Fault(fault)) => {
+                self.record(step, path, &[], Some(fault));
+                let at = FaultAt { fault, node: node_name(step), op: def.name.to_string() };
+                return Err(Stop::Fault(at));
+            }
+            Err(error) => return Err(ExecError::at(step, error).into()),
+        };
+        let ids: Vec<ValueId> = (0..step.outputs.len() as u32).map(|i| ValueId(first.0 + i)).collect();
+        for (id, output) in ids.iter().zip(outputs) {
+            self.define(*id, output);
+        }
+        self.record(step, path, &ids, None);
+        Ok(())
+    }
+
+    fn record(&mut self, step: &Step, path: &[Frame], outputs: &[ValueId], fault: Option<ops::Fault>) {
+        if self.level == HashLevel::Operators {
+            self.trace.records.push(StepRecord {
+                path: path.to_vec(),
+                op: step.op,
+                version: step.version,
+                body: step.body_digest(),
+                inputs: step.inputs.iter().map(|v| v.map(|v| self.digest(v))).collect(),
+                outputs: outputs.iter().map(|v| self.digest(*v)).collect(),
+                fault,
+            });
+        }
+        let record = self.trace.records.last();
+        let views: Vec<TensorView<'_>> = outputs.iter().map(|v| self.values[v].0.view()).collect();
+        self.observer.step(StepEvent { step, index: self.steps, record, outputs: &views });
+        self.steps += 1;
+    }
+}
+
+/// A region, instruction by instruction, each by its operator's own `eval` over whole tensors.
+pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let shapes: Vec<Vec<crate::DimExpr>> =
+        inputs.iter().flatten().map(|t| t.shape.iter().map(|&d| crate::DimExpr::from(d)).collect()).collect();
+    let shapes: Vec<&[crate::DimExpr]> = shapes.iter().map(Vec::as_slice).collect();
+    let full = ops::infer::broadcast(&shapes)?;
+    let full: Vec<usize> = full.iter().filter_map(|d| d.as_extent()).collect();
+    for (index, (input, dtype)) in inputs.iter().zip(&region.params).enumerate() {
+        let found = input.ok_or(OpError::MissingInput { index })?.dtype;
+        if found != *dtype {
+            return Err(OpError::DType { index, found, expected: dtype.name() });
+        }
+    }
+    let mut computed: Vec<Tensor> = Vec::new();
+    for instruction in &region.instructions {
+        let args: Vec<Option<TensorView<'_>>> = instruction
+            .args
+            .iter()
+            .map(|&a| match (a as usize).checked_sub(region.params.len()) {
+                None => inputs[a as usize],
+                Some(at) => Some(computed[at].view()),
+            })
+            .collect();
+        let def = ops::by_id(instruction.op, instruction.version).expect("a checked region");
+        let ctx = EvalCtx { attrs: &instruction.attrs, inputs: &args, outputs: 1 };
+        computed.extend((def.eval)(&ctx)?.into_iter().take(1));
+    }
+    let result = |&r: &u16| expand(&computed[r as usize - region.params.len()], &full);
+    region.results.iter().map(result).collect()
+}
+
+/// A tensor repeated along axes of extent 1 to a shape that it broadcasts to.
+fn expand(tensor: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
+    if tensor.shape() == shape {
+        return Ok(tensor.clone());
+    }
+    let mut out = Tensor::zeros(tensor.dtype(), shape)?;
+    let size = tensor.dtype().size();
+    let own = crate::tensor::strides(tensor.shape());
+    let full = crate::tensor::strides(shape);
+    let skip = shape.len() - tensor.shape().len();
+    for (at, element) in out.bytes_mut().chunks_exact_mut(size).enumerate() {
+        let from = (0..own.len()).fold(0, |from, axis| {
+            let position = at / full[axis + skip] % shape[axis + skip];
+            from + if tensor.shape()[axis] == 1 { 0 } else { position * own[axis] }
+        });
+        element.copy_from_slice(&tensor.bytes()[from * size..][..size]);
+    }
+    Ok(out)
+}
+
+/// A constant in layout [`Layout::Panel16`] as a row-major tensor.
+pub fn unpack_panel16(
+    dtype: crate::DType,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<Tensor, crate::tensor::TensorError> {
+    let mut out = Tensor::zeros(dtype, shape)?;
+    let size = dtype.size();
+    let (k, n) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let matrix = k * n.next_multiple_of(16);
+    for (at, element) in out.bytes_mut().chunks_exact_mut(size).enumerate() {
+        let (batch, row, column) = (at / (k * n), at / n % k, at % n);
+        let from = batch * matrix + (column / 16 * k + row) * 16 + column % 16;
+        element.copy_from_slice(&bytes[from * size..][..size]);
+    }
+    Ok(out)
+}
+
+/// The stored bytes of a row-major tensor in layout [`Layout::Panel16`].
+pub fn pack_panel16(tensor: TensorView<'_>) -> Vec<u8> {
+    let size = tensor.dtype.size();
+    let (k, n) = (tensor.shape[tensor.shape.len() - 2], tensor.shape[tensor.shape.len() - 1]);
+    let matrix = k * n.next_multiple_of(16);
+    let batches = if k * n == 0 { 0 } else { tensor.len() / (k * n) };
+    let mut out = vec![0; batches * matrix * size];
+    for (at, element) in tensor.bytes.chunks_exact(size).enumerate() {
+        let (batch, row, column) = (at / (k * n), at / n % k, at % n);
+        let to = batch * matrix + (column / 16 * k + row) * 16 + column % 16;
+        out[to * size..][..size].copy_from_slice(element);
+    }
+    out
+}

@@ -1,0 +1,284 @@
+//! Tensors: a type, a shape and canonical bytes.
+//!
+//! Invariant: `bytes` is exactly `elements * dtype.size()` long, little-endian, row-major, aligned for
+//! its type; bool bytes are 0 or 1; float NaNs are canonical once [`Tensor::from_bytes`] or
+//! [`Tensor::canonicalize`] has seen them. Nothing here knows of layouts other than row-major.
+
+use crate::dtype::{DType, Element};
+
+/// The most axes that a tensor may have.
+pub const RANK_MAX: usize = 16;
+/// The most bytes that one tensor may have (1 TiB): sizes are checked before anything is allocated.
+pub const TENSOR_BYTES_MAX: u64 = 1 << 40;
+
+/// What may be wrong with a tensor's description or bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TensorError {
+    #[error("a tensor has {rank} axes; at most {RANK_MAX} are allowed")]
+    Rank { rank: usize },
+    #[error("a {dtype} tensor of shape {shape:?} is larger than {TENSOR_BYTES_MAX} bytes")]
+    TooLarge { dtype: DType, shape: Vec<u64> },
+    #[error("a {dtype} tensor of shape {shape:?} needs {expected} bytes, but {found} were given")]
+    Length { dtype: DType, shape: Vec<usize>, expected: usize, found: usize },
+    #[error("byte {offset} of a bool tensor is {value:#04x}; only 0 and 1 are allowed")]
+    Bool { offset: usize, value: u8 },
+    #[error("the tensor's elements are {found}, not {expected}")]
+    DType { expected: DType, found: DType },
+    #[error("not enough memory for {bytes} bytes")]
+    Memory { bytes: usize },
+}
+
+/// The number of bytes of a row-major tensor, checked against the limits.
+pub fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
+    if shape.len() > RANK_MAX {
+        return Err(TensorError::Rank { rank: shape.len() });
+    }
+    // A zero extent makes the tensor empty, whatever the others claim; still bound each of them.
+    let too_large = || TensorError::TooLarge { dtype, shape: shape.iter().map(|&d| d as u64).collect() };
+    let mut total = dtype.size() as u64;
+    for &dim in shape {
+        if dim as u64 > TENSOR_BYTES_MAX {
+            return Err(too_large());
+        }
+        total =
+            total.checked_mul(dim.max(1) as u64).filter(|&t| t <= TENSOR_BYTES_MAX).ok_or_else(too_large)?;
+    }
+    if shape.contains(&0) { Ok(0) } else { Ok(total as usize) }
+}
+
+/// The number of elements of a shape whose byte length has been checked before.
+pub fn element_count(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// Row-major strides in elements.
+pub fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut out = vec![1; shape.len()];
+    for axis in (0..shape.len().saturating_sub(1)).rev() {
+        out[axis] = out[axis + 1] * shape[axis + 1];
+    }
+    out
+}
+
+/// A tensor that owns its bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tensor {
+    dtype: DType,
+    shape: Vec<usize>,
+    /// Eight-byte words, so that every element type is aligned.
+    words: Vec<u64>,
+    bytes: usize,
+}
+
+impl Tensor {
+    /// A tensor of zeros.
+    pub fn zeros(dtype: DType, shape: &[usize]) -> Result<Tensor, TensorError> {
+        let bytes = byte_len(dtype, shape)?;
+        let count = bytes.div_ceil(8);
+        let mut words = Vec::new();
+        words.try_reserve_exact(count).map_err(|_| TensorError::Memory { bytes })?;
+        words.resize(count, 0);
+        Ok(Tensor { dtype, shape: shape.to_vec(), words, bytes })
+    }
+
+    /// A tensor from untrusted bytes: the length and bool values are checked, NaNs made canonical.
+    pub fn from_bytes(dtype: DType, shape: &[usize], data: &[u8]) -> Result<Tensor, TensorError> {
+        let expected = byte_len(dtype, shape)?;
+        if expected != data.len() {
+            return Err(TensorError::Length { dtype, shape: shape.to_vec(), expected, found: data.len() });
+        }
+        let mut tensor = Tensor::zeros(dtype, shape)?;
+        tensor.bytes_mut().copy_from_slice(data);
+        if dtype == DType::Bool
+            && let Some(offset) = data.iter().position(|&b| b > 1)
+        {
+            return Err(TensorError::Bool { offset, value: data[offset] });
+        }
+        tensor.canonicalize();
+        Ok(tensor)
+    }
+
+    /// A tensor of the given elements.
+    ///
+    /// # Panics
+    /// When the number of elements is not the shape's: the caller made both.
+    pub fn from_slice<T: Element>(shape: &[usize], data: &[T]) -> Tensor {
+        assert_eq!(element_count(shape), data.len(), "elements of shape {shape:?}");
+        let mut tensor = Tensor::zeros(T::DTYPE, shape).expect("as large as the elements that exist already");
+        tensor.as_mut_slice::<T>().copy_from_slice(data);
+        tensor
+    }
+
+    /// A bool tensor. Panics like [`Tensor::from_slice`].
+    pub fn from_bools(shape: &[usize], data: &[bool]) -> Tensor {
+        assert_eq!(element_count(shape), data.len(), "elements of shape {shape:?}");
+        let mut tensor =
+            Tensor::zeros(DType::Bool, shape).expect("as large as the elements that exist already");
+        for (to, &from) in tensor.bytes_mut().iter_mut().zip(data) {
+            *to = from as u8;
+        }
+        tensor
+    }
+
+    /// A tensor without axes.
+    pub fn scalar<T: Element>(value: T) -> Tensor {
+        Tensor::from_slice(&[], &[value])
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn len(&self) -> usize {
+        element_count(&self.shape)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
+    }
+
+    /// The bytes, to be written. Writers keep bools 0 or 1 and NaNs canonical.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.bytes]
+    }
+
+    /// The elements. Panics when `T` is not the tensor's type: callers have matched on it.
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        self.view().as_slice()
+    }
+
+    /// The elements, to be written. Panics like [`Tensor::as_slice`].
+    pub fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
+        assert_eq!(self.dtype, T::DTYPE);
+        bytemuck::cast_slice_mut(self.bytes_mut())
+    }
+
+    /// The same elements under another shape of as many elements. Panics when the counts differ.
+    pub fn reshaped(mut self, shape: &[usize]) -> Tensor {
+        assert_eq!(self.len(), element_count(shape), "elements of shape {shape:?}");
+        self.shape = shape.to_vec();
+        self
+    }
+
+    pub fn view(&self) -> TensorView<'_> {
+        TensorView { dtype: self.dtype, shape: &self.shape, bytes: self.bytes() }
+    }
+
+    pub fn view_mut(&mut self) -> TensorViewMut<'_> {
+        let bytes = &mut bytemuck::cast_slice_mut(&mut self.words)[..self.bytes];
+        TensorViewMut { dtype: self.dtype, shape: &self.shape, bytes }
+    }
+
+    /// Replaces every NaN by the canonical one of its type.
+    pub fn canonicalize(&mut self) {
+        fn each<T: Element>(values: &mut [T]) {
+            for value in values {
+                *value = value.canonical();
+            }
+        }
+        match self.dtype {
+            DType::F32 => each::<f32>(self.as_mut_slice()),
+            DType::F64 => each::<f64>(self.as_mut_slice()),
+            DType::F16 => each::<half::f16>(self.as_mut_slice()),
+            DType::BF16 => each::<half::bf16>(self.as_mut_slice()),
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({}{:?}, {} bytes)", self.dtype, self.shape, self.bytes)
+    }
+}
+
+/// A tensor whose bytes live elsewhere. The bytes are aligned for the type.
+#[derive(Clone, Copy)]
+pub struct TensorView<'a> {
+    pub dtype: DType,
+    pub shape: &'a [usize],
+    pub bytes: &'a [u8],
+}
+
+impl<'a> TensorView<'a> {
+    /// The elements. Panics when `T` is not the view's type: callers have matched on it.
+    pub fn as_slice<T: Element>(&self) -> &'a [T] {
+        assert_eq!(self.dtype, T::DTYPE);
+        bytemuck::cast_slice(self.bytes)
+    }
+
+    pub fn len(&self) -> usize {
+        element_count(self.shape)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn to_tensor(&self) -> Result<Tensor, TensorError> {
+        let mut tensor = Tensor::zeros(self.dtype, self.shape)?;
+        tensor.bytes_mut().copy_from_slice(self.bytes);
+        Ok(tensor)
+    }
+
+    /// The integers of an i64 or i32 tensor (shapes, axes, indices); `None` for other types.
+    pub fn to_i64s(&self) -> Option<Vec<i64>> {
+        match self.dtype {
+            DType::I64 => Some(self.as_slice::<i64>().to_vec()),
+            DType::I32 => Some(self.as_slice::<i32>().iter().map(|&v| v as i64).collect()),
+            _ => None,
+        }
+    }
+}
+
+/// A tensor to be written, whose bytes live elsewhere and are aligned for the type.
+pub struct TensorViewMut<'a> {
+    pub dtype: DType,
+    pub shape: &'a [usize],
+    pub bytes: &'a mut [u8],
+}
+
+impl TensorViewMut<'_> {
+    /// The elements. Panics when `T` is not the view's type: callers have matched on it.
+    pub fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
+        assert_eq!(self.dtype, T::DTYPE);
+        bytemuck::cast_slice_mut(self.bytes)
+    }
+
+    pub fn as_view(&self) -> TensorView<'_> {
+        TensorView { dtype: self.dtype, shape: self.shape, bytes: self.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_checked_before_allocation() {
+        assert!(matches!(byte_len(DType::F32, &[usize::MAX, 2]), Err(TensorError::TooLarge { .. })));
+        assert!(matches!(byte_len(DType::F32, &[1 << 30, 1 << 30, 0]), Err(TensorError::TooLarge { .. })));
+        assert_eq!(byte_len(DType::F32, &[3, 0]), Ok(0));
+        assert_eq!(byte_len(DType::F64, &[]), Ok(8));
+        assert!(matches!(byte_len(DType::F32, &[1; 17]), Err(TensorError::Rank { rank: 17 })));
+    }
+
+    #[test]
+    fn entering_bytes_are_made_canonical() {
+        let payload = f32::from_bits(0xffc1_2345);
+        let tensor = Tensor::from_bytes(DType::F32, &[1], &payload.to_le_bytes()).unwrap();
+        assert_eq!(tensor.as_slice::<f32>()[0].to_bits(), 0x7fc0_0000);
+        assert_eq!(
+            Tensor::from_bytes(DType::Bool, &[2], &[1, 2]),
+            Err(TensorError::Bool { offset: 1, value: 2 })
+        );
+    }
+}
