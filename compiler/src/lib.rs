@@ -1,1 +1,12 @@
 //! ONNX to MLIR to Program, and fused regions to native code.
+//!
+//! Invariant: nothing in this crate decides what an operator computes; that is said by `repops` alone. Passes change
+//! the shape of a model, never its bits. Only this crate links LLVM and MLIR.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod mlir;
+pub mod native;
+pub mod passes;
+
+pub use error::{Error, Result};
