@@ -162,6 +162,54 @@ def error_function(out):
         table(out, f"ERF_{i}", column, f"Coefficients of t^{i} of erf(j * ERF_STEP + t).")
 
 
+def trigonometry(out):
+    # Group i serves exponents 16 i .. 16 i + 15 (group 0 also the smaller ones). Bits of 2/pi from
+    # 2^(25 - 16 i) up give multiples of 4 with such a number and are left out.
+    two_over_pi = 2 / mp.pi
+    columns = [[], [], []]
+    for i in range(8):
+        unit = mpf(2) ** (25 - 16 * i)
+        rest = two_over_pi - mp.floor(two_over_pi / unit) * unit
+        first = mp.floor(rest * 2**28 / unit) * unit / 2**28
+        second = mp.floor((rest - first) * 2**81 / unit) * unit / 2**81
+        third = rn(rest - first - second)
+        assert rn(first) == first and rn(second) == second
+        for column, v in zip(columns, (first, second, third)):
+            column.append(v)
+    table(out, "TWO_OVER_PI_0", columns[0], "Bits of 2/pi of weights 2^(24 - 16 i) to 2^(-3 - 16 i).")
+    table(out, "TWO_OVER_PI_1", columns[1], "The 53 bits after those.")
+    table(out, "TWO_OVER_PI_2", columns[2], "What follows, rounded.")
+    constant(out, "PI_2_HI", rn(mp.pi / 2), "pi / 2.")
+    constant(out, "PI_2_LO", rn(mp.pi / 2 - rn(mp.pi / 2)), "pi / 2 - PI_2_HI.")
+    constant(out, "PI_HI", rn(mp.pi), "pi.")
+    constant(out, "PI_LO", rn(mp.pi - rn(mp.pi)), "pi - PI_HI.")
+    w = (mp.pi / 4 * mpf("1.0001")) ** 2
+    tiny = mpf(2) ** -60
+    coefficients(out, "SIN_TAIL", polynomial(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, tiny, w,
+                 range(6), lambda z: 1 / z, "sin"), "(sin r - r) / r^3 in r^2 for |r| <= pi/4.")
+    coefficients(out, "COS_TAIL", polynomial(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, tiny, w,
+                 range(6), lambda z: 1 / z**2, "cos"), "(cos r - 1 + r^2/2) / r^4 in r^2 for |r| <= pi/4.")
+
+
+def inverse_trigonometry(out):
+    tiny = mpf(2) ** -60
+    coefficients(out, "ASIN_TAIL", polynomial(lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, tiny,
+                 mpf("0.2501"), range(12), lambda z: 1 / z, "asin"), "(asin s - s) / s^3 in s^2 for |s| <= 1/2.")
+    cs, worst = [mpf(0)], mpf(1) / 8
+    for j in range(1, 15):
+        a = mpf(2) ** ((j - 1) // 2 - 3) * (mpf("1.5") if (j - 1) % 2 else 1)
+        b = mpf(2) ** (j // 2 - 3) * (mpf("1.5") if j % 2 else 1)
+        c = mp.tan((mp.atan(a) + mp.atan(b)) / 2)
+        c = truncated(c, 12)
+        cs.append(c)
+        worst = max(worst, (b - c) / (1 + b * c), (c - a) / (1 + c * a))
+    print("atan: |z| <=", float(worst))
+    table(out, "ATAN_C", cs + [mpf(1)], "Tangent in the middle of the j-th interval, in 12 bits; the last is unused.")
+    table(out, "ATAN_BASE", [rn(mp.atan(c)) for c in cs] + [rn(mp.pi / 2)], "atan ATAN_C; pi/2 for the last.")
+    coefficients(out, "ATAN_TAIL", polynomial(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, tiny,
+                 worst**2, range(6), lambda z: 1 / z, "atan"), "(atan z - z) / z^3 in z^2.")
+
+
 def main():
     out = [
         "//! Constants of the scalar functions. Written by `tools/fit/fit.py`; do not edit.",
@@ -173,6 +221,8 @@ def main():
     exponentials(out)
     logarithms(out)
     error_function(out)
+    trigonometry(out)
+    inverse_trigonometry(out)
     text = "\n".join(out) + "\n"
     if "--check" in sys.argv:
         sys.exit(0 if OUT.read_text() == text else f"{OUT} differs from what this program writes")

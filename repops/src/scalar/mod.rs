@@ -9,13 +9,17 @@ pub mod erf;
 pub mod exp;
 mod generated;
 pub mod hyperbolic;
+pub mod inverse_trig;
 pub mod log;
 mod polynomial;
+pub mod trig;
 
 pub use erf::erf;
 pub use exp::{exp, exp2, expm1};
 pub use hyperbolic::{cosh, sinh, tanh};
+pub use inverse_trig::{acos, asin, atan};
 pub use log::{log, log1p, log2};
+pub use trig::{cos, sin, tan};
 
 /// A function of one number, with its definition for each type.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,12 @@ pub const FUNCTIONS: &[ScalarFn] = &[
         f32: log1p,
         domain: "x >= -1, else NaN; -1 -> -inf, +inf -> +inf, +-0 -> +-0",
     },
+    ScalarFn { name: "sin", id: 7, f32: sin, domain: "all; +-inf -> NaN, +-0 -> +-0" },
+    ScalarFn { name: "cos", id: 8, f32: cos, domain: "all; +-inf -> NaN, +-0 -> 1" },
+    ScalarFn { name: "tan", id: 9, f32: tan, domain: "all; +-inf -> NaN, +-0 -> +-0" },
+    ScalarFn { name: "asin", id: 10, f32: asin, domain: "|x| <= 1, else NaN; +-0 -> +-0" },
+    ScalarFn { name: "acos", id: 11, f32: acos, domain: "|x| <= 1, else NaN; 1 -> +0" },
+    ScalarFn { name: "atan", id: 12, f32: atan, domain: "all; +-inf -> +-pi/2, +-0 -> +-0" },
     ScalarFn { name: "sinh", id: 13, f32: sinh, domain: "all; +-inf -> +-inf, +-0 -> +-0" },
     ScalarFn { name: "cosh", id: 14, f32: cosh, domain: "all; +-inf -> +inf, +-0 -> 1" },
     ScalarFn { name: "tanh", id: 15, f32: tanh, domain: "all; +-inf -> +-1, +-0 -> +-0" },
@@ -93,6 +103,14 @@ mod tests {
             &[(0.0, 0.0), (-0.0, -0.0), (-1.0, -INF), (INF, INF), (-1.5, NAN), (-INF, NAN), (1e-45, 1e-45)],
         );
         check(tanh, &[(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (-1e-45, -1e-45), (20.0, 1.0)]);
+        check(sin, &[(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN), (-1e-45, -1e-45)]);
+        check(cos, &[(0.0, 1.0), (-0.0, 1.0), (INF, NAN), (-INF, NAN), (1e-45, 1.0)]);
+        check(tan, &[(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN), (-1e-45, -1e-45)]);
+        check(asin, &[(0.0, 0.0), (-0.0, -0.0), (1.5, NAN), (-INF, NAN), (-1e-45, -1e-45)]);
+        check(asin, &[(1.0, f32::from_bits(0x3fc9_0fdb)), (-1.0, f32::from_bits(0xbfc9_0fdb))]);
+        check(acos, &[(1.0, 0.0), (1.5, NAN), (INF, NAN), (-1.5, NAN), (-1.0, f32::from_bits(0x4049_0fdb))]);
+        check(acos, &[(0.0, f32::from_bits(0x3fc9_0fdb)), (-0.0, f32::from_bits(0x3fc9_0fdb))]);
+        check(atan, &[(0.0, 0.0), (-0.0, -0.0), (INF, f32::from_bits(0x3fc9_0fdb)), (1e-45, 1e-45)]);
         check(sinh, &[(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (1e-45, 1e-45)]);
         check(cosh, &[(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, INF)]);
         check(erf, &[(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (4.0, 1.0)]);
