@@ -7,6 +7,7 @@
 
 mod aarch64;
 mod command;
+mod fuzz;
 #[cfg(test)]
 mod magika;
 mod models;
@@ -37,6 +38,8 @@ enum Task {
     Test(suite::Options),
     /// Build for aarch64 and run there, or under qemu.
     Aarch64(aarch64::Options),
+    /// Run the fuzz targets under libFuzzer.
+    Fuzz(fuzz::Options),
     /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
     Prove {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test(options) => suite::run(&options),
         Task::Aarch64(options) => aarch64::run_all(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Prove { arguments } => command::run(
             command::cargo().args(["run", "--quiet", "--release", "-p", "prove", "--"]).args(arguments),
         ),
