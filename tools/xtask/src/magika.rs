@@ -6,6 +6,10 @@
 use crate::command::{Error, Result};
 use serde_json::Value;
 
+/// The model and its configuration, from the repository's root.
+pub const MODEL: &str = "assets/magika/standard_v3_3.onnx";
+pub const CONFIG: &str = "assets/magika/config.json";
+
 const BEGIN_LEN: usize = 1024;
 const END_LEN: usize = 1024;
 pub const INPUT_LEN: usize = BEGIN_LEN + END_LEN;

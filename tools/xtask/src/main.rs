@@ -7,11 +7,16 @@
 
 mod aarch64;
 mod command;
+mod demo;
 mod fuzz;
-#[cfg(test)]
 mod magika;
+mod matrix;
 mod models;
+mod npy;
+mod onnx;
+mod repops;
 mod setup;
+mod slow;
 mod suite;
 mod tidy;
 
@@ -38,6 +43,12 @@ enum Task {
     Test(suite::Options),
     /// Build for aarch64 and run there, or under qemu.
     Aarch64(aarch64::Options),
+    /// The main job on a small real model, then a cheat and how it is found.
+    Demo,
+    /// The same programs and inputs on every path there is; one trace root is demanded.
+    Matrix(matrix::Options),
+    /// The proofs that take long, on the real models (opt-in).
+    Slow(slow::Options),
     /// Run the fuzz targets under libFuzzer.
     Fuzz(fuzz::Options),
     /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
@@ -54,6 +65,9 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test(options) => suite::run(&options),
         Task::Aarch64(options) => aarch64::run_all(&options),
+        Task::Demo => demo::show(),
+        Task::Matrix(options) => matrix::check(&options),
+        Task::Slow(options) => slow::prove(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Prove { arguments } => command::run(
             command::cargo().args(["run", "--quiet", "--release", "-p", "prove", "--"]).args(arguments),
