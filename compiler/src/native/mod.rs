@@ -4,4 +4,7 @@
 //! `math.fma` where they say `fma`, without any fast-math flag and without any call; what LLVM makes of it is
 //! checked instruction by instruction (`cpp/Jit.cpp`).
 
+pub mod emit;
 pub mod jit;
+pub mod kernel;
+pub mod sym;
