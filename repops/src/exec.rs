@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::ops::{Fault, OpError};
 use crate::program::{Program, ProgramError, Step};
 use crate::tensor::{Tensor, TensorError, TensorView};
-use crate::trace::{StepRecord, Trace};
+use crate::trace::{Frame, StepRecord, Trace};
 
 /// How much of a run is hashed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -41,9 +41,14 @@ pub struct FaultAt {
 
 /// Sees a run as it happens. Every method does nothing by default.
 pub trait Observer {
-    /// A step has run. `record` is there at level `operators`; `outputs` are valid during the call.
+    /// A step has run; `event.outputs` are valid during the call. Called in program order.
     fn step(&mut self, event: StepEvent<'_>) {
         let _ = event;
+    }
+    /// A record is complete (level `operators`). Called in program order, but perhaps some steps later
+    /// than [`Observer::step`], because hashing goes on beside computing.
+    fn record(&mut self, record: &StepRecord) {
+        let _ = record;
     }
     /// Asked between steps; `true` ends the run with [`ExecError::Interrupted`].
     fn interrupted(&mut self) -> bool {
@@ -60,7 +65,8 @@ pub struct StepEvent<'a> {
     pub step: &'a Step,
     /// Steps run before this one.
     pub index: usize,
-    pub record: Option<&'a StepRecord>,
+    /// From the main block inwards.
+    pub path: &'a [Frame],
     pub outputs: &'a [TensorView<'a>],
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::{self, BlockRunner};
 use crate::digest::{Digest, Layout, tensor_digest};
 use crate::exec::{
     ExecError, Execution, Executor, FaultAt, HashLevel, Observer, StepEvent, bind_sizes, node_name,
@@ -41,6 +42,7 @@ impl Executor for Reference {
             Ok(outputs) => Ok(outputs),
             Err(Stop::Fault(at)) => Err(at),
             Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Operator(_)) => unreachable!("every step attributes its errors"),
         };
         let trace = (level == HashLevel::Operators).then_some(run.trace);
         Ok(Execution { result, trace })
@@ -51,6 +53,15 @@ impl Executor for Reference {
 enum Stop {
     Fault(FaultAt),
     Error(ExecError),
+    /// Not yet attributed to a step.
+    Operator(OpError),
+}
+
+/// An operator's error in a block of a control-flow step.
+impl From<OpError> for Stop {
+    fn from(error: OpError) -> Stop {
+        Stop::Operator(error)
+    }
 }
 
 impl From<ExecError> for Stop {
@@ -118,23 +129,24 @@ impl Run<'_> {
             inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
         let def = step.def();
         let outputs = match (&step.region, def.class) {
-            (Some(region), _) => evaluate_region(region, &views),
-            (None, OpClass::Control) => {
-                return Err(ExecError::at(step, OpError::Unsupported("control flow".to_string())).into());
-            }
+            (Some(region), _) => evaluate_region(region, &views).map_err(Stop::Operator),
+            (None, OpClass::Control) => control::execute(step, &views, &mut Blocks { run: self, path }),
             (None, _) => {
                 let ctx = EvalCtx { attrs: &step.attrs, inputs: &views, outputs: step.outputs.len() };
-                ops::infer_known(def, &step.attrs, &views, step.outputs.len()).and_then(|_| (def.eval)(&ctx))
+                ops::infer_known(def, &step.attrs, &views, step.outputs.len())
+                    .and_then(|_| (def.eval)(&ctx))
+                    .map_err(Stop::Operator)
             }
         };
         let outputs = match outputs {
             Ok(outputs) => outputs,
-            Err(OpError::Fault(fault)) => {
+            Err(Stop::Operator(OpError::Fault(fault))) => {
                 self.record(step, path, &[], Some(fault));
                 let at = FaultAt { fault, node: node_name(step), op: def.name.to_string() };
                 return Err(Stop::Fault(at));
             }
-            Err(error) => return Err(ExecError::at(step, error).into()),
+            Err(Stop::Operator(error)) => return Err(ExecError::at(step, error).into()),
+            Err(stop) => return Err(stop),
         };
         let ids: Vec<ValueId> = (0..step.outputs.len() as u32).map(|i| ValueId(first.0 + i)).collect();
         for (id, output) in ids.iter().zip(outputs) {
@@ -156,10 +168,35 @@ impl Run<'_> {
                 fault,
             });
         }
-        let record = self.trace.records.last();
         let views: Vec<TensorView<'_>> = outputs.iter().map(|v| self.values[v].0.view()).collect();
-        self.observer.step(StepEvent { step, index: self.steps, record, outputs: &views });
+        self.observer.step(StepEvent { step, index: self.steps, path, outputs: &views });
+        if self.level == HashLevel::Operators {
+            self.observer.record(&self.trace.records[self.steps]);
+        }
         self.steps += 1;
+    }
+}
+
+/// Runs the blocks of a control-flow step.
+struct Blocks<'a, 'b> {
+    run: &'a mut Run<'b>,
+    path: &'a mut Vec<Frame>,
+}
+
+impl BlockRunner for Blocks<'_, '_> {
+    type Error = Stop;
+
+    fn run_block(&mut self, block: BlockId, iteration: u64, args: Vec<Tensor>) -> Result<Vec<Tensor>, Stop> {
+        let first = self.run.program.first_param(block);
+        for (index, arg) in args.into_iter().enumerate() {
+            self.run.define(ValueId(first.0 + index as u32), arg);
+        }
+        self.run.block(block, self.path, iteration)
+    }
+
+    fn arity(&self, block: BlockId) -> (usize, usize) {
+        let block = self.run.program.block(block);
+        (block.params.len(), block.results.len())
     }
 }
 

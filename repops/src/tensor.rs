@@ -60,25 +60,92 @@ pub fn strides(shape: &[usize]) -> Vec<usize> {
     out
 }
 
+/// Bytes that start at a multiple of 64, so that vector loads do not cross cache lines.
+#[derive(Default)]
+pub struct AlignedBytes {
+    /// Up to seven words more than needed; the bytes start `start` words in.
+    words: Vec<u64>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBytes {
+    /// Zeros; an error when there is no memory for them.
+    pub fn zeros(len: usize) -> Result<AlignedBytes, TensorError> {
+        let count = len.div_ceil(8) + 7;
+        let mut words = Vec::new();
+        words.try_reserve_exact(count).map_err(|_| TensorError::Memory { bytes: len })?;
+        words.resize(count, 0);
+        let start = words.as_ptr().align_offset(64).min(7);
+        Ok(AlignedBytes { words, start, len })
+    }
+
+    pub fn copy_of(bytes: &[u8]) -> Result<AlignedBytes, TensorError> {
+        let mut out = AlignedBytes::zeros(bytes.len())?;
+        out.as_mut_slice().copy_from_slice(bytes);
+        Ok(out)
+    }
+
+    /// Bytes that it can hold without allocating anew.
+    pub fn capacity(&self) -> usize {
+        (self.words.len() - self.start) * 8
+    }
+
+    /// Makes it `len` bytes long, keeping whatever is there. Panics above [`AlignedBytes::capacity`].
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity());
+        self.len = len;
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words[self.start..])[..self.len]
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words[self.start..])[..self.len]
+    }
+}
+
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Clone for AlignedBytes {
+    fn clone(&self) -> AlignedBytes {
+        // The copy may start elsewhere: alignment is a matter of the address.
+        AlignedBytes::copy_of(self.as_slice()).expect("as much memory as the original has")
+    }
+}
+
+impl PartialEq for AlignedBytes {
+    fn eq(&self, other: &AlignedBytes) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for AlignedBytes {}
+
 /// A tensor that owns its bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
-    /// Eight-byte words, so that every element type is aligned.
-    words: Vec<u64>,
-    bytes: usize,
+    data: AlignedBytes,
 }
 
 impl Tensor {
     /// A tensor of zeros.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<Tensor, TensorError> {
-        let bytes = byte_len(dtype, shape)?;
-        let count = bytes.div_ceil(8);
-        let mut words = Vec::new();
-        words.try_reserve_exact(count).map_err(|_| TensorError::Memory { bytes })?;
-        words.resize(count, 0);
-        Ok(Tensor { dtype, shape: shape.to_vec(), words, bytes })
+        let data = AlignedBytes::zeros(byte_len(dtype, shape)?)?;
+        Ok(Tensor { dtype, shape: shape.to_vec(), data })
+    }
+
+    /// A tensor over bytes that are canonical already. Panics when the length is not the type's.
+    pub fn from_aligned(dtype: DType, shape: &[usize], data: AlignedBytes) -> Tensor {
+        assert_eq!(byte_len(dtype, shape), Ok(data.as_slice().len()), "bytes of {dtype}{shape:?}");
+        Tensor { dtype, shape: shape.to_vec(), data }
     }
 
     /// A tensor from untrusted bytes: the length and bool values are checked, NaNs made canonical.
@@ -142,12 +209,12 @@ impl Tensor {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.bytes]
+        self.data.as_slice()
     }
 
     /// The bytes, to be written. Writers keep bools 0 or 1 and NaNs canonical.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.bytes]
+        self.data.as_mut_slice()
     }
 
     /// The elements. Panics when `T` is not the tensor's type: callers have matched on it.
@@ -173,8 +240,7 @@ impl Tensor {
     }
 
     pub fn view_mut(&mut self) -> TensorViewMut<'_> {
-        let bytes = &mut bytemuck::cast_slice_mut(&mut self.words)[..self.bytes];
-        TensorViewMut { dtype: self.dtype, shape: &self.shape, bytes }
+        TensorViewMut { dtype: self.dtype, shape: &self.shape, bytes: self.data.as_mut_slice() }
     }
 
     /// Replaces every NaN by the canonical one of its type.
@@ -196,7 +262,7 @@ impl Tensor {
 
 impl std::fmt::Debug for Tensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tensor({}{:?}, {} bytes)", self.dtype, self.shape, self.bytes)
+        write!(f, "Tensor({}{:?}, {} bytes)", self.dtype, self.shape, self.bytes().len())
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariant: ids are append-only and an operator's meaning never changes under the same id and
 //! version, because traces and receipts contain both.
 
+mod control;
 mod identity;
 pub mod infer;
 mod matmul;
@@ -12,6 +13,7 @@ mod region;
 mod reshape;
 mod table;
 
+pub use control::{IF, LOOP, SCAN};
 pub use infer::{InferCtx, InferInput, Inferred, SymTensor, SymType};
 pub use region::REGION;
 pub use table::{all, by_id, by_name};

@@ -9,8 +9,16 @@ use std::sync::LazyLock;
 use super::{OpDef, OpId};
 
 /// Every row, in ascending order of id and version.
-static TABLE: &[&OpDef] =
-    &[&super::region::DEF, &super::identity::DEF, &super::reshape::DEF, &super::matmul::DEF];
+#[rustfmt::skip] // One row a line.
+static TABLE: &[&OpDef] = &[
+    &super::region::DEF,
+    &super::control::IF_DEF,
+    &super::control::LOOP_DEF,
+    &super::control::SCAN_DEF,
+    &super::identity::DEF,
+    &super::reshape::DEF,
+    &super::matmul::DEF,
+];
 
 /// All operators, by id and version.
 pub fn all() -> &'static [&'static OpDef] {

@@ -33,6 +33,8 @@ pub enum ProgramError {
     Digest { declared: Digest, found: Digest },
     #[error("constant {constant} ({name:?}) has digest {found}, but {declared} is declared")]
     ConstantDigest { constant: usize, name: String, declared: Digest, found: Digest },
+    #[error("constant {constant} ({name:?}) holds a NaN or bool that is not canonical at byte {offset}")]
+    ConstantValue { constant: usize, name: String, offset: usize },
     #[error("constant {name:?} is too large or its layout does not suit its shape")]
     ConstantSize { name: String },
     #[error("constant {name:?} has {found} bytes; its type needs {expected}")]

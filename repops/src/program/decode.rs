@@ -16,7 +16,7 @@ use crate::dim::DimExpr;
 use crate::dtype::DType;
 use crate::ops::SymType;
 use crate::region::{Instruction, Region};
-use crate::tensor::RANK_MAX;
+use crate::tensor::{AlignedBytes, RANK_MAX};
 
 pub(super) fn decode(backing: Backing) -> Result<Program, ProgramError> {
     let bytes: &[u8] = (*backing).as_ref();
@@ -110,20 +110,10 @@ fn locate_constants(
     // A vector may start anywhere; typed access needs alignment.
     let copy = |r: std::ops::Range<usize>| {
         let len = r.len();
-        let mut words = vec![0u64; len.div_ceil(8)];
-        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..len].copy_from_slice(&bytes[r]);
-        ConstantBytes { backing: std::sync::Arc::new(Words(words)), offset: 0, len }
+        let copied = AlignedBytes::copy_of(&bytes[r]).map_err(|_| too_short(len))?;
+        Ok(ConstantBytes { backing: std::sync::Arc::new(copied), offset: 0, len })
     };
-    Ok(ranges.into_iter().map(copy).collect())
-}
-
-/// Aligned bytes.
-struct Words(Vec<u64>);
-
-impl AsRef<[u8]> for Words {
-    fn as_ref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
-    }
+    ranges.into_iter().map(copy).collect()
 }
 
 fn parts_of(graph: &proto::Graph) -> Result<ProgramParts, ProgramError> {

@@ -17,7 +17,7 @@ pub use check::{ProgramError, SPEC_VERSION};
 
 use crate::attrs::Attrs;
 use crate::digest::{Digest, Layout};
-use crate::dtype::DType;
+use crate::dtype::{DType, Element};
 use crate::ops::{OpDef, OpId, SymType};
 use crate::region::Region;
 use crate::tensor::TensorView;
@@ -292,13 +292,17 @@ impl Program {
         (id.index() < self.parts.constants.len()).then_some(ConstantId(id.0))
     }
 
-    /// Compares every constant's bytes with its declared digest, hashing with `hash` (the fast hash of
+    /// Compares every constant's bytes with its declared digest, and refuses bools other than 0 and 1 and
+    /// NaNs other than the canonical ones, hashing with `hash` (the fast hash of
     /// kernels, or [`crate::digest::bytes_digest`]).
     pub fn check_constants(
         &self,
         hash: impl Fn(DType, Layout, &[usize], &[u8]) -> Digest,
     ) -> Result<(), ProgramError> {
         for (index, (decl, data)) in self.parts.constants.iter().zip(&self.parts.data).enumerate() {
+            if let Some(offset) = first_non_canonical(decl.dtype, data.as_slice()) {
+                return Err(ProgramError::ConstantValue { constant: index, name: decl.name.clone(), offset });
+            }
             let found = hash(decl.dtype, decl.layout, &decl.shape, data.as_slice());
             if found != decl.digest {
                 return Err(ProgramError::ConstantDigest {
@@ -310,6 +314,24 @@ impl Program {
             }
         }
         Ok(())
+    }
+}
+
+/// The offset of the first element that is a NaN other than the canonical one, or a bool other than 0
+/// and 1.
+fn first_non_canonical(dtype: DType, bytes: &[u8]) -> Option<usize> {
+    fn find<T: Element>(bytes: &[u8]) -> Option<usize> {
+        let values: &[T] = bytemuck::cast_slice(bytes);
+        let changes = |v: &T| bytemuck::bytes_of(&v.canonical()) != bytemuck::bytes_of(v);
+        values.iter().position(changes).map(|at| at * size_of::<T>())
+    }
+    match dtype {
+        DType::F32 => find::<f32>(bytes),
+        DType::F64 => find::<f64>(bytes),
+        DType::F16 => find::<half::f16>(bytes),
+        DType::BF16 => find::<half::bf16>(bytes),
+        DType::Bool => bytes.iter().position(|&b| b > 1),
+        _ => None,
     }
 }
 
