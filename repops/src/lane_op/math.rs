@@ -1,0 +1,63 @@
+//! The functions that element-wise operators are made of, for lanes of f32 and for f64.
+//!
+//! Invariant: nothing here computes; each method is the scalar function of its type.
+
+use crate::lane::{FloatLane, Lane};
+use crate::scalar;
+
+/// Numbers with constants.
+pub trait Real: FloatLane {
+    /// From this magnitude on every number is an integer: 2^23 or 2^52.
+    const INTEGERS: f64;
+
+    /// The constant rounded to the lane's type, ties to even.
+    fn constant(value: f64) -> Self;
+}
+
+/// Numbers with the correctly rounded functions of [`crate::scalar`].
+pub trait Math: Real {
+    fn exp(self) -> Self;
+    fn log(self) -> Self;
+    fn log1p(self) -> Self;
+    fn erf(self) -> Self;
+    fn sin(self) -> Self;
+    fn cos(self) -> Self;
+    fn tan(self) -> Self;
+    fn asin(self) -> Self;
+    fn acos(self) -> Self;
+    fn atan(self) -> Self;
+    fn sinh(self) -> Self;
+    fn cosh(self) -> Self;
+    fn tanh(self) -> Self;
+}
+
+impl<L: Lane> Real for L {
+    const INTEGERS: f64 = 8_388_608.0;
+
+    #[inline(always)]
+    fn constant(value: f64) -> L {
+        L::splat(value as f32)
+    }
+}
+
+impl Real for f64 {
+    const INTEGERS: f64 = 4_503_599_627_370_496.0;
+
+    #[inline(always)]
+    fn constant(value: f64) -> f64 {
+        value
+    }
+}
+
+macro_rules! functions {
+    ($($name:ident),*) => { $(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            scalar::$name(self)
+        }
+    )* };
+}
+
+impl<L: Lane> Math for L {
+    functions!(exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
+}
