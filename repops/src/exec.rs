@@ -40,7 +40,7 @@ pub struct FaultAt {
 }
 
 /// Sees a run as it happens. Every method does nothing by default.
-pub trait Observer {
+pub trait Observer: Send {
     /// A step has run; `event.outputs` are valid during the call. Called in program order.
     fn step(&mut self, event: StepEvent<'_>) {
         let _ = event;

@@ -227,26 +227,26 @@ pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Re
         let ctx = EvalCtx { attrs: &instruction.attrs, inputs: &args, outputs: 1 };
         computed.extend((def.eval)(&ctx)?.into_iter().take(1));
     }
-    let result = |&r: &u16| expand(&computed[r as usize - region.params.len()], &full);
+    let result = |&r: &u16| expand(computed[r as usize - region.params.len()].view(), &full);
     region.results.iter().map(result).collect()
 }
 
 /// A tensor repeated along axes of extent 1 to a shape that it broadcasts to.
-fn expand(tensor: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
-    if tensor.shape() == shape {
-        return Ok(tensor.clone());
+pub fn expand(tensor: TensorView<'_>, shape: &[usize]) -> Result<Tensor, OpError> {
+    if tensor.shape == shape {
+        return Ok(tensor.to_tensor()?);
     }
-    let mut out = Tensor::zeros(tensor.dtype(), shape)?;
-    let size = tensor.dtype().size();
-    let own = crate::tensor::strides(tensor.shape());
+    let mut out = Tensor::zeros(tensor.dtype, shape)?;
+    let size = tensor.dtype.size();
+    let own = crate::tensor::strides(tensor.shape);
     let full = crate::tensor::strides(shape);
-    let skip = shape.len() - tensor.shape().len();
+    let skip = shape.len() - tensor.shape.len();
     for (at, element) in out.bytes_mut().chunks_exact_mut(size).enumerate() {
         let from = (0..own.len()).fold(0, |from, axis| {
             let position = at / full[axis + skip] % shape[axis + skip];
-            from + if tensor.shape()[axis] == 1 { 0 } else { position * own[axis] }
+            from + if tensor.shape[axis] == 1 { 0 } else { position * own[axis] }
         });
-        element.copy_from_slice(&tensor.bytes()[from * size..][..size]);
+        element.copy_from_slice(&tensor.bytes[from * size..][..size]);
     }
     Ok(out)
 }

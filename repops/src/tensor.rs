@@ -243,6 +243,25 @@ impl Tensor {
         TensorViewMut { dtype: self.dtype, shape: &self.shape, bytes: self.data.as_mut_slice() }
     }
 
+    /// The bytes, to be kept elsewhere.
+    pub fn into_aligned(self) -> AlignedBytes {
+        self.data
+    }
+
+    /// Whether every NaN is the canonical one of its type.
+    pub fn is_canonical(&self) -> bool {
+        fn all<T: Element>(values: &[T]) -> bool {
+            values.iter().all(|v| bytemuck::bytes_of(&v.canonical()) == bytemuck::bytes_of(v))
+        }
+        match self.dtype {
+            DType::F32 => all::<f32>(self.as_slice()),
+            DType::F64 => all::<f64>(self.as_slice()),
+            DType::F16 => all::<half::f16>(self.as_slice()),
+            DType::BF16 => all::<half::bf16>(self.as_slice()),
+            _ => true,
+        }
+    }
+
     /// Replaces every NaN by the canonical one of its type.
     pub fn canonicalize(&mut self) {
         fn each<T: Element>(values: &mut [T]) {

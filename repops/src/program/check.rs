@@ -246,13 +246,21 @@ impl Checker<'_> {
 
 /// For each value of a block, the last step of that block that needs it: directly, through a view, or
 /// from within a block that a step holds. Results of the block are needed until its end.
-pub(crate) struct LastUses {
+pub(super) struct LastUses {
     first: u32,
     last: Vec<usize>,
 }
 
 impl LastUses {
-    pub(crate) fn of(parts: &ProgramParts, block_values: &[u32], id: BlockId) -> LastUses {
+    /// Views keep what they view alive.
+    fn of(parts: &ProgramParts, block_values: &[u32], id: BlockId) -> LastUses {
+        let mut uses = LastUses::direct(parts, block_values, id);
+        uses.extend_through_views(&parts.blocks[id.index()]);
+        uses
+    }
+
+    /// Without regard to views.
+    pub(super) fn direct(parts: &ProgramParts, block_values: &[u32], id: BlockId) -> LastUses {
         let block = &parts.blocks[id.index()];
         let first = block_values[id.index()];
         let count = block_values[id.index() + 1] - first;
@@ -268,17 +276,20 @@ impl LastUses {
         for &value in &block.results {
             uses.extend(value, usize::MAX);
         }
-        // A view keeps its input alive: backwards, so that chains of views are followed.
-        let mut value = first + count;
+        uses
+    }
+
+    /// Backwards, so that chains of views are followed.
+    fn extend_through_views(&mut self, block: &Block) {
+        let mut value = self.first + self.last.len() as u32;
         for step in block.steps.iter().rev() {
             value -= step.outputs.len() as u32;
             let is_view = ops::by_id(step.op, step.version).is_some_and(|d| matches!(d.class, OpClass::View));
             if let (true, Some(Some(input))) = (is_view, step.inputs.first()) {
-                let last = uses.of_value(value);
-                uses.extend(*input, last);
+                let last = self.of_value(value);
+                self.extend(*input, last);
             }
         }
-        uses
     }
 
     fn extend_by_block(&mut self, parts: &ProgramParts, id: BlockId, index: usize) {
@@ -298,7 +309,7 @@ impl LastUses {
         }
     }
 
-    pub(crate) fn of_value(&self, value: u32) -> usize {
+    pub(super) fn of_value(&self, value: u32) -> usize {
         self.last[(value - self.first) as usize]
     }
 }

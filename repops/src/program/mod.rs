@@ -287,6 +287,32 @@ impl Program {
             .collect()
     }
 
+    /// For each step of a block, the values of that block that no later step reads; results of the block
+    /// are in no list. A value that a nested block reads is used by the step that holds it.
+    pub fn dead_after(&self, block: BlockId) -> Vec<Vec<ValueId>> {
+        let body = self.block(block);
+        let uses = check::LastUses::direct(&self.parts, &self.block_values, block);
+        let mut dead = vec![Vec::new(); body.steps.len()];
+        let mut next = self.block_values[block.index()];
+        let mut file = |value: u32, defined: usize| {
+            let last = uses.of_value(value).max(defined);
+            if let Some(list) = dead.get_mut(last) {
+                list.push(ValueId(value));
+            }
+        };
+        for _ in &body.params {
+            file(next, 0);
+            next += 1;
+        }
+        for (index, step) in body.steps.iter().enumerate() {
+            for _ in &step.outputs {
+                file(next, index);
+                next += 1;
+            }
+        }
+        dead
+    }
+
     /// What `id` is when it is a constant.
     pub fn as_constant(&self, id: ValueId) -> Option<ConstantId> {
         (id.index() < self.parts.constants.len()).then_some(ConstantId(id.0))
