@@ -1,1 +1,18 @@
 //! Traces, receipts and their verification.
+//!
+//! Invariant: whoever verifies trusts `repops` and this crate and nothing else; a fast executor is
+//! injected through [`repops::exec::Executor`]. Everything that is read here may come from an adversary:
+//! sizes are bounded before anything is allocated, and every error names the field or offset.
+#![forbid(unsafe_code)]
+
+pub mod diff;
+pub mod json;
+pub mod keys;
+pub mod opening;
+pub mod receipt;
+pub mod trace_file;
+pub mod verify;
+
+pub use keys::{Key, KeyError, PublicKey};
+pub use receipt::{Claim, Info, Receipt, ReceiptError};
+pub use verify::{Difference, Unverifiable, Verdict, VerifyOptions, verify};

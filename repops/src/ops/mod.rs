@@ -198,6 +198,21 @@ pub enum Fault {
     LimitExceeded = 5,
 }
 
+impl Fault {
+    pub const ALL: [Fault; 5] = [
+        Fault::DivisionByZero,
+        Fault::IndexOutOfRange,
+        Fault::BadSize,
+        Fault::BadShape,
+        Fault::LimitExceeded,
+    ];
+
+    /// The fault with this number.
+    pub fn from_code(code: u32) -> Option<Fault> {
+        Fault::ALL.into_iter().find(|fault| *fault as u32 == code)
+    }
+}
+
 impl OpDef {
     /// Checks attributes against the row and fills in defaults.
     pub fn check_attrs(&self, attrs: &Attrs) -> Result<Attrs, OpError> {

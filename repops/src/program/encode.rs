@@ -74,15 +74,20 @@ impl Encoded {
         &self.graph
     }
 
-    /// `SHA-256("repops.program.0" || leaf count as u64 || Merkle root)`, the leaves being
-    /// `kind byte || encoded part`: 0 header, 1 constants, 2 blocks, 3 steps, each in order.
+    /// `SHA-256("repops.program.0" || leaf count as u64 || Merkle root)` over [`Encoded::leaves`].
     pub(super) fn digest(&self) -> Digest {
-        let leaf = |kind: u8, part: &Vec<u8>| leaf_hash(&[&[kind], part.as_slice()].concat());
+        let leaves: Vec<Digest> = self.leaves().iter().map(|leaf| leaf_hash(leaf)).collect();
+        sha256(&[b"repops.program.0", &(leaves.len() as u64).to_le_bytes(), &merkle_root(&leaves).0])
+    }
+
+    /// The leaves: `kind byte || encoded part`: 0 header, 1 constants, 2 blocks, 3 steps, each in order.
+    pub(super) fn leaves(&self) -> Vec<Vec<u8>> {
+        let leaf = |kind: u8, part: &Vec<u8>| [&[kind], part.as_slice()].concat();
         let mut leaves = vec![leaf(0, &self.graph.header)];
         leaves.extend(self.graph.constants.iter().map(|p| leaf(1, p)));
         leaves.extend(self.graph.blocks.iter().map(|p| leaf(2, p)));
         leaves.extend(self.graph.steps.iter().map(|p| leaf(3, p)));
-        sha256(&[b"repops.program.0", &(leaves.len() as u64).to_le_bytes(), &merkle_root(&leaves).0])
+        leaves
     }
 
     /// The file: 128-byte header, graph, then constants at aligned offsets, zeros between.

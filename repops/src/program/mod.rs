@@ -13,7 +13,7 @@ mod proto;
 
 use std::sync::Arc;
 
-pub use check::{ProgramError, SPEC_VERSION};
+pub use check::{NESTING_MAX, ProgramError, SPEC_VERSION};
 
 use crate::attrs::Attrs;
 use crate::digest::{Digest, Layout};
@@ -216,6 +216,12 @@ impl Program {
     /// Writes the program file.
     pub fn write(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
         encode::Encoded::of(&self.parts).write(&self.digest, &self.parts, out)
+    }
+
+    /// The leaves of the digest's Merkle tree, in order: each a kind byte (0 header, 1 constants, 2 blocks,
+    /// 3 steps) and the encoded part, so that a part can be proven alone.
+    pub fn digest_leaves(&self) -> Vec<Vec<u8>> {
+        encode::Encoded::of(&self.parts).leaves()
     }
 
     /// The program's identity: a Merkle root over header, constants, blocks and steps.
