@@ -1,0 +1,234 @@
+//! The register tile: one chunk of a contraction for a few rows and columns of the result.
+//!
+//! One body for every instruction set and element type. Lanes span columns, so the order of the sum is
+//! the specification's in every lane: a chain of fused multiply-adds from +0 in ascending order, `+ (+0)`,
+//! then `earlier + later` up the tree.
+
+use repops::dtype::Element;
+use repops::lane::FloatLane;
+use repops::lane::Lane;
+use repops::reduce::Accumulate;
+
+use super::super::lane::VectorLane;
+
+/// Columns of a panel of the right operand.
+pub(crate) const PANEL: usize = 16;
+
+/// What one call of a tile computes.
+pub(crate) struct Tile<E> {
+    /// First element of the left operand's rows: element `(row, k)` is at `row * a_row + k` in place, at
+    /// `k * rows + row` when packed.
+    pub a: *const E,
+    pub a_row: usize,
+    /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`.
+    pub b: *const E,
+    pub b_panel: usize,
+    /// Terms, at most a chunk.
+    pub k: usize,
+    /// Sums of earlier chunks: level `l` of the binary counter at `l * level_stride`, row-major.
+    pub levels: *const E,
+    pub level_stride: usize,
+    /// Levels to add, as bits, from the lowest up.
+    pub merge: usize,
+    /// Where the sum goes: `(row, column)` at `row * out_row + column`.
+    pub out: *mut E,
+    pub out_row: usize,
+    /// Whether `out` is the final result, where NaNs are canonical.
+    pub last: bool,
+}
+
+/// A tile of a fixed number of rows and panels.
+///
+/// # Safety
+/// The pointers of the tile are valid for those rows and panels, and the processor has the instructions.
+pub(crate) type TileFn<E> = unsafe fn(&Tile<E>);
+
+/// The tiles of one instruction set and element type.
+pub(crate) struct TileSet<E: 'static> {
+    /// The most rows of a tile.
+    pub rows_max: usize,
+    /// The best number of panels for a block of so many rows: a power of two.
+    pub panels: fn(rows: usize) -> usize,
+    /// The tile of so many rows and panels, the left operand packed or in place. `None`: narrower only.
+    pub pick: fn(rows: usize, panels: usize, packed: bool) -> Option<TileFn<E>>,
+}
+
+/// A register of elements that contractions accumulate.
+pub(crate) trait TileLane: Copy {
+    type Elem: Copy;
+    const LANES: usize;
+    /// # Safety
+    /// `from` points at `LANES` readable elements.
+    unsafe fn load(from: *const Self::Elem) -> Self;
+    /// # Safety
+    /// `to` points at `LANES` writable elements.
+    unsafe fn store(self, to: *mut Self::Elem);
+    fn splat(element: Self::Elem) -> Self;
+    fn zero() -> Self;
+    fn fma(self, b: Self, c: Self) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn canonical(self) -> Self;
+}
+
+impl<V: VectorLane> TileLane for V {
+    type Elem = f32;
+    const LANES: usize = <V as VectorLane>::LANES;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { <V as VectorLane>::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { <V as VectorLane>::store(self, to) }
+    }
+    #[inline(always)]
+    fn splat(element: f32) -> V {
+        <V as FloatLane>::splat(element)
+    }
+    #[inline(always)]
+    fn zero() -> V {
+        <V as FloatLane>::splat(0.0)
+    }
+    #[inline(always)]
+    fn fma(self, b: V, c: V) -> V {
+        FloatLane::fma(self, b, c)
+    }
+    #[inline(always)]
+    fn add(self, other: V) -> V {
+        FloatLane::add(self, other)
+    }
+    #[inline(always)]
+    fn canonical(self) -> V {
+        Lane::canonical_nan(self)
+    }
+}
+
+/// A scalar as a register of one lane; compilers make vectors of neighbouring ones.
+#[derive(Clone, Copy)]
+pub(crate) struct One<E>(E);
+
+impl<E: Accumulate + Element> TileLane for One<E> {
+    type Elem = E;
+    const LANES: usize = 1;
+    #[inline(always)]
+    unsafe fn load(from: *const E) -> Self {
+        // SAFETY: the caller's promise.
+        One(unsafe { *from })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut E) {
+        // SAFETY: the caller's promise.
+        unsafe { *to = self.0 }
+    }
+    #[inline(always)]
+    fn splat(element: E) -> Self {
+        One(element)
+    }
+    #[inline(always)]
+    fn zero() -> Self {
+        One(E::ZERO)
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        One(self.0.fma(b.0, c.0))
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        One(Accumulate::add(self.0, other.0))
+    }
+    #[inline(always)]
+    fn canonical(self) -> Self {
+        One(self.0.canonical())
+    }
+}
+
+/// `ROWS` rows by `VECTORS` registers of columns.
+///
+/// # Safety
+/// As for [`TileFn`].
+#[inline(always)]
+pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, const PACKED: bool>(
+    t: &Tile<V::Elem>,
+) {
+    let per_panel = PANEL / V::LANES;
+    let column = |v: usize| (v / per_panel) * t.b_panel + (v % per_panel) * V::LANES;
+    let mut acc = [[V::zero(); VECTORS]; ROWS];
+    let (mut a, mut b) = (t.a, t.b);
+    for _ in 0..t.k {
+        // SAFETY: `a` and `b` stay inside of the operands for `t.k` terms; the caller's promise.
+        unsafe {
+            let mut right = [V::zero(); VECTORS];
+            for v in 0..VECTORS {
+                right[v] = V::load(b.add(column(v)));
+            }
+            for r in 0..ROWS {
+                let left = V::splat(*a.add(if PACKED { r } else { r * t.a_row }));
+                for v in 0..VECTORS {
+                    acc[r][v] = left.fma(right[v], acc[r][v]);
+                }
+            }
+            a = a.add(if PACKED { ROWS } else { 1 });
+            b = b.add(PANEL);
+        }
+    }
+    for row in &mut acc {
+        for sum in row {
+            *sum = sum.add(V::zero());
+        }
+    }
+    let mut merge = t.merge;
+    while merge != 0 {
+        let level = merge.trailing_zeros() as usize;
+        merge &= merge - 1;
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: a level holds a whole tile; the caller's promise.
+                let earlier =
+                    unsafe { V::load(t.levels.add(level * t.level_stride + (r * VECTORS + v) * V::LANES)) };
+                acc[r][v] = earlier.add(acc[r][v]);
+            }
+        }
+    }
+    if t.last {
+        for row in &mut acc {
+            for sum in row {
+                *sum = sum.canonical();
+            }
+        }
+    }
+    for r in 0..ROWS {
+        for v in 0..VECTORS {
+            // SAFETY: the output holds a whole tile; the caller's promise.
+            unsafe { acc[r][v].store(t.out.add(r * t.out_row + v * V::LANES)) };
+        }
+    }
+}
+
+/// A `TileSet` out of `entry::<Lane, ROWS, VECTORS, PACKED>`: `panels => vectors : [rows]`.
+macro_rules! tile_set {
+    ($entry:ident::<$lane:ty> of $elem:ty, rows_max $rows_max:literal, panels $choice:expr;
+     $($p:literal => $vectors:literal : [$($r:literal)*];)*) => {{
+        fn pick(rows: usize, panels: usize, packed: bool) -> Option<TileFn<$elem>> {
+            match (panels, rows, packed) {
+                $($(
+                    ($p, $r, true) => Some($entry::<$lane, $r, $vectors, true> as TileFn<$elem>),
+                    ($p, $r, false) => Some($entry::<$lane, $r, $vectors, false> as TileFn<$elem>),
+                )*)*
+                _ => None,
+            }
+        }
+        static SET: TileSet<$elem> = TileSet { rows_max: $rows_max, panels: $choice, pick };
+        &SET
+    }};
+}
+pub(crate) use tile_set;
+
+/// Four rows by one panel of scalars.
+macro_rules! scalar_set {
+    ($entry:ident, $elem:ty) => {
+        tile_set!($entry::<One<$elem>> of $elem, rows_max 4, panels |_| 1; 1 => 16 : [1 2 3 4];)
+    };
+}
+pub(crate) use scalar_set;

@@ -1,0 +1,1 @@
+//! Regions, interpreted tile by tile.
