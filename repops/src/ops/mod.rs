@@ -5,13 +5,27 @@
 //! Invariant: ids are append-only and an operator's meaning never changes under the same id and
 //! version, because traces and receipts contain both.
 
+mod batch_normalization;
 mod control;
+mod conv;
+mod float;
+mod gemm;
+mod global_pool;
 mod identity;
 pub mod infer;
+mod layer_normalization;
 mod matmul;
+mod pool;
+mod reduce_max;
+mod reduce_sum;
 mod region;
 mod reshape;
+mod rows;
+mod softmax;
 mod table;
+#[cfg(test)]
+mod testing;
+mod window;
 
 pub use control::{IF, LOOP, SCAN};
 pub use infer::{InferCtx, InferInput, Inferred, SymTensor, SymType};
