@@ -108,10 +108,9 @@ pub fn step_at<'a>(program: &'a Program, path: &[Frame]) -> Option<&'a Step> {
     program.blocks().get(frame.block as usize)?.steps.get(frame.step as usize)
 }
 
-/// What a step gave when the program was run again.
+/// What a step gave when the program was run again; no outputs where data made it fail.
 #[derive(Debug)]
 pub struct Captured {
-    pub record: Option<StepRecord>,
     pub outputs: Vec<Tensor>,
 }
 
@@ -124,7 +123,7 @@ pub fn capture(
     observer: &mut dyn Observer,
 ) -> Result<Captured, DiffError> {
     let mut catcher = Catcher { inner: observer, index, caught: None, error: None };
-    let result = executor.execute(program, inputs, HashLevel::Operators, &mut catcher);
+    let result = executor.execute(program, inputs, HashLevel::None, &mut catcher);
     let Catcher { caught, error, .. } = catcher;
     if let Some(error) = error {
         return Err(ExecError::Tensor(error).into());
@@ -151,9 +150,13 @@ impl Observer for Catcher<'_> {
             return;
         }
         match event.outputs.iter().map(|view| view.to_tensor()).collect() {
-            Ok(outputs) => self.caught = Some(Captured { record: event.record.cloned(), outputs }),
+            Ok(outputs) => self.caught = Some(Captured { outputs }),
             Err(error) => self.error = Some(error),
         }
+    }
+
+    fn record(&mut self, record: &StepRecord) {
+        self.inner.record(record);
     }
 
     fn interrupted(&mut self) -> bool {

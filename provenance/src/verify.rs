@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use repops::digest::{Layout, bytes_digest};
 use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer, StepEvent};
 use repops::program::{Program, ProgramError};
+use repops::trace::StepRecord;
 use repops::{DType, Digest, Tensor, TensorView};
 
 use crate::keys::PublicKey;
@@ -138,7 +139,7 @@ pub fn run(
 ) -> Result<Run, Unverifiable> {
     let mut watch = Watch { inner: observer, steps: 0 };
     let execution = executor.execute(program, inputs, level, &mut watch)?;
-    let last_step = watch.steps.saturating_sub(1);
+    let steps_done = watch.steps;
     let trace = match (&execution.trace, level) {
         (Some(trace), HashLevel::Operators) => {
             Some(TraceClaim { root: trace.root(), steps: trace.records.len() as u64 })
@@ -148,18 +149,15 @@ pub fn run(
     };
     let (outputs, fault) = match &execution.result {
         Ok(tensors) => (digests(&program.header().outputs, tensors, hash), None),
-        // With a trace, its last record is the one that met the fault.
-        Err(at) => {
-            let step = trace.map_or(last_step, |t| t.steps.saturating_sub(1));
-            (BTreeMap::new(), Some(FaultClaim { fault: at.fault, step }))
-        }
+        Err(at) => (BTreeMap::new(), Some(FaultClaim { fault: at.fault, step: steps_done })),
     };
     let inputs = digests(&program.header().inputs, inputs, hash);
     let claim = Claim { program: program.digest(), inputs, outputs, fault, trace, nonce: 0 };
     Ok(Run { execution, claim })
 }
 
-/// Counts steps on behalf of [`run`].
+/// Counts the steps that were carried through. A step that meets a fault has no outputs, and whether the
+/// executor shows it at all does not matter.
 struct Watch<'a> {
     inner: &'a mut dyn Observer,
     steps: u64,
@@ -167,8 +165,12 @@ struct Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn step(&mut self, event: StepEvent<'_>) {
-        self.steps = event.index as u64 + 1;
+        self.steps += !event.outputs.is_empty() as u64;
         self.inner.step(event);
+    }
+
+    fn record(&mut self, record: &StepRecord) {
+        self.inner.record(record);
     }
 
     fn interrupted(&mut self) -> bool {
