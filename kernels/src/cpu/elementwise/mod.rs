@@ -1,0 +1,4 @@
+//! Element-wise operators: alone and in regions.
+
+pub(crate) mod loops;
+pub mod region;

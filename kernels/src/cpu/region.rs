@@ -1,1 +1,0 @@
-//! Regions, interpreted tile by tile.
