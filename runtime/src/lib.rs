@@ -1,1 +1,157 @@
-//! Runs a Program: memory planned, threads used, steps observed.
+//! Runs a [`Program`]: sizes bound, memory planned and reused, threads used, steps observed and hashed.
+//!
+//! Invariant: threads, instruction set, region backend and memory never change a bit of an output or of
+//! the trace. Whoever embeds this crate needs neither LLVM nor Python.
+#![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
+
+mod bind;
+mod hashing;
+mod load;
+mod memory;
+mod region;
+mod run;
+
+use std::sync::{Arc, Mutex};
+
+use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer, bind_sizes};
+use repops::region::RegionBackend;
+use repops::{Digest, Program, Tensor};
+use repops_kernels::TileRegions;
+pub use repops_kernels::isa::Isa;
+
+pub use load::{LoadError, load};
+
+/// How fused regions are evaluated. The bits are the same.
+#[derive(Clone, Default)]
+pub enum Regions {
+    /// Tile by tile, instruction by instruction, by the kernels.
+    #[default]
+    Tiles,
+    /// By the given backend; what it cannot take, by tiles.
+    Backend(Arc<dyn RegionBackend>),
+    /// Instruction by instruction over whole tensors, as if nothing had been fused.
+    Unfused,
+}
+
+/// How a [`Runtime`] works. None of this changes a bit.
+#[derive(Clone, Default)]
+pub struct RuntimeOptions {
+    /// Threads to use; 0: as many as the machine has.
+    pub threads: usize,
+    /// The instruction set; `None`: the fastest of this machine.
+    pub isa: Option<Isa>,
+    pub regions: Regions,
+}
+
+/// Why a runtime cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error("this machine has no {isa}; it has: {available}")]
+    Isa { isa: &'static str, available: String },
+    #[error("{threads} threads could not be started: {problem}")]
+    Threads { threads: usize, problem: String },
+}
+
+/// Executes programs. May be shared between threads; runs of one runtime take turns.
+pub struct Runtime {
+    isa: Isa,
+    pool: rayon::ThreadPool,
+    tiles: TileRegions,
+    regions: Regions,
+    /// What was made ready for the program that ran last, and its memory.
+    state: Mutex<Option<State>>,
+}
+
+struct State {
+    program: Digest,
+    prepared: Arc<run::Prepared>,
+    binding: Option<(Vec<Vec<usize>>, Arc<bind::Binding>)>,
+    memory: memory::Memory,
+}
+
+impl Runtime {
+    pub fn new(options: RuntimeOptions) -> Result<Runtime, RuntimeError> {
+        let isa = options.isa.unwrap_or_else(Isa::detect);
+        if !isa.is_available() {
+            let available: Vec<&str> = Isa::available().map(Isa::name).collect();
+            return Err(RuntimeError::Isa { isa: isa.name(), available: available.join(", ") });
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|index| format!("repops-{index}"))
+            .build()
+            .map_err(|e| RuntimeError::Threads { threads: options.threads, problem: e.to_string() })?;
+        let tiles = TileRegions { isa };
+        Ok(Runtime { isa, pool, tiles, regions: options.regions, state: Mutex::new(None) })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The number of threads in use.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Compares the constants' bytes with their digests, on all threads.
+    pub fn check_constants(&self, program: &Program) -> Result<(), ExecError> {
+        self.pool
+            .install(|| program.check_constants(repops_kernels::bytes_digest))
+            .map_err(ExecError::Program)
+    }
+
+    /// The digest of a tensor, on all threads.
+    pub fn tensor_digest(&self, tensor: &Tensor) -> Digest {
+        let view = tensor.view();
+        self.pool.install(|| {
+            repops_kernels::bytes_digest(view.dtype, repops::Layout::RowMajor, view.shape, view.bytes)
+        })
+    }
+}
+
+impl Executor for Runtime {
+    fn execute(
+        &self,
+        program: &Program,
+        inputs: &[Tensor],
+        level: HashLevel,
+        observer: &mut dyn Observer,
+    ) -> Result<Execution, ExecError> {
+        bind_sizes(program, inputs)?;
+        // A run that panicked left nothing half-made: the state is taken out while a run lasts.
+        let taken = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let mut state = match taken {
+            Some(state) if state.program == program.digest() => state,
+            _ => State {
+                program: program.digest(),
+                prepared: Arc::new(run::Prepared::new(program, &self.regions, &self.tiles)),
+                binding: None,
+                memory: memory::Memory::new(program),
+            },
+        };
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(|t| t.shape().to_vec()).collect();
+        let binding = match &state.binding {
+            Some((bound, binding)) if *bound == shapes => binding.clone(),
+            _ => Arc::new(bind::Binding::new(program, inputs)),
+        };
+        state.binding = Some((shapes, binding.clone()));
+        let prepared = state.prepared.clone();
+        let result = self.pool.install(|| {
+            let setup = run::Setup {
+                program,
+                isa: self.isa,
+                prepared: &prepared,
+                binding: &binding,
+                level,
+                observer,
+                memory: &mut state.memory,
+            };
+            run::Run::new(setup).execute(inputs)
+        });
+        *self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
+        result
+    }
+}

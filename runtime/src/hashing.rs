@@ -1,0 +1,133 @@
+//! Hashing beside computing, and the records that wait for it.
+//!
+//! A value's bytes are hashed once: views share the Merkle root and bind it to their own shape. Records
+//! become complete in program order.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use repops::digest::bind_tensor;
+use repops::exec::Observer;
+use repops::ops::{Fault, OpId};
+use repops::tensor::AlignedBytes;
+use repops::trace::{Frame, StepRecord, Trace};
+use repops::{DType, Digest, Layout};
+
+/// The Merkle root over some bytes, once it is there.
+pub(crate) type RootCell = Arc<OnceLock<Digest>>;
+
+/// Bytes below which a buffer is hashed at once.
+const INLINE_BYTES: usize = 16 << 10;
+/// Bytes that may wait to be hashed; beyond, computing waits.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// A digest that is known, or follows from a root.
+#[derive(Clone)]
+pub(crate) enum DigestSource {
+    Known(Digest),
+    Root { dtype: DType, shape: Vec<usize>, bytes: usize, root: RootCell },
+}
+
+impl DigestSource {
+    fn get(&self) -> Option<Digest> {
+        match self {
+            DigestSource::Known(digest) => Some(*digest),
+            DigestSource::Root { dtype, shape, bytes, root } => {
+                Some(bind_tensor(*dtype, Layout::RowMajor, shape, *bytes as u64, root.get()?))
+            }
+        }
+    }
+}
+
+/// A record whose digests may still be on their way.
+pub(crate) struct Pending {
+    pub path: Vec<Frame>,
+    pub op: OpId,
+    pub version: u16,
+    pub body: Digest,
+    pub inputs: Vec<Option<DigestSource>>,
+    pub outputs: Vec<DigestSource>,
+    pub fault: Option<Fault>,
+}
+
+impl Pending {
+    fn complete(&self) -> Option<StepRecord> {
+        let input = |source: &Option<DigestSource>| match source {
+            None => Some(None),
+            Some(source) => source.get().map(Some),
+        };
+        Some(StepRecord {
+            path: self.path.clone(),
+            op: self.op,
+            version: self.version,
+            body: self.body,
+            inputs: self.inputs.iter().map(input).collect::<Option<_>>()?,
+            outputs: self.outputs.iter().map(DigestSource::get).collect::<Option<_>>()?,
+            fault: self.fault,
+        })
+    }
+}
+
+/// Hashes what a run computes.
+#[derive(Default)]
+pub(crate) struct Hashing {
+    pending_bytes: Arc<AtomicUsize>,
+    records: VecDeque<Pending>,
+    trace: Trace,
+}
+
+impl Hashing {
+    /// The root over bytes that are at hand only now.
+    pub fn root_now(bytes: &[u8]) -> RootCell {
+        Arc::new(OnceLock::from(repops_kernels::merkle_root(bytes)))
+    }
+
+    /// The root over a buffer, computed beside what comes next.
+    pub fn root(&self, buffer: &Arc<AlignedBytes>) -> RootCell {
+        let len = buffer.as_slice().len();
+        let alone = rayon::current_num_threads() == 1;
+        if len <= INLINE_BYTES || alone || self.pending_bytes.load(Ordering::Acquire) > PENDING_BYTES_MAX {
+            return Hashing::root_now(buffer.as_slice());
+        }
+        let cell = RootCell::default();
+        self.pending_bytes.fetch_add(len, Ordering::AcqRel);
+        let (buffer, filled, pending) = (buffer.clone(), cell.clone(), self.pending_bytes.clone());
+        rayon::spawn(move || {
+            let root = repops_kernels::merkle_root(buffer.as_slice());
+            // The buffer is let go before the root is seen, so that whoever waits may write it.
+            drop(buffer);
+            pending.fetch_sub(len, Ordering::AcqRel);
+            filled.set(root).expect("each cell is filled once");
+        });
+        cell
+    }
+
+    /// Adds a record and passes on those that are complete.
+    pub fn push(&mut self, record: Pending, observer: &mut dyn Observer) {
+        self.records.push_back(record);
+        self.pass_on(observer);
+    }
+
+    fn pass_on(&mut self, observer: &mut dyn Observer) {
+        while let Some(record) = self.records.front().and_then(Pending::complete) {
+            self.records.pop_front();
+            observer.record(&record);
+            self.trace.records.push(record);
+        }
+    }
+
+    /// Waits for what is still being hashed; gives the whole trace.
+    pub fn finish(mut self, observer: &mut dyn Observer) -> Trace {
+        loop {
+            self.pass_on(observer);
+            if self.records.is_empty() {
+                return self.trace;
+            }
+            // On a thread of the pool this runs what waits; elsewhere, or with nothing to run, it gives way.
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where values live.
+//!
+//! A slot is a buffer that values take turns in, as the program's plan says. Buffers are shared with
+//! hashing by reference count: one that is still being hashed is not written; the value gets another
+//! buffer instead. So hashing never waits for computing, nor computing for hashing, within a bound.
+
+use std::sync::Arc;
+
+use repops::program::{ConstantId, SlotId};
+use repops::tensor::{AlignedBytes, TensorError};
+use repops::{DType, Program};
+
+/// Spare buffers kept for reuse.
+const SPARES_MAX: usize = 16;
+
+/// Where a value's bytes are.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Constant(ConstantId),
+    /// An input of the program, by position.
+    Input(usize),
+    /// A buffer: a slot's or its own.
+    Buffer(Arc<AlignedBytes>),
+}
+
+/// A defined value.
+#[derive(Clone)]
+pub(crate) struct Value {
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    pub place: Place,
+    /// The Merkle root over its bytes, ready or being computed; constants have theirs declared.
+    pub root: Option<crate::hashing::RootCell>,
+}
+
+/// The buffers of one program, kept between runs.
+pub(crate) struct Memory {
+    /// By block, then slot.
+    slots: Vec<Vec<Option<Arc<AlignedBytes>>>>,
+    spares: Vec<Arc<AlignedBytes>>,
+}
+
+impl Memory {
+    pub fn new(program: &Program) -> Memory {
+        let slots = program.blocks().iter().map(|block| {
+            let outputs = block.steps.iter().flat_map(|s| &s.outputs);
+            let count = outputs.filter_map(|o| o.slot).map(|s| s.index() + 1).max().unwrap_or(0);
+            vec![None; count]
+        });
+        Memory { slots: slots.collect(), spares: Vec::new() }
+    }
+
+    /// A buffer of `len` bytes that nobody else holds, for a value of `slot`.
+    pub fn take(
+        &mut self,
+        block: usize,
+        slot: Option<SlotId>,
+        len: usize,
+    ) -> Result<Arc<AlignedBytes>, TensorError> {
+        if let Some(slot) = slot {
+            if let Some(mut held) = self.slots[block][slot.index()].take() {
+                if fit(&mut held, len) {
+                    return Ok(held);
+                }
+                self.spare(held);
+            }
+            if let Some(at) = self.spares.iter_mut().position(|spare| fit(spare, len)) {
+                return Ok(self.spares.swap_remove(at));
+            }
+        }
+        AlignedBytes::zeros(len).map(Arc::new)
+    }
+
+    /// Gives the slot its buffer back; the value holds a reference too.
+    pub fn keep(&mut self, block: usize, slot: Option<SlotId>, buffer: &Arc<AlignedBytes>) {
+        if let Some(slot) = slot {
+            self.slots[block][slot.index()] = Some(buffer.clone());
+        }
+    }
+
+    /// A buffer that is perhaps still read by hashing, to be used again later.
+    fn spare(&mut self, buffer: Arc<AlignedBytes>) {
+        if self.spares.len() == SPARES_MAX {
+            self.spares.remove(0);
+        }
+        self.spares.push(buffer);
+    }
+}
+
+/// Makes the buffer `len` bytes long if nobody else holds it, it is large enough and not far too large.
+fn fit(buffer: &mut Arc<AlignedBytes>, len: usize) -> bool {
+    match Arc::get_mut(buffer) {
+        Some(bytes) if bytes.capacity() >= len && bytes.capacity() / 4 <= len.max(1024) => {
+            bytes.set_len(len);
+            true
+        }
+        _ => false,
+    }
+}
