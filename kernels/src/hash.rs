@@ -2,7 +2,7 @@
 //!
 //! Invariant: equal to `repops::digest::bytes_digest`.
 
-use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root, node_hash};
+use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, node_hash};
 use repops::dtype::DType;
 
 use crate::parallel::{Shared, parallel};
@@ -12,11 +12,11 @@ const TASK_LEAVES: usize = 256;
 
 /// The digest of a tensor whose `bytes` are in `layout`.
 pub fn bytes_digest(dtype: DType, layout: Layout, shape: &[usize], bytes: &[u8]) -> Digest {
-    bind_tensor(dtype, layout, shape, bytes.len() as u64, &root(bytes))
+    bind_tensor(dtype, layout, shape, bytes.len() as u64, &merkle_root(bytes))
 }
 
 /// The Merkle root over the leaves of `bytes`.
-fn root(bytes: &[u8]) -> Digest {
+pub fn merkle_root(bytes: &[u8]) -> Digest {
     let task_bytes = TASK_LEAVES * LEAF_BYTES;
     let mut roots = vec![Digest::default(); bytes.len().div_ceil(task_bytes)];
     let shared = Shared::new(&mut roots);
@@ -27,7 +27,7 @@ fn root(bytes: &[u8]) -> Digest {
         own[0] = subtree(part);
     });
     // Every task but the last covers a full subtree, so the tree over their roots is the tree's top.
-    merkle_root(&roots)
+    repops::digest::merkle_root(&roots)
 }
 
 /// The root over at most [`TASK_LEAVES`] leaves.

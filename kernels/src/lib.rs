@@ -21,7 +21,7 @@ use repops::ops::{OpError, OpId};
 use repops::tensor::{TensorView, TensorViewMut, element_count};
 
 pub use cpu::elementwise::region::TileRegions;
-pub use hash::bytes_digest;
+pub use hash::{bytes_digest, merkle_root};
 pub use isa::Isa;
 pub use mapped::MappedFile;
 
