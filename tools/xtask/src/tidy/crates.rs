@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, Option<&[&str]>)] = &[
     ("repops-conformance", None),
     ("repops-benches", None),
     ("repops-cli", None),
+    ("repops-io", Some(&["repops"])),
     ("prove", None),
     // Built before anything is installed.
     ("xtask", Some(&[])),

@@ -1,0 +1,133 @@
+//! ONNX's `TensorProto` in a file of its own (`.pb`).
+//!
+//! Source: onnx.proto, message TensorProto. External data are refused: an input is one file.
+
+use prost::Message;
+use repops::tensor::{RANK_MAX, TensorError, byte_len};
+use repops::{DType, Tensor};
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    data_type: i32,
+    #[prost(message, optional, tag = "3")]
+    segment: Option<Segment>,
+    #[prost(float, repeated, tag = "4")]
+    float_data: Vec<f32>,
+    #[prost(int32, repeated, tag = "5")]
+    int32_data: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    int64_data: Vec<i64>,
+    #[prost(string, tag = "8")]
+    name: String,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    raw_data: Option<Vec<u8>>,
+    #[prost(double, repeated, tag = "10")]
+    double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    uint64_data: Vec<u64>,
+    #[prost(int32, tag = "14")]
+    data_location: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Segment {
+    #[prost(int64, tag = "1")]
+    begin: i64,
+    #[prost(int64, tag = "2")]
+    end: i64,
+}
+
+/// Why bytes are no `TensorProto` that can be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ProtoError {
+    #[error("this is no TensorProto: {0}")]
+    Decode(#[from] prost::DecodeError),
+    #[error("dims: {0}")]
+    Dims(String),
+    #[error("data_type: {0} is not supported")]
+    DataType(i32),
+    #[error("{field}: {problem}")]
+    Field { field: &'static str, problem: String },
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+/// Reads a tensor.
+pub fn parse(bytes: &[u8]) -> Result<Tensor, ProtoError> {
+    let proto = TensorProto::decode(bytes)?;
+    if proto.segment.is_some() {
+        return Err(field("segment", "tensors in segments are not supported"));
+    }
+    if proto.data_location != 0 {
+        return Err(field("data_location", "external data are not read for an input"));
+    }
+    let code = u32::try_from(proto.data_type).ok();
+    let dtype = code.and_then(DType::from_code).ok_or(ProtoError::DataType(proto.data_type))?;
+    if proto.dims.len() > RANK_MAX {
+        return Err(TensorError::Rank { rank: proto.dims.len() }.into());
+    }
+    let extent = |&d: &i64| usize::try_from(d).map_err(|_| ProtoError::Dims(format!("{d} is no extent")));
+    let shape: Vec<usize> = proto.dims.iter().map(extent).collect::<Result<_, _>>()?;
+    // Bounds the count before anything is made of it.
+    let needed = byte_len(dtype, &shape)?;
+    let data = match &proto.raw_data {
+        Some(raw) => raw.clone(),
+        None => typed_data(&proto, dtype)?,
+    };
+    if data.len() != needed {
+        let what = if proto.raw_data.is_some() { "raw_data" } else { typed_field(dtype) };
+        return Err(field(what, format!("{} bytes; dims {shape:?} need {needed}", data.len())));
+    }
+    Ok(Tensor::from_bytes(dtype, &shape, &data)?)
+}
+
+/// The field that holds elements of a type when `raw_data` does not.
+fn typed_field(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float_data",
+        DType::F64 => "double_data",
+        DType::I64 => "int64_data",
+        DType::U32 | DType::U64 => "uint64_data",
+        _ => "int32_data",
+    }
+}
+
+/// The elements of the typed field as little-endian bytes.
+fn typed_data(proto: &TensorProto, dtype: DType) -> Result<Vec<u8>, ProtoError> {
+    let narrow = |size: usize, low: i64, high: i64| {
+        let mut out = Vec::with_capacity(proto.int32_data.len() * size);
+        for &v in &proto.int32_data {
+            if !(low..=high).contains(&(v as i64)) {
+                return Err(field("int32_data", format!("{v} is no {dtype}")));
+            }
+            out.extend_from_slice(&v.to_le_bytes()[..size]);
+        }
+        Ok(out)
+    };
+    match dtype {
+        DType::F32 => Ok(proto.float_data.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::F64 => Ok(proto.double_data.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::I64 => Ok(proto.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::U64 => Ok(proto.uint64_data.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::U32 => {
+            let narrow =
+                |&v: &u64| u32::try_from(v).map_err(|_| field("uint64_data", format!("{v} is no u32")));
+            let values = proto.uint64_data.iter().map(narrow).collect::<Result<Vec<u32>, _>>()?;
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        DType::I32 => narrow(4, i32::MIN as i64, i32::MAX as i64),
+        DType::I16 => narrow(2, i16::MIN as i64, i16::MAX as i64),
+        DType::I8 => narrow(1, i8::MIN as i64, i8::MAX as i64),
+        DType::U8 => narrow(1, 0, u8::MAX as i64),
+        DType::Bool => narrow(1, 0, 1),
+        // The bits of a 16-bit float.
+        DType::U16 | DType::F16 | DType::BF16 => narrow(2, 0, u16::MAX as i64),
+    }
+}
+
+fn field(field: &'static str, problem: impl Into<String>) -> ProtoError {
+    ProtoError::Field { field, problem: problem.into() }
+}
