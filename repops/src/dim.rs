@@ -107,6 +107,21 @@ impl DimExpr {
         }
     }
 
+    /// Whether the value is at least 0 under every binding, as far as signs of the parts show. Named and
+    /// data-dependent sizes are extents, so they are.
+    pub fn is_nonnegative(&self) -> bool {
+        let atom = |atom: &Atom| match atom {
+            Atom::Sym(_) | Atom::Unknown(_) => true,
+            Atom::FloorDiv(a, b) | Atom::Min(a, b) => a.is_nonnegative() && b.is_nonnegative(),
+            Atom::Max(a, b) => a.is_nonnegative() || b.is_nonnegative(),
+        };
+        match self {
+            DimExpr::Const(value) => *value >= 0,
+            DimExpr::Poly(terms) => terms.iter().all(|(atoms, c)| *c >= 0 && atoms.iter().all(atom)),
+            DimExpr::Opaque => false,
+        }
+    }
+
     fn from_terms(mut terms: BTreeMap<Monomial, i64>) -> DimExpr {
         terms.retain(|_, c| *c != 0);
         match terms.len() {
@@ -463,6 +478,15 @@ mod tests {
             assert_eq!(DimExpr::Const(a).floor_div(&DimExpr::Const(b)), DimExpr::Const(q), "{a} / {b}");
             let r = DimExpr::Const(a).modulo(&DimExpr::Const(b)).as_const().unwrap();
             assert_eq!(r, a - b * q);
+        }
+    }
+
+    #[test]
+    fn signs() {
+        for (text, expected) in
+            [("N", true), ("N - 1", false), ("max(0, N - 1)", true), ("min(1, N)*2 + ?3", true)]
+        {
+            assert_eq!(DimExpr::parse(text).map(|e| e.is_nonnegative()), Some(expected), "{text}");
         }
     }
 

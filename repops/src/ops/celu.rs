@@ -1,0 +1,41 @@
+//! Celu: the continuously differentiable exponential linear unit.
+
+use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::{Arity, AttrDef, EvalCtx, InferCtx, OpClass, OpDef};
+use crate::attrs::{AttrKind, AttrValue};
+use crate::lane_op::{LaneOp, UnaryOp};
+
+pub static DEF: OpDef = OpDef {
+    id: 116,
+    name: "Celu",
+    version: 1,
+    doc: "Y = alpha * elu(X / alpha) with elu's alpha 1, each step rounded. f16 and bf16 through f32. \
+          Source: ONNX Celu-12.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[AttrDef::default("alpha", AttrKind::Float, || AttrValue::Float(1.0), "where the curve bends")],
+    class: OpClass::Elementwise(Some(|a| LaneOp::Unary(UnaryOp::Celu { alpha: a.float("alpha") }))),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
+};
+
+#[cfg(test)]
+mod tests {
+    use crate::attrs::Attrs;
+    use crate::ops::check::check_unary;
+
+    #[test]
+    fn edges() {
+        check_unary(
+            "Celu",
+            &Attrs::new(),
+            &[
+                (0x8000_0000, 0x8000_0000),
+                (0xff80_0000, 0xbf80_0000),
+                (0x7f80_0000, 0x7f80_0000),
+                (0x4000_0000, 0x4000_0000),
+                (0x7fc0_0000, 0x7fc0_0000),
+            ],
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! Conversions between element types: total functions.
+//!
+//! Invariant: float to integer truncates and saturates, NaN becomes 0; integer to integer wraps; to a
+//! float rounds once to nearest, ties to even; to bool is `x != 0` (NaN is true).
+
+use half::{bf16, f16};
+
+use super::OpError;
+use super::elementwise::{by_int, map1};
+use crate::dtype::{DType, Element};
+use crate::tensor::{Tensor, TensorView};
+
+/// Any element, exactly.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Exact {
+    Int(i128),
+    Float(f64),
+}
+
+/// An element type that any exact value converts to.
+pub(super) trait Convert: Element {
+    fn exact(self) -> Exact;
+    fn of(value: Exact) -> Self;
+}
+
+macro_rules! convert_ints {
+    ($($t:ty),*) => { $(impl Convert for $t {
+        fn exact(self) -> Exact {
+            Exact::Int(self as i128)
+        }
+        fn of(value: Exact) -> $t {
+            match value {
+                Exact::Int(v) => v as $t,
+                // Rust's `as` truncates, saturates and takes NaN to 0.
+                Exact::Float(v) => v as $t,
+            }
+        }
+    })* };
+}
+convert_ints!(u8, i8, u16, i16, u32, i32, u64, i64);
+
+impl Convert for f64 {
+    fn exact(self) -> Exact {
+        Exact::Float(self)
+    }
+    fn of(value: Exact) -> f64 {
+        match value {
+            Exact::Int(v) => v as f64,
+            Exact::Float(v) => v,
+        }
+    }
+}
+
+impl Convert for f32 {
+    fn exact(self) -> Exact {
+        Exact::Float(f64::from(self))
+    }
+    fn of(value: Exact) -> f32 {
+        match value {
+            Exact::Int(v) => v as f32,
+            Exact::Float(v) => v as f32,
+        }
+    }
+}
+
+impl Convert for f16 {
+    fn exact(self) -> Exact {
+        Exact::Float(self.to_f64())
+    }
+    fn of(value: Exact) -> f16 {
+        f16::from_f32(odd_f32(value))
+    }
+}
+
+impl Convert for bf16 {
+    fn exact(self) -> Exact {
+        Exact::Float(self.to_f64())
+    }
+    fn of(value: Exact) -> bf16 {
+        bf16::from_f32(odd_f32(value))
+    }
+}
+
+/// The value rounded to f32 "to odd": toward zero, with the last bit set if anything was lost. Rounding
+/// that to f16 or bf16, which are at least two bits narrower, is as rounding once (S. Boldo and
+/// G. Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd",
+/// IEEE Transactions on Computers 57(4), 2008).
+fn odd_f32(value: Exact) -> f32 {
+    let (nearest, lost, too_far) = match value {
+        Exact::Int(v) => {
+            let nearest = v as f32;
+            // Integers of at most 64 bits: the f32 converts back exactly.
+            let back = nearest as i128;
+            (nearest, back != v, back.unsigned_abs() > v.unsigned_abs())
+        }
+        Exact::Float(v) => {
+            let nearest = v as f32;
+            let back = f64::from(nearest);
+            (nearest, back != v && !v.is_nan(), back.abs() > v.abs())
+        }
+    };
+    if !lost {
+        return nearest;
+    }
+    // One below in magnitude is one less in the bits, also from infinity to the largest number.
+    let toward_zero = nearest.to_bits() - u32::from(too_far);
+    f32::from_bits(toward_zero | 1)
+}
+
+/// Every element converted to `to`.
+pub(super) fn convert(x: TensorView<'_>, to: DType) -> Result<Tensor, OpError> {
+    if x.dtype == to {
+        return Ok(x.to_tensor()?);
+    }
+    match x.dtype {
+        DType::Bool => from::<u8>(TensorView { dtype: DType::U8, ..x }, to),
+        DType::F32 => from::<f32>(x, to),
+        DType::F64 => from::<f64>(x, to),
+        DType::F16 => from::<f16>(x, to),
+        DType::BF16 => from::<bf16>(x, to),
+        int => by_int!(int, T => from::<T>(x, to)),
+    }
+}
+
+fn from<S: Convert>(x: TensorView<'_>, to: DType) -> Result<Tensor, OpError> {
+    match to {
+        DType::Bool => map1(to, x, |v: S| u8::from(!matches!(v.exact(), Exact::Int(0) | Exact::Float(0.0)))),
+        DType::F32 => map1(to, x, |v: S| f32::of(v.exact())),
+        DType::F64 => map1(to, x, |v: S| f64::of(v.exact())),
+        DType::F16 => map1(to, x, |v: S| f16::of(v.exact())),
+        DType::BF16 => map1(to, x, |v: S| bf16::of(v.exact())),
+        int => by_int!(int, T => map1(to, x, |v: S| T::of(v.exact()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every f16 and bf16 and the midpoints between neighbours, from f64, just off the tie and on it.
+    #[test]
+    fn halves_round_once_from_f64() {
+        for bits in 0..0x7c00u16 {
+            let (low, high) = (f16::from_bits(bits), f16::from_bits(bits + 1));
+            let tie = if bits == 0x7bff { 65520.0 } else { (low.to_f64() + high.to_f64()) / 2.0 };
+            let even = if bits & 1 == 0 { low } else { high };
+            for (x, want) in [(tie.next_down(), low), (tie, even), (tie.next_up(), high), (low.to_f64(), low)]
+            {
+                assert_eq!(f16::of(Exact::Float(x)).to_bits(), want.to_bits(), "{x:e}");
+                assert_eq!(f16::of(Exact::Float(-x)).to_bits(), want.to_bits() | 0x8000, "-{x:e}");
+            }
+        }
+        for bits in 0..0x7f80u16 {
+            let (low, high) = (bf16::from_bits(bits), bf16::from_bits(bits + 1));
+            let above = if bits == 0x7f7f { 2f64.powi_exact(128) } else { high.to_f64() };
+            let tie = (low.to_f64() + above) / 2.0;
+            let even = if bits & 1 == 0 { low } else { high };
+            for (x, want) in [(tie.next_down(), low), (tie, even), (tie.next_up(), high), (low.to_f64(), low)]
+            {
+                assert_eq!(bf16::of(Exact::Float(x)).to_bits(), want.to_bits(), "{x:e}");
+            }
+        }
+    }
+
+    trait PowiExact {
+        fn powi_exact(self, n: u32) -> f64;
+    }
+    impl PowiExact for f64 {
+        fn powi_exact(self, n: u32) -> f64 {
+            (0..n).fold(1.0, |p, _| p * self)
+        }
+    }
+
+    #[test]
+    fn wide_integers_round_once() {
+        // 2^62 + 2^54 is the tie between two bf16; one more must round up, though f32 cannot hold it.
+        let tie = (1i128 << 62) + (1 << 54);
+        assert_eq!(bf16::of(Exact::Int(tie)).to_bits(), 0x5e80);
+        assert_eq!(bf16::of(Exact::Int(tie + 1)).to_bits(), 0x5e81);
+        assert_eq!(bf16::of(Exact::Int(-tie - 1)).to_bits(), 0xde81);
+        assert_eq!(f32::of(Exact::Int((1 << 24) + 1)).to_bits(), 0x4b80_0000);
+        assert_eq!(f16::of(Exact::Int(65519)).to_bits(), 0x7bff);
+        assert_eq!(f16::of(Exact::Int(65520)).to_bits(), 0x7c00);
+        assert_eq!(f16::of(Exact::Int(u64::MAX as i128)).to_bits(), 0x7c00);
+    }
+}

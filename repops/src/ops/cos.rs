@@ -1,0 +1,41 @@
+//! Cos: the cosine.
+
+use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
+use crate::lane_op::{LaneOp, UnaryOp};
+
+pub static DEF: OpDef = OpDef {
+    id: 118,
+    name: "Cos",
+    version: 1,
+    doc: "Y = the cosine of X, correctly rounded to nearest, ties to even. X in radians; NaN for \
+          infinities. f16 and bf16 through f32. Source: ONNX Cos-7, -22.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[],
+    class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Cos))),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
+};
+
+#[cfg(test)]
+mod tests {
+    use crate::attrs::Attrs;
+    use crate::ops::check::check_unary;
+
+    #[test]
+    fn edges() {
+        check_unary(
+            "Cos",
+            &Attrs::new(),
+            &[
+                (0x8000_0000, 0x3f80_0000),
+                (0xff80_0000, 0x7fc0_0000),
+                (0x3f80_0000, 0x3f0a_5140),
+                (0xc000_0000, 0xbed5_1133),
+                (0x3f00_0000, 0x3f60_a940),
+                (0x7fc0_0000, 0x7fc0_0000),
+            ],
+        );
+    }
+}

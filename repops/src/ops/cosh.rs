@@ -1,0 +1,40 @@
+//! Cosh: the hyperbolic cosine.
+
+use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
+use crate::lane_op::{LaneOp, UnaryOp};
+
+pub static DEF: OpDef = OpDef {
+    id: 119,
+    name: "Cosh",
+    version: 1,
+    doc: "Y = the hyperbolic cosine of X, correctly rounded to nearest, ties to even. cosh(+-0) = 1. f16 \
+          and bf16 through f32. Source: ONNX Cosh-9, -22.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[],
+    class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Cosh))),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
+};
+
+#[cfg(test)]
+mod tests {
+    use crate::attrs::Attrs;
+    use crate::ops::check::check_unary;
+
+    #[test]
+    fn edges() {
+        check_unary(
+            "Cosh",
+            &Attrs::new(),
+            &[
+                (0x8000_0000, 0x3f80_0000),
+                (0xff80_0000, 0x7f80_0000),
+                (0x3f80_0000, 0x3fc5_83ab),
+                (0xbf00_0000, 0x3f90_560c),
+                (0x7fc0_0000, 0x7fc0_0000),
+            ],
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! Reciprocal: one divided by the element.
+
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
+use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
+use crate::lane_op::{LaneOp, UnaryOp};
+
+pub static DEF: OpDef = OpDef {
+    id: 148,
+    name: "Reciprocal",
+    version: 1,
+    doc: "Y = 1 / X, one rounded division. f16 and bf16 through f32. Source: ONNX Reciprocal-6, -13.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[],
+    class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Reciprocal))),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
+    eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
+};
+
+#[cfg(test)]
+mod tests {
+    use crate::attrs::Attrs;
+    use crate::ops::check::check_unary;
+
+    #[test]
+    fn edges() {
+        check_unary(
+            "Reciprocal",
+            &Attrs::new(),
+            &[
+                (0x0000_0000, 0x7f80_0000),
+                (0x8000_0000, 0xff80_0000),
+                (0x4040_0000, 0x3eaa_aaab),
+                (0xff80_0000, 0x8000_0000),
+                (0x0000_0001, 0x7f80_0000),
+                (0x7fc0_0000, 0x7fc0_0000),
+            ],
+        );
+    }
+}

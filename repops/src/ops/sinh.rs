@@ -1,0 +1,41 @@
+//! Sinh: the hyperbolic sine.
+
+use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
+use crate::lane_op::{LaneOp, UnaryOp};
+
+pub static DEF: OpDef = OpDef {
+    id: 156,
+    name: "Sinh",
+    version: 1,
+    doc: "Y = the hyperbolic sine of X, correctly rounded to nearest, ties to even. sinh(+-0) = +-0. f16 \
+          and bf16 through f32. Source: ONNX Sinh-9, -22.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[],
+    class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Sinh))),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
+};
+
+#[cfg(test)]
+mod tests {
+    use crate::attrs::Attrs;
+    use crate::ops::check::check_unary;
+
+    #[test]
+    fn edges() {
+        check_unary(
+            "Sinh",
+            &Attrs::new(),
+            &[
+                (0x8000_0000, 0x8000_0000),
+                (0x7f80_0000, 0x7f80_0000),
+                (0xff80_0000, 0xff80_0000),
+                (0x3f80_0000, 0x3f96_6cfe),
+                (0xbf00_0000, 0xbf05_6680),
+                (0x7fc0_0000, 0x7fc0_0000),
+            ],
+        );
+    }
+}

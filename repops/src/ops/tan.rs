@@ -1,0 +1,41 @@
+//! Tan: the tangent.
+
+use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
+use crate::lane_op::{LaneOp, UnaryOp};
+
+pub static DEF: OpDef = OpDef {
+    id: 163,
+    name: "Tan",
+    version: 1,
+    doc: "Y = the tangent of X, correctly rounded to nearest, ties to even. X in radians; tan(+-0) = +-0, \
+          NaN for infinities. f16 and bf16 through f32. Source: ONNX Tan-7, -22.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[],
+    class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Tan))),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
+};
+
+#[cfg(test)]
+mod tests {
+    use crate::attrs::Attrs;
+    use crate::ops::check::check_unary;
+
+    #[test]
+    fn edges() {
+        check_unary(
+            "Tan",
+            &Attrs::new(),
+            &[
+                (0x8000_0000, 0x8000_0000),
+                (0x7f80_0000, 0x7fc0_0000),
+                (0x3f80_0000, 0x3fc7_5923),
+                (0xc000_0000, 0x400b_d7b1),
+                (0x3f00_0000, 0x3f0b_da7b),
+                (0x7fc0_0000, 0x7fc0_0000),
+            ],
+        );
+    }
+}
