@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the constants of repops/src/scalar: generated/tables.rs.
+"""Writes the constants of repops/src/scalar: generated/tables.rs and generated/double_tables.rs.
 
 Polynomials are least-squares fits at Chebyshev nodes in 400-bit arithmetic, which is within a
 small factor of the best possible; coefficients are rounded to binary64 one after the
 other, the remaining ones being refitted. Each polynomial's error is printed. Needs mpmath.
 
-    python3 tools/fit/fit.py            # writes the file
-    python3 tools/fit/fit.py --check    # fails if the file differs
+    python3 tools/fit/fit.py            # writes the files
+    python3 tools/fit/fit.py --check    # fails if a file differs
 """
 
 import pathlib
@@ -16,7 +16,7 @@ import sys
 from mpmath import mp, mpf
 
 mp.prec = 400
-OUT = pathlib.Path(__file__).resolve().parents[2] / "repops/src/scalar/generated/tables.rs"
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "repops/src/scalar/generated"
 
 
 def rn(x):
@@ -210,23 +210,122 @@ def inverse_trigonometry(out):
                  worst**2, range(6), lambda z: 1 / z, "atan"), "(atan z - z) / z^3 in z^2.")
 
 
-def main():
+def pair(x):
+    hi = rn(x)
+    return hi, rn(x - hi)
+
+
+def pairs(lines, name, values, doc):
+    lines.append(f"/// {doc}")
+    lines.append(f"pub const {name}: [(f64, f64); {len(values)}] = [")
+    lines.extend("    ({!r}, {!r}),".format(*map(float, pair(v))) for v in values)
+    lines.append("];")
+
+
+def pair_tables(lines, name, values, doc):
+    table(lines, name + "_HI", [pair(v)[0] for v in values], doc)
+    table(lines, name + "_LO", [pair(v)[1] for v in values], f"What {name}_HI leaves.")
+
+
+def pair_constant(lines, name, value, doc):
+    lines.append(f"/// {doc}")
+    lines.append("pub const {}: (f64, f64) = ({!r}, {!r});".format(name, *map(float, pair(value))))
+
+
+def words(lines, name, value, keep, doc):
+    """Three constants: two of `keep` bits, then the rest rounded."""
+    first = truncated(value, keep)
+    second = truncated(value - first, keep)
+    third = rn(value - first - second)
+    lines.append(f"/// {doc}")
+    lines.append("pub const {}: [f64; 3] = [{!r}, {!r}, {!r}];".format(name, *map(float, (first, second, third))))
+
+
+def factorials(first, step, count, sign=1):
+    return [mpf(sign) ** i / mp.factorial(first + step * i) for i in range(count)]
+
+
+def double_words(out):
+    ln2 = mp.log(2)
+    words(out, "LN2_64", ln2 / 64, 35, "ln 2 / 64; the first two have 35 bits.")
+    constant(out, "INV_LN2_64", rn(64 / ln2), "64 / ln 2.")
+    pair_constant(out, "LN2", ln2, "ln 2.")
+    pair_constant(out, "INV_LN2", 1 / ln2, "1 / ln 2.")
+    pair_tables(out, "EXP2_64", [mpf(2) ** (mpf(j) / 64) for j in range(64)], "2^(j/64).")
+    pairs(out, "EXP_HEAD", factorials(1, 1, 5), "1/n! for n = 1 to 5.")
+    coefficients(out, "EXP_REST", [rn(v) for v in factorials(6, 1, 6)], "1/n! for n = 6 to 11.")
+
+    words(out, "LN2_WORDS", ln2, 40, "ln 2; the first two have 40 bits.")
+    offset = 0x3FE6A00000000000
+    cs, worst = [], mpf(0)
+    for j in range(64):
+        a, b = mpf(from_bits(offset + (j << 46))), mpf(from_bits(offset + (j + 1 << 46)))
+        c = mpf(1) if a < 1 < b else mp.nint(2 / (a + b) * 512) / 512
+        cs.append(c)
+        worst = max(worst, abs(a * c - 1), abs(b * c - 1))
+    print("log double: |r| <= 2^", float(mp.log(worst, 2)))
+    assert mpf(1) in cs
+    table(out, "LOG_C", cs, "About 1/m in the middle of the j-th interval, in at most 10 bits; 1 around m = 1.")
+    pair_tables(out, "LOG_LN", [-mp.log(c) for c in cs], "-ln LOG_C.")
+    pairs(out, "LOG_HEAD", [1 / mpf(2 * n + 1) for n in range(4)], "1/(2n+1) for n = 0 to 3.")
+    coefficients(out, "LOG_REST", [rn(1 / mpf(2 * n + 1)) for n in range(4, 8)], "1/(2n+1) for n = 4 to 7.")
+
+    # As in `trigonometry`: group i serves the exponents 16 i .. 16 i + 15, here of 53-bit numbers,
+    # scaled by 2^(-16 i); bits of 32/pi that give multiples of 64 are left out.
+    columns = [[] for _ in range(5)]
+    with mp.workprec(1600):
+        for i in range(64):
+            rest = mp.ldexp(32 / mp.pi, 16 * i)
+            rest -= mp.floor(mp.ldexp(rest, -58)) * mpf(2) ** 58
+            for n, column in enumerate(columns):
+                low = 5 - 53 * n
+                word = mp.ldexp(mp.floor(mp.ldexp(rest, -low)), low) if n < 4 else rn(rest)
+                assert mpf(float(word)) == word
+                column.append(word)
+                rest -= word
+    for n, column in enumerate(columns):
+        table(out, f"PI_32_INVERSE_{n}", column, f"Word {n} of 2^(16 i) * 32/pi modulo 2^58.")
+    pair_constant(out, "PI_32", mp.pi / 32, "pi / 32.")
+    pair_constant(out, "PI", mp.pi, "pi.")
+    pair_constant(out, "PI_2", mp.pi / 2, "pi / 2.")
+    pair_tables(out, "SIN_32", [mp.sin(mp.pi * j / 32) if j % 32 else mpf(0) for j in range(64)], "sin(j pi/32).")
+    pairs(out, "SIN_HEAD", factorials(1, 2, 4, -1), "(-1)^n/(2n+1)! for n = 0 to 3.")
+    coefficients(out, "SIN_REST", [rn(v) for v in factorials(9, 2, 5, -1)], "(-1)^n/(2n+1)! for n = 4 to 8.")
+    pairs(out, "COS_HEAD", factorials(0, 2, 5, -1), "(-1)^n/(2n)! for n = 0 to 4.")
+    coefficients(out, "COS_REST", [rn(-v) for v in factorials(10, 2, 4, -1)], "(-1)^n/(2n)! for n = 5 to 8.")
+
+    pair_tables(out, "ATAN_64", [mp.atan(mpf(j) / 64) for j in range(64)], "atan(j/64).")
+    pairs(out, "ATAN_HEAD", [mpf(-1) ** n / (2 * n + 1) for n in range(4)], "(-1)^n/(2n+1) for n = 0 to 3.")
+    coefficients(out, "ATAN_REST", [rn(mpf(-1) ** n / (2 * n + 1)) for n in range(4, 9)],
+                 "(-1)^n/(2n+1) for n = 4 to 8.")
+
+    pairs(out, "ODD_RECIPROCALS", [1 / mpf(2 * n + 1) for n in range(160)], "1/(2n+1).")
+    pair_constant(out, "TWO_OVER_SQRT_PI", 2 / mp.sqrt(mp.pi), "2/sqrt(pi).")
+
+
+def write(name, doc, fill):
     out = [
-        "//! Constants of the scalar functions. Written by `tools/fit/fit.py`; do not edit.",
+        f"//! {doc} Written by `tools/fit/fit.py`; do not edit.",
         "//! Every literal is the shortest decimal that reads back as the intended binary64 number.",
         "#![allow(clippy::approx_constant, clippy::excessive_precision)]",
         "#![cfg_attr(rustfmt, rustfmt_skip)]",
         "",
     ]
-    exponentials(out)
-    logarithms(out)
-    error_function(out)
-    trigonometry(out)
-    inverse_trigonometry(out)
+    for part in fill:
+        part(out)
     text = "\n".join(out) + "\n"
+    path = FOLDER / name
     if "--check" in sys.argv:
-        sys.exit(0 if OUT.read_text() == text else f"{OUT} differs from what this program writes")
-    OUT.write_text(text)
+        if path.read_text() != text:
+            sys.exit(f"{path} differs from what this program writes")
+    else:
+        path.write_text(text)
+
+
+def main():
+    write("tables.rs", "Constants of the f32 functions.",
+          [exponentials, logarithms, error_function, trigonometry, inverse_trigonometry])
+    write("double_tables.rs", "Constants of the double-word functions; `(hi, lo)` is hi + lo.", [double_words])
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@
 //! canonical quiet NaN `0x7fc00000`. Written once over [`crate::lane::Lane`]: no branches on
 //! values, no operation that is not exact or correctly rounded.
 
+pub mod double_word;
 pub mod erf;
 pub mod exp;
+pub mod f64_;
 mod generated;
 pub mod hyperbolic;
 pub mod inverse_trig;
@@ -30,33 +32,54 @@ pub struct ScalarFn {
     pub id: u16,
     /// The reference for f32.
     pub f32: fn(f32) -> f32,
+    /// The definition for f64.
+    pub f64: fn(f64) -> f64,
     /// Where it is defined, and its value at the edges.
     pub domain: &'static str,
 }
 
 /// Every one-argument scalar function, by ascending id. Tests, kernels and proofs iterate it.
 pub const FUNCTIONS: &[ScalarFn] = &[
-    ScalarFn { name: "exp", id: 1, f32: exp, domain: "all; -inf -> +0, +inf -> +inf" },
-    ScalarFn { name: "exp2", id: 2, f32: exp2, domain: "all; -inf -> +0, +inf -> +inf" },
-    ScalarFn { name: "expm1", id: 3, f32: expm1, domain: "all; -inf -> -1, +inf -> +inf, +-0 -> +-0" },
-    ScalarFn { name: "log", id: 4, f32: log, domain: "x >= 0, else NaN; +-0 -> -inf, +inf -> +inf" },
-    ScalarFn { name: "log2", id: 5, f32: log2, domain: "x >= 0, else NaN; +-0 -> -inf, +inf -> +inf" },
+    ScalarFn { name: "exp", id: 1, f32: exp, f64: f64_::exp, domain: "all; -inf -> +0, +inf -> +inf" },
+    ScalarFn { name: "exp2", id: 2, f32: exp2, f64: f64_::exp2, domain: "all; -inf -> +0, +inf -> +inf" },
+    ScalarFn {
+        name: "expm1",
+        id: 3,
+        f32: expm1,
+        f64: f64_::expm1,
+        domain: "all; -inf -> -1, +inf -> +inf, +-0 -> +-0",
+    },
+    ScalarFn {
+        name: "log",
+        id: 4,
+        f32: log,
+        f64: f64_::log,
+        domain: "x >= 0, else NaN; +-0 -> -inf, +inf -> +inf",
+    },
+    ScalarFn {
+        name: "log2",
+        id: 5,
+        f32: log2,
+        f64: f64_::log2,
+        domain: "x >= 0, else NaN; +-0 -> -inf, +inf -> +inf",
+    },
     ScalarFn {
         name: "log1p",
         id: 6,
         f32: log1p,
+        f64: f64_::log1p,
         domain: "x >= -1, else NaN; -1 -> -inf, +inf -> +inf, +-0 -> +-0",
     },
-    ScalarFn { name: "sin", id: 7, f32: sin, domain: "all; +-inf -> NaN, +-0 -> +-0" },
-    ScalarFn { name: "cos", id: 8, f32: cos, domain: "all; +-inf -> NaN, +-0 -> 1" },
-    ScalarFn { name: "tan", id: 9, f32: tan, domain: "all; +-inf -> NaN, +-0 -> +-0" },
-    ScalarFn { name: "asin", id: 10, f32: asin, domain: "|x| <= 1, else NaN; +-0 -> +-0" },
-    ScalarFn { name: "acos", id: 11, f32: acos, domain: "|x| <= 1, else NaN; 1 -> +0" },
-    ScalarFn { name: "atan", id: 12, f32: atan, domain: "all; +-inf -> +-pi/2, +-0 -> +-0" },
-    ScalarFn { name: "sinh", id: 13, f32: sinh, domain: "all; +-inf -> +-inf, +-0 -> +-0" },
-    ScalarFn { name: "cosh", id: 14, f32: cosh, domain: "all; +-inf -> +inf, +-0 -> 1" },
-    ScalarFn { name: "tanh", id: 15, f32: tanh, domain: "all; +-inf -> +-1, +-0 -> +-0" },
-    ScalarFn { name: "erf", id: 19, f32: erf, domain: "all; +-inf -> +-1, +-0 -> +-0" },
+    ScalarFn { name: "sin", id: 7, f32: sin, f64: f64_::sin, domain: "all; +-inf -> NaN, +-0 -> +-0" },
+    ScalarFn { name: "cos", id: 8, f32: cos, f64: f64_::cos, domain: "all; +-inf -> NaN, +-0 -> 1" },
+    ScalarFn { name: "tan", id: 9, f32: tan, f64: f64_::tan, domain: "all; +-inf -> NaN, +-0 -> +-0" },
+    ScalarFn { name: "asin", id: 10, f32: asin, f64: f64_::asin, domain: "|x| <= 1, else NaN; +-0 -> +-0" },
+    ScalarFn { name: "acos", id: 11, f32: acos, f64: f64_::acos, domain: "|x| <= 1, else NaN; 1 -> +0" },
+    ScalarFn { name: "atan", id: 12, f32: atan, f64: f64_::atan, domain: "all; +-inf -> +-pi/2, +-0 -> +-0" },
+    ScalarFn { name: "sinh", id: 13, f32: sinh, f64: f64_::sinh, domain: "all; +-inf -> +-inf, +-0 -> +-0" },
+    ScalarFn { name: "cosh", id: 14, f32: cosh, f64: f64_::cosh, domain: "all; +-inf -> +inf, +-0 -> 1" },
+    ScalarFn { name: "tanh", id: 15, f32: tanh, f64: f64_::tanh, domain: "all; +-inf -> +-1, +-0 -> +-0" },
+    ScalarFn { name: "erf", id: 19, f32: erf, f64: f64_::erf, domain: "all; +-inf -> +-1, +-0 -> +-0" },
 ];
 
 #[cfg(test)]

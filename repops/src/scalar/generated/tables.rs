@@ -1,4 +1,4 @@
-//! Constants of the scalar functions. Written by `tools/fit/fit.py`; do not edit.
+//! Constants of the f32 functions. Written by `tools/fit/fit.py`; do not edit.
 //! Every literal is the shortest decimal that reads back as the intended binary64 number.
 #![allow(clippy::approx_constant, clippy::excessive_precision)]
 #![cfg_attr(rustfmt, rustfmt_skip)]
