@@ -6,6 +6,8 @@
 //! calculation of Euclidean norms using double-word arithmetic", ACM TOMS 49(1), 2023. The
 //! order of operations below is part of the specification of the f64 functions.
 
+#![allow(clippy::should_implement_trait, reason = "named as in the paper and as in `FloatLane`")]
+
 use crate::lane::{FloatLane, Lane64};
 
 /// `hi + lo`, where `hi` is the sum rounded to nearest.
