@@ -5,8 +5,11 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod graph;
+mod mapped;
 pub mod mlir;
 pub mod native;
+pub mod onnx;
 pub mod passes;
 
 pub use error::{Error, Result};

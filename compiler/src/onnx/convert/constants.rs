@@ -1,0 +1,63 @@
+//! Constant and ConstantOfShape: values that the model spells out become constants of the graph.
+
+use repops::Tensor;
+use repops::attrs::Attrs;
+
+use crate::onnx::call::{Call, Outputs};
+
+/// Constant, all versions: `value`, and from version 12 on `value_int`, `value_floats` and so on.
+pub fn constant(call: &mut Call<'_, '_>) -> Outputs {
+    const FORMS: [&str; 5] = ["value", "value_int", "value_ints", "value_float", "value_floats"];
+    for other in ["sparse_value", "value_string", "value_strings"] {
+        if call.has_attribute(other) {
+            return Err(call.attribute_error(other, "is not supported"));
+        }
+    }
+    let given: Vec<&str> = FORMS.into_iter().filter(|name| call.has_attribute(name)).collect();
+    let [form] = given.as_slice() else {
+        return Err(call.unsupported(format!("has {} values; one is needed", given.len())));
+    };
+    let value = match *form {
+        "value" => {
+            let tensor = call.tensor("value")?;
+            let tensor = tensor.ok_or_else(|| call.attribute_error("value", "holds no tensor"))?;
+            call.constant_proto(&tensor)?
+        }
+        "value_int" => {
+            let value = call.int("value_int")?.unwrap_or(0);
+            call.constant(&Tensor::scalar(value))
+        }
+        "value_ints" => {
+            let values = call.ints("value_ints")?.unwrap_or_default();
+            call.constant_ints(&values)
+        }
+        "value_float" => {
+            let value = call.float("value_float")?.unwrap_or(0.0);
+            call.constant_floats(&[], &[value])
+        }
+        _ => {
+            let values = call.floats("value_floats")?.unwrap_or_default();
+            call.constant_floats(&[values.len()], &values)
+        }
+    };
+    call.rest()?;
+    Ok(vec![value])
+}
+
+/// ConstantOfShape, all versions: the value, repeated. Without one it is an f32 zero.
+pub fn constant_of_shape(call: &mut Call<'_, '_>) -> Outputs {
+    let shape = call.input(0)?;
+    let value = match call.tensor("value")? {
+        Some(mut tensor) => {
+            if tensor.dims.iter().any(|&d| d != 1) {
+                return Err(call.attribute_error("value", "must have one element"));
+            }
+            // As a scalar it takes any shape, of rank 0 too.
+            tensor.dims.clear();
+            call.constant_proto(&tensor)?
+        }
+        None => call.constant(&Tensor::scalar(0.0f32)),
+    };
+    call.rest()?;
+    Ok(vec![call.emit1("Expand", Attrs::new(), &[Some(value), Some(shape)])?])
+}

@@ -1,0 +1,55 @@
+//! Control flow: the subgraphs become blocks of the node.
+
+use crate::onnx::call::{Call, Outputs};
+
+/// If, all versions: the blocks are then, else.
+pub fn if_(call: &mut Call<'_, '_>) -> Outputs {
+    let blocks = vec![call.block("then_branch")?, call.block("else_branch")?];
+    let (attrs, inputs, outputs) = (call.rest()?, call.inputs(), call.outputs());
+    for block in &blocks {
+        if block.results.len() != outputs || !block.parameters.is_empty() {
+            return Err(call.unsupported(format!(
+                "has {outputs} outputs, a branch {} inputs and {} outputs",
+                block.parameters.len(),
+                block.results.len()
+            )));
+        }
+    }
+    call.emit_with_blocks("If", attrs, &inputs, outputs, blocks)
+}
+
+/// Loop, all versions: trip count and condition, both optional, then the carried values.
+pub fn loop_(call: &mut Call<'_, '_>) -> Outputs {
+    let body = call.block("body")?;
+    let (attrs, inputs) = (call.rest()?, call.inputs());
+    let carried = inputs.len().saturating_sub(2);
+    if body.parameters.len() != carried + 2 || body.results.len() < carried + 1 {
+        return Err(call.unsupported(format!(
+            "carries {carried} values, its body has {} inputs and {} outputs",
+            body.parameters.len(),
+            body.results.len()
+        )));
+    }
+    let outputs = body.results.len() - 1;
+    if call.outputs() > outputs {
+        return Err(call.unsupported(format!("has {} outputs, its body makes {outputs}", call.outputs())));
+    }
+    call.emit_with_blocks("Loop", attrs, &inputs, outputs, vec![body])
+}
+
+/// Scan from version 9 on. (Version 8 had a batch axis and sequence lengths.)
+pub fn scan_9(call: &mut Call<'_, '_>) -> Outputs {
+    let body = call.block("body")?;
+    let (attrs, inputs) = (call.rest()?, call.inputs());
+    if body.parameters.len() != inputs.len() || body.results.len() < call.outputs() {
+        return Err(call.unsupported(format!(
+            "has {} inputs and {} outputs, its body {} and {}",
+            inputs.len(),
+            call.outputs(),
+            body.parameters.len(),
+            body.results.len()
+        )));
+    }
+    let outputs = body.results.len();
+    call.emit_with_blocks("Scan", attrs, &inputs, outputs, vec![body])
+}

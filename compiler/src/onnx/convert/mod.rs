@@ -1,0 +1,80 @@
+//! Conversions: an ONNX node of some version -> operators of the table in their newest form.
+//!
+//! Each function's doc names the versions that it takes and what changed after them. A conversion adds
+//! constants and operators; it never computes on data.
+
+pub mod constants;
+pub mod control;
+pub mod norms;
+pub mod quantize;
+pub mod reduce;
+pub mod resize;
+pub mod shapes;
+pub mod softmax;
+
+use repops::attrs::Attrs;
+
+use super::call::{Call, Outputs};
+
+/// The operator of the same name, with the same inputs and attributes.
+pub fn same(call: &mut Call<'_, '_>) -> Outputs {
+    let attrs = call.rest()?;
+    same_with(call, attrs)
+}
+
+/// The operator of the same name with the same inputs, and these attributes.
+pub fn same_with(call: &mut Call<'_, '_>, attrs: Attrs) -> Outputs {
+    let (op, inputs, outputs) = (call.op_type(), call.inputs(), call.outputs());
+    call.emit(op, attrs, &inputs, outputs)
+}
+
+/// Clip before version 11: the limits are attributes, both f32 and both optional.
+pub fn clip_6(call: &mut Call<'_, '_>) -> Outputs {
+    let x = call.input(0)?;
+    let mut inputs = vec![Some(x)];
+    for name in ["min", "max"] {
+        let limit = call.float(name)?;
+        // The defaults were the largest finite numbers of f32; leaving them out differs for infinities
+        // only, which the newer form lets through as well when no limit is given.
+        inputs.push(match limit {
+            Some(limit) => Some(call.scalar_like(limit, x)?),
+            None => None,
+        });
+    }
+    let attrs = call.rest()?;
+    call.emit("Clip", attrs, &inputs, 1)
+}
+
+/// TopK 1: k is an attribute.
+pub fn top_k_1(call: &mut Call<'_, '_>) -> Outputs {
+    let x = call.input(0)?;
+    let k = call.required_int("k")?;
+    let k = call.constant_ints(&[k]);
+    let (attrs, outputs) = (call.rest()?, call.outputs());
+    call.emit("TopK", attrs, &[Some(x), Some(k)], outputs)
+}
+
+/// Scatter 9 became ScatterElements.
+pub fn scatter_9(call: &mut Call<'_, '_>) -> Outputs {
+    let (attrs, inputs) = (call.rest()?, call.inputs());
+    call.emit("ScatterElements", attrs, &inputs, 1)
+}
+
+/// GridSample 16: the modes had other names before version 20.
+pub fn grid_sample_16(call: &mut Call<'_, '_>) -> Outputs {
+    let mode = call.string("mode")?.unwrap_or_else(|| "bilinear".to_string());
+    let mode = match mode.as_str() {
+        "bilinear" => "linear",
+        "nearest" => "nearest",
+        "bicubic" => "cubic",
+        other => return Err(call.attribute_error("mode", format!("{other:?} is not known"))),
+    };
+    let attrs = call.rest()?.with_str("mode", mode);
+    same_with(call, attrs)
+}
+
+/// RoiAlign 10: sampled without the half-pixel shift that version 16 has as its default.
+pub fn roi_align_10(call: &mut Call<'_, '_>) -> Outputs {
+    let attrs = call.rest()?.with_str("coordinate_transformation_mode", "output_half_pixel");
+    same_with(call, attrs)
+}

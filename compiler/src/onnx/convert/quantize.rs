@@ -1,0 +1,25 @@
+//! Types: Cast and the quantizing operators, whose newer attributes speak of types of 8 bits and less.
+
+use crate::onnx::call::{Call, Outputs};
+use crate::onnx::convert::same_with;
+
+/// Cast and CastLike, all versions. `saturate` and `round_mode` matter for 8-bit floats only, which are
+/// refused by their type.
+pub fn cast(call: &mut Call<'_, '_>) -> Outputs {
+    let (_, _) = (call.int("saturate")?, call.string("round_mode")?);
+    let attrs = call.rest()?;
+    same_with(call, attrs)
+}
+
+/// QuantizeLinear and DequantizeLinear, all versions; `saturate` as for Cast.
+pub fn quantize(call: &mut Call<'_, '_>) -> Outputs {
+    call.int("saturate")?;
+    let mut attrs = call.rest()?;
+    // Zero is what is meant when these are not given.
+    for name in ["block_size", "output_dtype", "precision"] {
+        if attrs.get(name).is_some_and(|v| *v == repops::attrs::AttrValue::Int(0)) {
+            attrs.remove(name);
+        }
+    }
+    same_with(call, attrs)
+}

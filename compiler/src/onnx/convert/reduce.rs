@@ -1,0 +1,11 @@
+//! Reductions: the axes were an attribute before version 18 (ReduceSum: 13).
+
+use crate::onnx::call::{Call, Outputs};
+
+/// Reductions whose axes are an attribute; without one all axes are reduced, as without the input.
+pub fn reduce_axes(call: &mut Call<'_, '_>) -> Outputs {
+    let x = call.input(0)?;
+    let axes = call.ints("axes")?.map(|axes| call.constant_ints(&axes));
+    let (op, attrs) = (call.op_type(), call.rest()?);
+    call.emit(op, attrs, &[Some(x), axes], 1)
+}
