@@ -46,7 +46,11 @@ fn describe(def: &OpDef, text: &mut String) {
     };
     let OpDef { name, id, version, doc, .. } = def;
     let (inputs, outputs) = (arity(def.inputs), arity(def.outputs));
-    writeln!(text, "\n## {name}\n\nId {id}, version {version}; {class}; {inputs} inputs, {outputs} outputs.\n\n{doc}").unwrap();
+    writeln!(
+        text,
+        "\n## {name}\n\nId {id}, version {version}; {class}; {inputs} inputs, {outputs} outputs.\n\n{doc}"
+    )
+    .unwrap();
     if !def.attrs.is_empty() {
         text.push('\n');
     }

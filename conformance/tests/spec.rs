@@ -11,12 +11,14 @@ use repops::digest::{bytes_digest, leaf_hash, merkle_root, tensor_digest};
 use repops::exec::{Executor, HashLevel, Unobserved};
 use repops::ops::{self, EvalCtx, SymType};
 use repops::program::{
-    Block, ConstantBytes, ConstantDecl, Header, Origin, Output, Program, ProgramParts, SPEC_VERSION, SlotId, Source,
-    Step, ValueId,
+    Block, ConstantBytes, ConstantDecl, Header, Origin, Output, Program, ProgramParts, SPEC_VERSION, SlotId,
+    Source, Step, ValueId,
 };
 use repops::reduce::{contract, row_sum};
 use repops::reference::Reference;
 use repops::{DType, DimExpr, Layout, Tensor};
+use repops_provenance::receipt::TraceClaim;
+use repops_provenance::{Claim, Info, Key};
 
 type Example = (&'static str, fn() -> String);
 
@@ -235,5 +237,23 @@ fn trace() -> String {
 }
 
 fn receipt() -> String {
-    String::new()
+    let (program, x, y, trace) = example_run();
+    let claim = Claim {
+        program: program.digest(),
+        inputs: [("X".to_string(), tensor_digest(x.view()))].into(),
+        outputs: [("Y".to_string(), tensor_digest(y.view()))].into(),
+        fault: None,
+        trace: Some(TraceClaim { root: trace.root(), steps: trace.records.len() as u64 }),
+        nonce: 7,
+    };
+    let receipt = claim.sign(&Key::from_seed([1; 32]), Info::default());
+    assert_eq!(receipt.validate(), Ok(()));
+    let mut out = String::from("for that run, nonce 7, secret key 32 bytes 01\n");
+    for line in receipt.signed_text().as_bytes().chunks(96) {
+        writeln!(out, "  {}", std::str::from_utf8(line).unwrap()).unwrap();
+    }
+    writeln!(out, "(in one line, without the breaks and leading spaces)").unwrap();
+    writeln!(out, "digest    {}", receipt.digest()).unwrap();
+    writeln!(out, "signature {}", hex(&receipt.signature)).unwrap();
+    out
 }

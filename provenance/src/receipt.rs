@@ -159,6 +159,11 @@ impl Receipt {
         Value::Object(object).canonical() + "\n"
     }
 
+    /// The text that the digest covers: the claim and its signer in canonical JSON.
+    pub fn signed_text(&self) -> String {
+        Value::Object(self.claim.to_object(self.signer)).canonical()
+    }
+
     /// What is signed: SHA-256 over the domain tag and the canonical JSON without `signature` and `info`.
     pub fn digest(&self) -> Digest {
         digest_of(&self.claim.to_object(self.signer))

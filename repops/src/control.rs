@@ -81,7 +81,7 @@ fn loop_while<R: BlockRunner>(
     runner: &mut R,
 ) -> Result<Vec<Tensor>, R::Error> {
     let [body] = blocks(step)?;
-    let trips = match inputs[0] {
+    let trips = match inputs.first().copied().flatten() {
         None => None,
         Some(m) => {
             let value = m.to_i64s().filter(|v| v.len() == 1);

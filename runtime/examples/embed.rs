@@ -36,7 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let frame = record.path.last().expect("a record has a path");
         let step = &program.blocks()[frame.block as usize].steps[frame.step as usize];
         let output = record.outputs.first().map_or_else(String::new, |d| d.to_hex());
-        println!("{:>6} {:<24} {} {}", frame.step, step.def().name, &output[..16.min(output.len())], node_name(step));
+        println!(
+            "{:>6} {:<24} {} {}",
+            frame.step,
+            step.def().name,
+            &output[..16.min(output.len())],
+            node_name(step)
+        );
     }
     println!("trace root {}", trace.root());
     for (name, output) in program.header().outputs.iter().zip(run.result.map_err(|f| f.fault)?) {

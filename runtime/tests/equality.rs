@@ -7,8 +7,8 @@ use repops::attrs::Attrs;
 use repops::exec::{Executor, HashLevel, Observer, Unobserved};
 use repops::ops::{self, SymType};
 use repops::program::{
-    Block, BlockId, ConstantBytes, ConstantDecl, Header, Output, Program, ProgramParts, SPEC_VERSION, SlotId, Step,
-    ValueId,
+    Block, BlockId, ConstantBytes, ConstantDecl, Header, Output, Program, ProgramParts, SPEC_VERSION, SlotId,
+    Step, ValueId,
 };
 use repops::reference::{Reference, pack_panel16};
 use repops::region::{Instruction, Region};

@@ -46,7 +46,7 @@ pub static LOOP_DEF: OpDef = row(
      Inputs: M, condition, initial carried values. Parameters of the block: iteration number (i64 scalar), \
      condition, carried values; results: condition, carried values, scan slices. Outputs: the last carried \
      values, then each scan output's slices stacked along a new axis 0. Source: ONNX Loop-1 and later.",
-    Arity::at_least(2),
+    Arity::at_least(0),
     &[],
 );
 
