@@ -84,6 +84,7 @@ static TABLE: &[&OpDef] = &[
     &super::matmul::DEF,
     &super::gemm::DEF,
     &super::conv::DEF,
+    &super::conv_transpose::DEF,
     &super::reduce_sum::SUM,
     &super::reduce_sum::MEAN,
     &super::reduce_max::MAX,
@@ -103,6 +104,7 @@ static TABLE: &[&OpDef] = &[
     &super::pool::AVERAGE,
     &super::global_pool::AVERAGE,
     &super::global_pool::MAX,
+    &super::resize::DEF,
 ];
 
 /// All operators, by id and version.

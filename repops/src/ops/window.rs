@@ -142,6 +142,15 @@ impl Window {
         }
         Ok((axes, out))
     }
+
+    /// `Some(true)` when `auto_pad` is SAME_UPPER, `Some(false)` when SAME_LOWER.
+    pub fn same(&self) -> Option<bool> {
+        match self.auto {
+            AutoPad::SameUpper => Some(true),
+            AutoPad::SameLower => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// Splits a position in row-major order into one per axis.
