@@ -245,6 +245,19 @@ impl DimExpr {
         self.ordered(other, i64::max, Atom::Max)
     }
 
+    /// When this is the minimum (`true`) or maximum (`false`) of `other` and something.
+    fn is_minimum_of(&self, other: &DimExpr) -> Option<bool> {
+        let DimExpr::Poly(terms) = self else { return None };
+        match terms.first_key_value() {
+            Some((monomial, 1)) if terms.len() == 1 => match monomial.as_slice() {
+                [Atom::Min(a, b)] if **a == *other || **b == *other => Some(true),
+                [Atom::Max(a, b)] if **a == *other || **b == *other => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn ordered(
         &self,
         other: &DimExpr,
@@ -255,6 +268,12 @@ impl DimExpr {
             (DimExpr::Const(a), DimExpr::Const(b)) => DimExpr::Const(constant(*a, *b)),
             (DimExpr::Opaque, _) | (_, DimExpr::Opaque) => DimExpr::Opaque,
             (a, b) if a == b => a.clone(),
+            // min(a, max(a, c)) = a, min(a, min(a, c)) = min(a, c), and so on.
+            (a, b) if b.is_minimum_of(a).is_some() => {
+                let same_kind = b.is_minimum_of(a) == Some(constant(0, 1) == 0);
+                if same_kind { b.clone() } else { a.clone() }
+            }
+            (a, b) if a.is_minimum_of(b).is_some() => b.ordered(a, constant, atom),
             (a, b) => {
                 let (a, b) = if a < b { (a, b) } else { (b, a) };
                 DimExpr::atom(atom(Box::new(a.clone()), Box::new(b.clone())))
@@ -488,6 +507,16 @@ mod tests {
         {
             assert_eq!(DimExpr::parse(text).map(|e| e.is_nonnegative()), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn absorption() {
+        let (s, limit) = (DimExpr::sym("S"), DimExpr::Const(512));
+        assert_eq!(s.maximum(&limit.minimum(&s)), s);
+        assert_eq!(s.minimum(&limit.maximum(&s)), s);
+        assert_eq!(limit.minimum(&s).maximum(&limit), limit);
+        // Of one kind they nest.
+        assert_eq!(s.minimum(&limit.minimum(&s)), limit.minimum(&s));
     }
 
     #[test]

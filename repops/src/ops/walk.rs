@@ -2,8 +2,8 @@
 //!
 //! Invariant: a walk allocates for its axes alone, never for its elements.
 
-use super::OpError;
-use super::infer::broadcast;
+use super::infer::{broadcast, normalize_axis};
+use super::{EvalCtx, Fault, OpDef, OpError, infer_known};
 use crate::dim::DimExpr;
 use crate::tensor::{Tensor, TensorView, element_count, strides};
 
@@ -20,7 +20,9 @@ impl Walk {
     /// Position `p` is at `start + sum over axes of p[axis] * strides[axis]`.
     pub fn new(extents: &[usize], strides: Vec<isize>, start: isize) -> Walk {
         debug_assert_eq!(extents.len(), strides.len());
-        let left = element_count(extents);
+        // Whoever makes a tensor of these extents has the overflow refused.
+        let count = extents.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let left = if extents.contains(&0) { 0 } else { count.unwrap_or(usize::MAX) };
         Walk { extents: extents.to_vec(), strides, position: vec![0; extents.len()], at: start, left }
     }
 
@@ -74,6 +76,42 @@ pub(super) fn pick(
         element.copy_from_slice(&x.bytes[from * size..][..size]);
     }
     Ok(y)
+}
+
+/// The elements before, at and after an axis: a tensor is `outer * extent * inner`.
+pub(super) fn split_at_axis(shape: &[usize], axis: usize) -> (usize, usize, usize) {
+    (element_count(&shape[..axis]), shape[axis], element_count(&shape[axis + 1..]))
+}
+
+/// The position that an index names: negative ones count from the end.
+pub(super) fn position(index: i64, extent: usize) -> Result<usize, Fault> {
+    let at = if index < 0 { i128::from(index) + extent as i128 } else { i128::from(index) };
+    usize::try_from(at).ok().filter(|&at| at < extent).ok_or(Fault::IndexOutOfRange)
+}
+
+/// The shape of output 0 that inference finds with all inputs known.
+pub(super) fn known_shape(def: &OpDef, ctx: &EvalCtx<'_>) -> Result<Vec<usize>, OpError> {
+    let inferred = infer_known(def, ctx.attrs, ctx.inputs, ctx.outputs)?;
+    inferred[0].ty.extents().ok_or(OpError::Fault(Fault::BadShape))
+}
+
+/// The axes in a list, each once, in ascending order.
+pub(super) fn axes_of(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
+    let axes: Result<Vec<usize>, String> = list.iter().map(|&axis| normalize_axis(axis, rank)).collect();
+    let mut axes = axes.map_err(OpError::Shape)?;
+    axes.sort_unstable();
+    if axes.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(OpError::shape(format!("an axis is named twice in {list:?}")));
+    }
+    Ok(axes)
+}
+
+/// Sizes, none of which is a negative constant.
+pub(super) fn checked_sizes(sizes: Vec<DimExpr>) -> Result<Vec<DimExpr>, OpError> {
+    match sizes.iter().find(|d| d.as_const().is_some_and(|d| d < 0)) {
+        Some(size) => Err(OpError::shape(format!("a size is {size}"))),
+        None => Ok(sizes),
+    }
 }
 
 #[cfg(test)]
