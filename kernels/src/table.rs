@@ -7,13 +7,14 @@ use repops::dtype::DType;
 use repops::ops::{self, OpId};
 
 use crate::Kernel;
-use crate::cpu::matmul;
+use crate::cpu::{conv, gemm, matmul};
 
 /// Picks the kernel for the types of the inputs.
 type Choose = fn(&[Option<DType>]) -> Option<Kernel>;
 
 /// Operator, version, choice.
-static ROWS: &[(&str, u16, Choose)] = &[("MatMul", 1, matmul::choose)];
+static ROWS: &[(&str, u16, Choose)] =
+    &[("Conv", 1, conv::choose), ("Gemm", 1, gemm::choose), ("MatMul", 1, matmul::choose)];
 
 pub(crate) fn lookup(op: OpId, version: u16, dtypes: &[Option<DType>]) -> Option<Kernel> {
     static INDEX: LazyLock<BTreeMap<(OpId, u16), Choose>> = LazyLock::new(|| {

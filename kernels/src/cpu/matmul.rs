@@ -9,6 +9,7 @@ use repops::tensor::{TensorViewMut, element_count, strides};
 use super::contract::pack::{Left, Panels, Right, Storage, Strided};
 use super::contract::target::StridedTarget;
 use super::contract::{Size, TileElem, contract};
+use super::{require, require_row_major};
 use crate::isa::Isa;
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -32,11 +33,8 @@ fn matmul<S: Storage<E>, E: TileElem>(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
-    let a = inputs[0].ok_or(OpError::MissingInput { index: 0 })?;
-    let b = inputs[1].ok_or(OpError::MissingInput { index: 1 })?;
-    if a.layout != Layout::RowMajor {
-        return Err(OpError::Unsupported("a left operand in panels".to_string()));
-    }
+    let a = require_row_major(inputs, 0)?;
+    let b = require(inputs, 1)?;
     product::<S, S, S, E>(ctx.isa, &a, &b, outputs[0].as_mut_slice::<S>());
     Ok(())
 }

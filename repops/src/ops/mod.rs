@@ -107,7 +107,7 @@ mod transpose;
 mod unsqueeze;
 mod walk;
 mod where_;
-mod window;
+pub mod window;
 mod xor;
 
 pub use control::{IF, LOOP, SCAN};

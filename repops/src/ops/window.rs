@@ -8,7 +8,7 @@ use crate::attrs::Attrs;
 use crate::dim::DimExpr;
 
 /// No kernel extent, stride, dilation or pad is larger.
-pub(crate) const LIMIT: i64 = 1 << 28;
+pub const LIMIT: i64 = 1 << 28;
 
 /// Where padding comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +21,7 @@ enum AutoPad {
 
 /// The window along one axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct WindowAxis {
+pub struct WindowAxis {
     pub kernel: i64,
     pub stride: i64,
     pub dilation: i64,
@@ -50,7 +50,7 @@ impl WindowAxis {
 
 /// A window over all spatial axes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Window {
+pub struct Window {
     pub axes: Vec<WindowAxis>,
     auto: AutoPad,
     ceil: bool,
@@ -154,7 +154,7 @@ impl Window {
 }
 
 /// Splits a position in row-major order into one per axis.
-pub(crate) fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
+pub fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut position = vec![0; shape.len()];
     for axis in (0..shape.len()).rev() {
         position[axis] = at % shape[axis];
@@ -165,7 +165,7 @@ pub(crate) fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
 
 /// The offsets in the image of the taps that a window covers, in ascending order of the kernel's index;
 /// `taps` holds one list per axis as [`WindowAxis::taps`] gives it.
-pub(crate) fn covered(taps: &[Vec<(usize, usize)>], image: &[usize]) -> Vec<usize> {
+pub fn covered(taps: &[Vec<(usize, usize)>], image: &[usize]) -> Vec<usize> {
     taps.iter().zip(image).fold(vec![0], |offsets, (axis, extent)| {
         offsets.iter().flat_map(|base| axis.iter().map(move |(_, at)| base * extent + at)).collect()
     })

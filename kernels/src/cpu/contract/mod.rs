@@ -28,10 +28,14 @@ use crate::isa::Isa;
 pub(crate) trait TileElem: Accumulate + Element {
     /// The tiles of an instruction set that is available.
     fn tiles(isa: Isa) -> &'static TileSet<Self>;
+    fn mul(self, other: Self) -> Self;
+    fn is_nan(self) -> bool;
+    /// A factor given as f32; for integer types it is an integer.
+    fn factor(value: f32) -> Self;
 }
 
 macro_rules! tile_elements {
-    ($($t:ty: $portable:ident, $avx2:ident, $avx512:ident, $neon:ident;)*) => { $(impl TileElem for $t {
+    ($($t:ty: $portable:ident, $avx2:ident, $avx512:ident, $neon:ident, $mul:expr, $nan:expr, $factor:expr;)*) => { $(impl TileElem for $t {
         fn tiles(isa: Isa) -> &'static TileSet<$t> {
             assert!(isa.is_available(), "this machine lacks {}", isa.name());
             match isa {
@@ -44,13 +48,24 @@ macro_rules! tile_elements {
                 _ => portable::$portable(),
             }
         }
+        #[inline(always)]
+        fn mul(self, other: $t) -> $t {
+            ($mul)(self, other)
+        }
+        #[inline(always)]
+        fn is_nan(self) -> bool {
+            ($nan)(self)
+        }
+        fn factor(value: f32) -> $t {
+            ($factor)(value)
+        }
     })* };
 }
 tile_elements! {
-    f32: f32_4x16, f32_6x16, f32_12x32, f32_6x16;
-    f64: f64_4x16, f64_4x16, f64_4x16, f64_4x16;
-    i32: i32_4x16, i32_4x16, i32_4x16, i32_4x16;
-    i64: i64_4x16, i64_4x16, i64_4x16, i64_4x16;
-    u32: u32_4x16, u32_4x16, u32_4x16, u32_4x16;
-    u64: u64_4x16, u64_4x16, u64_4x16, u64_4x16;
+    f32: f32_4x16, f32_6x16, f32_12x32, f32_6x16, |a: f32, b| a * b, |a: f32| a.is_nan(), |v: f32| v;
+    f64: f64_4x16, f64_4x16, f64_4x16, f64_4x16, |a: f64, b| a * b, |a: f64| a.is_nan(), |v: f32| f64::from(v);
+    i32: i32_4x16, i32_4x16, i32_4x16, i32_4x16, i32::wrapping_mul, |_| false, |v: f32| v as i64 as i32;
+    i64: i64_4x16, i64_4x16, i64_4x16, i64_4x16, i64::wrapping_mul, |_| false, |v: f32| v as i64;
+    u32: u32_4x16, u32_4x16, u32_4x16, u32_4x16, u32::wrapping_mul, |_| false, |v: f32| v as i64 as u32;
+    u64: u64_4x16, u64_4x16, u64_4x16, u64_4x16, u64::wrapping_mul, |_| false, |v: f32| v as i64 as u64;
 }
