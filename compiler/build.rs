@@ -30,6 +30,8 @@ fn build() -> Result<(), String> {
     for (generator, file) in [
         ("-gen-dialect-decls", "RepopsDialect.h.inc"),
         ("-gen-dialect-defs", "RepopsDialect.cpp.inc"),
+        ("-gen-typedef-decls", "RepopsTypes.h.inc"),
+        ("-gen-typedef-defs", "RepopsTypes.cpp.inc"),
         ("-gen-op-decls", "RepopsOps.h.inc"),
         ("-gen-op-defs", "RepopsOps.cpp.inc"),
     ] {

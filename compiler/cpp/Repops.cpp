@@ -6,16 +6,24 @@
 
 #include "mlir/CAPI/IR.h"
 #include "mlir/CAPI/Registration.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace repops;
 
 #include "RepopsDialect.cpp.inc"
 
+#define GET_TYPEDEF_CLASSES
+#include "RepopsTypes.cpp.inc"
+
 #define GET_OP_CLASSES
 #include "RepopsOps.cpp.inc"
 
 void RepopsDialect::initialize() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "RepopsTypes.cpp.inc"
+      >();
   addOperations<
 #define GET_OP_LIST
 #include "RepopsOps.cpp.inc"
@@ -70,21 +78,15 @@ LogicalResult IfOp::verify() {
 }
 
 LogicalResult LoopOp::verify() {
-  size_t carried = getCarried().size();
-  if (getNumResults() < carried)
-    return emitOpError("needs a result for every carried value");
-  if (failed(verifyArguments(*this, getBody(), 2 + carried)))
+  size_t inputs = getInputs().size();
+  if (inputs < 2 || getNumResults() < inputs - 2)
+    return emitOpError("needs a trip count, a condition, and a result for every carried value");
+  if (failed(verifyArguments(*this, getBody(), inputs)))
     return failure();
   return verifyYield(*this, getBody(), 1 + getNumResults());
 }
 
 LogicalResult ScanOp::verify() {
-  size_t inputs = getInputAxes().size(), outputs = getOutputAxes().size();
-  if (getReversedInputs().size() != inputs || getReversedOutputs().size() != outputs)
-    return emitOpError("needs a direction for every axis");
-  if (inputs == 0 || getInputs().size() < inputs || getNumResults() < outputs ||
-      getInputs().size() - inputs != getNumResults() - outputs)
-    return emitOpError("needs as many states in as out, and at least one scan input");
   if (failed(verifyArguments(*this, getBody(), getInputs().size())))
     return failure();
   return verifyYield(*this, getBody(), getNumResults());

@@ -2,7 +2,9 @@
 
 /// A failure of the compiler.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CompileError {
+    #[error(transparent)]
+    Import(#[from] crate::onnx::ImportError),
     #[error("the text is no valid module: {}", diagnostics.join("; "))]
     Parse { diagnostics: Vec<String> },
     #[error("there is no pass named `{name}`")]
@@ -13,10 +15,16 @@ pub enum Error {
     Invalid { pass: String, diagnostics: Vec<String> },
     #[error("the module holds no `repops.program`, or more than one")]
     NotOneProgram,
-    #[error("{origin}: {reason}")]
-    Op { origin: String, reason: String },
+    #[error("{origin}: {error}")]
+    Op { origin: String, error: repops::ops::OpError },
+    #[error("{origin}: the operator table has no {op} version {version}")]
+    UnknownOperator { origin: String, op: String, version: u16 },
+    #[error("constant {id} is not in the constant store")]
+    UnknownConstant { id: u32 },
+    #[error("the compiled program is invalid: {0}")]
+    Program(#[from] repops::program::ProgramError),
     #[error("native code: {reason}")]
     Native { reason: String },
 }
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T> = std::result::Result<T, CompileError>;

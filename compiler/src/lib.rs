@@ -4,6 +4,9 @@
 //! the shape of a model, never its bits. Only this crate links LLVM and MLIR.
 #![deny(unsafe_code)]
 
+mod build;
+mod compile;
+mod emit;
 pub mod error;
 pub mod graph;
 mod mapped;
@@ -11,5 +14,8 @@ pub mod mlir;
 pub mod native;
 pub mod onnx;
 pub mod passes;
+pub mod weights;
 
-pub use error::{Error, Result};
+pub use compile::{CompileOptions, Observer, compile, compile_file};
+pub use emit::COMPILER;
+pub use error::{CompileError, Result};

@@ -14,6 +14,7 @@
 #ifndef REPOPS_TD
 #define REPOPS_TD
 
+include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
@@ -21,7 +22,17 @@ def Repops_Dialect : Dialect {
   let name = "repops";
   let cppNamespace = "::repops";
   let summary = "Structure of a model: operators of the table, regions, control flow.";
+  let useDefaultTypePrinterParser = 1;
 }
+
+def Repops_UnknownType : TypeDef<Repops_Dialect, "Unknown"> {
+  let mnemonic = "unknown";
+  let summary = "The type of a value before inference, or of one known only at run time.";
+}
+
+// The version and attributes of the operator table's row.
+def Repops_Version : DefaultValuedAttr<ConfinedAttr<I64Attr, [IntPositive]>, "1">;
+def Repops_Attrs : OptionalAttr<DictionaryAttr>;
 
 class Repops_Op<string mnemonic, list<Trait> traits = []>
     : Op<Repops_Dialect, mnemonic, traits>;
@@ -71,13 +82,11 @@ def Repops_YieldOp
 def Repops_ConstantOp : Repops_Op<"constant", [Pure]> {
   let summary = "A reference to a tensor of the constant store.";
   let description = [{
-    `id` is the tensor's index in the constant store; `layout`, where present,
-    names the panel layout in which the program will store it.
+    `id` is the tensor's index in the constant store.
   }];
-  let arguments = (ins ConfinedAttr<I64Attr, [IntNonNegative]>:$id,
-                       OptionalAttr<StrAttr>:$layout);
+  let arguments = (ins ConfinedAttr<I64Attr, [IntNonNegative]>:$id);
   let results = (outs AnyType:$result);
-  let assemblyFormat = "$id (`layout` $layout^)? attr-dict `:` type($result)";
+  let assemblyFormat = "$id attr-dict `:` type($result)";
 }
 
 def Repops_NoneOp : Repops_Op<"none", [Pure]> {
@@ -90,12 +99,11 @@ def Repops_ApplyOp : Repops_Op<"apply", [Pure]> {
   let summary = "One operator of the table, applied.";
   let description = [{
     Inside of `repops.region` operands and results are scalars, elsewhere
-    tensors (or `none` for an absent optional operand). A result whose type is
-    not known yet is an unranked or a dynamic tensor.
+    tensors (or `none` for an absent optional operand), or `!repops.unknown`.
   }];
   let arguments = (ins StrAttr:$op,
-                       DefaultValuedAttr<ConfinedAttr<I64Attr, [IntPositive]>, "1">:$version,
-                       OptionalAttr<DictionaryAttr>:$attrs,
+                       Repops_Version:$version,
+                       Repops_Attrs:$attrs,
                        Variadic<AnyType>:$inputs);
   let results = (outs Variadic<AnyType>:$results);
   let assemblyFormat = [{
@@ -130,11 +138,12 @@ def Repops_RegionOp
 
 def Repops_IfOp : Repops_ControlOp<"if"> {
   let summary = "Evaluates one of two subgraphs.";
-  let arguments = (ins AnyType:$condition);
+  let arguments = (ins Repops_Version:$version, Repops_Attrs:$attrs, AnyType:$condition);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$then_body, SizedRegion<1>:$else_body);
   let assemblyFormat = [{
-    $condition attr-dict `:` functional-type($condition, $results) $then_body `else` $else_body
+    $condition (`version` $version^)? (`with` $attrs^)? attr-dict
+    `:` functional-type($condition, $results) $then_body `else` $else_body
   }];
   let hasVerifier = 1;
 }
@@ -148,13 +157,12 @@ def Repops_LoopOp : Repops_ControlOp<"loop"> {
     values and one slice of every scan output. Results: the carried values,
     then the scan outputs, stacked along a new first axis.
   }];
-  let arguments = (ins AnyType:$trip_count, AnyType:$condition,
-                       Variadic<AnyType>:$carried);
+  let arguments = (ins Repops_Version:$version, Repops_Attrs:$attrs, Variadic<AnyType>:$inputs);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $trip_count `while` $condition `carry` `(` $carried `)` attr-dict
-    `:` type($trip_count) `,` type($condition) `,` functional-type($carried, $results) $body
+    `(` $inputs `)` (`version` $version^)? (`with` $attrs^)? attr-dict
+    `:` functional-type($inputs, $results) $body
   }];
   let hasVerifier = 1;
 }
@@ -162,20 +170,15 @@ def Repops_LoopOp : Repops_ControlOp<"loop"> {
 def Repops_ScanOp : Repops_ControlOp<"scan"> {
   let summary = "Maps a subgraph with state over the slices of tensors.";
   let description = [{
-    `input_axes`, `output_axes`: the axis each scan input is cut along, and each
-    scan output is stacked along. `reversed_inputs`, `reversed_outputs`: 1 where
-    the direction is from the last slice to the first.
+    Operands: the states, then the scan inputs; results: the states, then the
+    scan outputs. The attributes are those of the operator table's row.
   }];
-  let arguments = (ins DenseI64ArrayAttr:$input_axes,
-                       DenseI64ArrayAttr:$output_axes,
-                       DenseI64ArrayAttr:$reversed_inputs,
-                       DenseI64ArrayAttr:$reversed_outputs,
-                       Variadic<AnyType>:$inputs);
+  let arguments = (ins Repops_Version:$version, Repops_Attrs:$attrs, Variadic<AnyType>:$inputs);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `(` $inputs `)` `in` $input_axes $reversed_inputs `out` $output_axes $reversed_outputs
-    attr-dict `:` functional-type($inputs, $results) $body
+    `(` $inputs `)` (`version` $version^)? (`with` $attrs^)? attr-dict
+    `:` functional-type($inputs, $results) $body
   }];
   let hasVerifier = 1;
 }

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use melior::StringRef;
 use melior::dialect::DialectHandle;
 use melior::ir::attribute::AttributeLike;
-use melior::ir::{Attribute, Location, Type, TypeLike};
+use melior::ir::{Attribute, Identifier, Location, Type, TypeLike};
 use mlir_sys::*;
 
 unsafe extern "C" {
@@ -434,14 +434,16 @@ pub(super) fn top<'a>(module: &'a melior::ir::Module<'_>) -> Op<'a> {
     unsafe { Op::from_raw(mlirModuleGetOperation(module.to_raw())) }
 }
 
-/// Takes an operation out of its block and drops its operands, those of what it holds too. Its memory stays, owned
-/// by what is returned.
-pub(super) fn detach<'c>(op: Op<'_>, _owner: &'c super::Context) -> melior::ir::Operation<'c> {
-    // SAFETY: the operation is live and, being detached, owned by nobody else. It lives in the context until it is
-    // dropped.
+/// An operation that was taken out of its module, alive until this is dropped. Its owner drops it before the context.
+pub(super) struct Erased(#[allow(dead_code, reason = "held to be dropped")] melior::ir::Operation<'static>);
+
+/// Takes an operation out of its block and drops its operands, those of what it holds too.
+pub(super) fn detach(op: Op<'_>) -> Erased {
+    // SAFETY: the operation is live and, being detached, owned by nobody else. `Erased` says for how long it lives,
+    // and hands out no reference with the lifetime named here.
     unsafe {
         repopsOperationDetach(op.raw);
-        melior::ir::Operation::from_raw(op.raw)
+        Erased(melior::ir::Operation::from_raw(op.raw))
     }
 }
 
@@ -523,6 +525,54 @@ pub(super) fn insert<'a>(at: At<'a>, parts: &OpParts<'a, '_>) -> Op<'a> {
             At::After(op) => mlirBlockInsertOwnedOperationAfter(block.raw, op.raw, raw),
         }
         Op::from_raw(raw)
+    }
+}
+
+/// The text of an identifier; empty if it is no UTF-8.
+pub(super) fn identifier_text<'a>(identifier: Identifier<'a>) -> &'a str {
+    // SAFETY: identifiers are uniqued in the context, which outlives 'a.
+    unsafe { std::str::from_utf8(bytes_of(mlirIdentifierStr(identifier.to_raw()))).unwrap_or("") }
+}
+
+/// The text of a string attribute; `None` for any other, and for what is no UTF-8.
+pub fn string_text<'a>(attribute: Attribute<'a>) -> Option<&'a str> {
+    // SAFETY: the attribute is live, asked for its text only if it has one; attributes are uniqued in the context.
+    unsafe {
+        mlirAttributeIsAString(attribute.to_raw())
+            .then(|| std::str::from_utf8(bytes_of(mlirStringAttrGetValue(attribute.to_raw()))).ok())
+            .flatten()
+    }
+}
+
+/// An `array<f32: ...>`.
+pub(super) fn dense_f32_array<'c>(context: &'c melior::Context, values: &[f32]) -> Attribute<'c> {
+    // SAFETY: the array is read during the call.
+    unsafe {
+        Attribute::from_raw(mlirDenseF32ArrayGet(context.to_raw(), values.len() as isize, values.as_ptr()))
+    }
+}
+
+/// The numbers of an `array<f32: ...>`.
+pub(super) fn f32_array(attribute: Attribute<'_>) -> Option<Vec<f32>> {
+    let raw = attribute.to_raw();
+    // SAFETY: the attribute is live and asked for its elements only if it has them.
+    unsafe {
+        mlirAttributeIsADenseF32Array(raw).then(|| {
+            (0..mlirDenseArrayGetNumElements(raw)).map(|i| mlirDenseF32ArrayGetElement(raw, i)).collect()
+        })
+    }
+}
+
+/// The extent of an axis of a ranked tensor; `None` where it is dynamic.
+pub(super) fn extent(ty: Type<'_>, axis: usize) -> Option<i64> {
+    let raw = ty.to_raw();
+    // SAFETY: the type is live, and a ranked shaped one with that axis, or is not asked.
+    unsafe {
+        let fits = mlirTypeIsAShaped(raw)
+            && mlirShapedTypeHasRank(raw)
+            && (axis as i64) < mlirShapedTypeGetRank(raw);
+        (fits && !mlirShapedTypeIsDynamicDim(raw, axis as isize))
+            .then(|| mlirShapedTypeGetDimSize(raw, axis as isize))
     }
 }
 

@@ -3,22 +3,30 @@
 //! Passes are written against this module alone. Types, attributes and locations are melior's; operations, values
 //! and blocks are our own handles, since passes change what they walk. All `unsafe` is in [`ffi`].
 
+pub mod attr;
 mod context;
 mod ffi;
 pub mod module;
 pub mod ops;
 pub mod origin;
+pub mod tensor;
 
 pub use context::Context;
-pub use ffi::{At, Block, Key, Op, Value, attribute_key, type_key};
+pub use ffi::{At, Block, Key, Op, Value, attribute_key, string_text, type_key};
 pub use melior::ir::{Attribute, Location, Type};
 pub use module::Module;
-pub use origin::Origin;
 
 #[cfg(test)]
 mod tests {
+    use repops::attrs::Attrs;
+    use repops::program::Origin;
+
     use super::*;
-    use crate::Error;
+    use crate::CompileError;
+
+    fn origin(name: &str, domain: &str) -> Origin {
+        Origin { name: name.into(), op_type: "Sub".into(), domain: domain.into(), opset: 14 }
+    }
 
     #[test]
     fn modules_are_built_read_and_changed() {
@@ -34,13 +42,13 @@ mod tests {
             let add = body.first().unwrap();
             let applied = ops::applied(add).unwrap();
             assert_eq!((applied.op, applied.version), ("Add", 3));
-            assert_eq!(applied.attrs.unwrap().to_string(), "{axis = 2 : i64}");
+            assert_eq!(applied.attrs, Attrs::new().with_int("axis", 2));
 
-            let origin = Origin { node: "/a/\"quoted\"".into(), op: "Sub".into(), index: 17, graph: 2 };
-            let sub = ops::Applied { op: "Sub", version: 1, attrs: None };
+            let origin = origin("/a/\"quoted\"", "ai.onnx.ml");
+            let location = origin::locate(&context, &origin, 17);
+            let sub = ops::Applied { op: "Sub", version: 1, attrs: Attrs::new() };
             let x = body.argument(0);
-            let new =
-                module.create_apply(At::Before(add), origin.to_location(&context), sub, &[x, x], &[x.ty()]);
+            let new = module.create_apply(At::Before(add), location, &sub, &[x, x], &[x.ty()]);
             assert_eq!(origin::origins(new.location()), [origin]);
             module.replace(add, &[new.result(0)]);
             // An erased operation can still be asked.
@@ -51,7 +59,7 @@ mod tests {
         module.verify().unwrap();
         module.run_pipeline("builtin.module(canonicalize, cse)").unwrap();
         let text = module.to_text(true);
-        assert!(text.contains(r#"loc("/a/\22quoted\22"("Sub":17:2))"#), "{text}");
+        assert!(text.contains(r#"loc("/a/\22quoted\22"("ai.onnx.ml::Sub":17:14))"#), "{text}");
         assert!(!text.contains("Add"), "{text}");
         assert_eq!(Module::parse(&context, &text).unwrap().to_text(true), text);
     }
@@ -75,12 +83,12 @@ mod tests {
     #[test]
     fn locations_fuse_flat_and_once() {
         let context = Context::new();
-        let at = |index| Origin { node: format!("n{index}"), op: "Op".into(), index, graph: 0 };
-        let [a, b, c] = [1, 2, 3].map(|index| at(index).to_location(&context));
-        let unnamed = Origin { node: String::new(), ..at(4) };
-        let ab = origin::fuse(&context, [a, b]);
-        let all = origin::fuse(&context, [ab, unnamed.to_location(&context), b, c]);
-        assert_eq!(origin::origins(all), [at(1), at(2), unnamed, at(3)]);
+        let names = ["a", "b", "c", ""];
+        let [a, b, c, unnamed] =
+            [0, 1, 2, 3].map(|at| origin::locate(&context, &origin(names[at], ""), at as u32));
+        let cb = origin::fuse(&context, [c, b]);
+        let all = origin::fuse(&context, [cb, unnamed, b, origin::named(&context, "weight"), a]);
+        assert_eq!(origin::origins(all), names.map(|name| origin(name, "")));
         assert_eq!(origin::fuse(&context, [a, a]), a);
     }
 
@@ -102,10 +110,10 @@ mod tests {
             ),
         ] {
             match Module::parse(&context, &text) {
-                Err(Error::Parse { diagnostics }) => assert!(!diagnostics.is_empty(), "{text}"),
+                Err(CompileError::Parse { diagnostics }) => assert!(!diagnostics.is_empty(), "{text}"),
                 _ => panic!("accepted: {text}"),
             }
         }
-        assert!(matches!(Module::new(&context).program(), Err(Error::NotOneProgram)));
+        assert!(matches!(Module::new(&context).program(), Err(CompileError::NotOneProgram)));
     }
 }

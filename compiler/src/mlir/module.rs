@@ -2,19 +2,18 @@
 
 use std::cell::RefCell;
 
-use melior::ir::operation::{Operation, OperationLike};
+use melior::ir::operation::OperationLike;
 use melior::ir::{Attribute, Location, Type};
 use melior::pass::PassManager;
 
 use super::Context;
-use super::ffi::{self, At, Block, Op, Value};
-use crate::{Error, Result};
+use super::ffi::{self, At, Block, Erased, Op, Value};
+use crate::{CompileError, Result};
 
 /// An MLIR module.
 pub struct Module<'c> {
-    // Declared before the module: erased operations may name nothing of it (their operands are dropped), but their
-    // blocks' lists were part of it.
-    erased: RefCell<Vec<Operation<'c>>>,
+    // Erased operations name nothing of the module any more; both go before the context, which is borrowed.
+    erased: RefCell<Vec<Erased>>,
     inner: melior::ir::Module<'c>,
     context: &'c Context,
 }
@@ -41,11 +40,11 @@ impl<'c> Module<'c> {
         context.take_diagnostics();
         // The parser reads up to a NUL, and would take what precedes it for the whole.
         if text.contains('\0') {
-            return Err(Error::Parse { diagnostics: vec!["it contains a NUL".into()] });
+            return Err(CompileError::Parse { diagnostics: vec!["it contains a NUL".into()] });
         }
         match melior::ir::Module::parse(context.melior(), text) {
             Some(inner) => Ok(Self { erased: RefCell::default(), inner, context }),
-            None => Err(Error::Parse { diagnostics: context.take_diagnostics() }),
+            None => Err(CompileError::Parse { diagnostics: context.take_diagnostics() }),
         }
     }
 
@@ -75,7 +74,7 @@ impl<'c> Module<'c> {
     pub fn program(&self) -> Result<Op<'_>> {
         match self.block().ops()[..] {
             [op] if op.name() == super::ops::PROGRAM => Ok(op),
-            _ => Err(Error::NotOneProgram),
+            _ => Err(CompileError::NotOneProgram),
         }
     }
 
@@ -111,7 +110,7 @@ impl<'c> Module<'c> {
     /// If a result of the operation is used.
     pub fn erase<'a>(&'a self, op: Op<'a>) {
         assert!(!op.has_uses(), "{} is erased while it is used", op.name());
-        self.erased.borrow_mut().push(ffi::detach(op, self.context));
+        self.erased.borrow_mut().push(ffi::detach(op));
     }
 
     /// Lets the results of `op` be replaced by `values` everywhere, and erases it.

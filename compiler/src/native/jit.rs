@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use mlir_sys::MlirModule;
 
 use crate::mlir::Module;
-use crate::{Error, Result};
+use crate::{CompileError, Result};
 
 #[repr(C)]
 struct RepopsJit {
@@ -71,7 +71,7 @@ impl Jit {
         let mut error = std::ptr::null_mut();
         // SAFETY: the function writes an owned text to `error` when it returns null.
         let raw = unsafe { repopsJitCreate(&mut error) };
-        NonNull::new(raw).map(|raw| Self { raw }).ok_or_else(|| Error::Native { reason: take(error) })
+        NonNull::new(raw).map(|raw| Self { raw }).ok_or_else(|| CompileError::Native { reason: take(error) })
     }
 
     /// Lowers and compiles `module`, and gives its function `entry`. The module is left lowered.
@@ -93,18 +93,19 @@ impl Jit {
         text: *mut *mut c_char,
     ) -> Result<Entry> {
         check_exact(&module.to_text(false))?;
-        let failed = |diagnostics: Vec<String>| Error::Native { reason: diagnostics.join("; ") };
+        let failed = |diagnostics: Vec<String>| CompileError::Native { reason: diagnostics.join("; ") };
         module.run_pipeline(LOWERING).map_err(failed)?;
         check_exact(&module.to_text(false))?;
 
-        let name = CString::new(entry).map_err(|_| Error::Native { reason: "a name with a NUL".into() })?;
+        let name =
+            CString::new(entry).map_err(|_| CompileError::Native { reason: "a name with a NUL".into() })?;
         let mut error = std::ptr::null_mut();
         // SAFETY: all pointers are valid during the call; `text` is null or a place for an owned text; a null result
         // comes with an owned text in `error`.
         let address = unsafe {
             repopsJitCompile(self.raw.as_ptr(), module.inner().to_raw(), name.as_ptr(), text, &mut error)
         };
-        NonNull::new(address).map(Entry).ok_or_else(|| Error::Native { reason: take(error) })
+        NonNull::new(address).map(Entry).ok_or_else(|| CompileError::Native { reason: take(error) })
     }
 }
 
@@ -131,7 +132,7 @@ fn take(text: *mut c_char) -> String {
 /// Refuses a module whose text holds anything that does not fix its bits.
 pub fn check_exact(text: &str) -> Result<()> {
     let refused =
-        |word: &str| Error::Native { reason: format!("`{word}` does not fix the bits of its result") };
+        |word: &str| CompileError::Native { reason: format!("`{word}` does not fix the bits of its result") };
     if let Some(word) = INEXACT.iter().find(|word| text.contains(**word)) {
         return Err(refused(word));
     }
@@ -217,7 +218,7 @@ mod tests {
             let context = Context::for_native_code();
             let mut module = Module::parse(&context, &body(line)).unwrap();
             let error = Jit::new().unwrap().compile(&mut module, "f").unwrap_err();
-            assert!(matches!(error, Error::Native { .. }), "{line}");
+            assert!(matches!(error, CompileError::Native { .. }), "{line}");
         }
         // The second line of defence looks at instructions, not at text.
         let context = Context::for_native_code();

@@ -149,6 +149,7 @@ macro_rules! symbols {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub struct $name(pub NodeId);
 
+        #[allow(dead_code, reason = "not every kind has a use for every one")]
         impl $name {
             /// The recorded function's input `index`.
             pub fn input(index: u32) -> Self {

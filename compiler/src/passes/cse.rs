@@ -1,19 +1,96 @@
 //! Common subexpressions: an operation equal to an earlier one gives way to it.
 //!
-//! Equal means the same name, attributes, operands and result types, with no body. The one that stays takes over the
-//! other's origins, which MLIR's own `cse` would drop.
+//! Equal means the same name, attributes, operands and result types, with no body, and not random; or integers that
+//! inference finds to be the same expressions over sizes. The one that stays takes over the other's origins, which
+//! MLIR's own `cse` would drop.
 
 use std::collections::BTreeMap;
 
+use repops::ops::SymTensor;
+
 use super::Session;
+use super::fold::is_random;
+use super::infer::Inference;
 use crate::Result;
-use crate::mlir::{Block, Key, Module, Op, attribute_key, ops, origin, type_key};
+use crate::mlir::{Block, Key, Op, Value, attribute_key, ops, origin, type_key};
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
-    let module = &session.module;
-    let body = module.program()?.body(0).expect("a verified program has a body");
-    merge(module, body, &mut Vec::new());
-    Ok(())
+    let session = &*session;
+    Merge { session, inference: Inference::new(session), outer: Vec::new() }.block(session.body()?)
+}
+
+struct Merge<'a> {
+    session: &'a Session<'a>,
+    inference: Inference<'a>,
+    /// What was seen in the block being walked and those around it, innermost last.
+    outer: Vec<Seen<'a>>,
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    ops: BTreeMap<Shape<'a>, Op<'a>>,
+    sizes: BTreeMap<(Key, String), Value<'a>>,
+}
+
+impl<'a> Merge<'a> {
+    fn block(&mut self, block: Block<'a>) -> Result<()> {
+        self.outer.push(Seen::default());
+        for op in block.ops() {
+            if op.body_count() == 0 {
+                self.op(op)?;
+            } else if op.name() != ops::REGION {
+                for body in op.bodies() {
+                    self.block(body)?;
+                }
+            }
+        }
+        self.outer.pop();
+        Ok(())
+    }
+
+    fn op(&mut self, op: Op<'a>) -> Result<()> {
+        if op.result_count() == 0 || ops::applied_name(op).is_some_and(is_random) {
+            return Ok(());
+        }
+        let shape = shape(op);
+        if let Some(earlier) = self.outer.iter().rev().find_map(|seen| seen.ops.get(&shape)).copied() {
+            self.merge(op, earlier, &earlier.results().collect::<Vec<_>>());
+            return Ok(());
+        }
+        self.inference.op(op)?;
+        if let Some(key) = self.size(op) {
+            if let Some(&earlier) = self.outer.iter().rev().find_map(|seen| seen.sizes.get(&key)) {
+                if let Some(definition) = earlier.defining_op() {
+                    self.merge(op, definition, &[earlier]);
+                    return Ok(());
+                }
+            } else if let Some(seen) = self.outer.last_mut() {
+                seen.sizes.insert(key, op.result(0));
+            }
+        }
+        if let Some(seen) = self.outer.last_mut() {
+            seen.ops.insert(shape, op);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, op: Op<'a>, earlier: Op<'a>, values: &[Value<'a>]) {
+        earlier.set_location(origin::fuse(self.session.context(), [earlier.location(), op.location()]));
+        self.session.module.replace(op, values);
+    }
+
+    /// What the only result of `op` is in terms of sizes, with its type.
+    fn size(&self, op: Op<'a>) -> Option<(Key, String)> {
+        if op.result_count() != 1 {
+            return None;
+        }
+        let SymTensor { elements, .. } = self.inference.sym(op.result(0))?;
+        if elements.iter().any(|element| !element.provably_equals(element)) {
+            return None;
+        }
+        let text: Vec<String> = elements.iter().map(|element| element.to_string()).collect();
+        Some((type_key(op.result(0).ty()), text.join(", ")))
+    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -22,36 +99,6 @@ struct Shape<'a> {
     attributes: Vec<(&'a str, Key)>,
     operands: Vec<Key>,
     results: Vec<Key>,
-}
-
-/// Walks `block`; `outer` holds what was seen in the blocks around it, whose values are visible here.
-fn merge<'a>(module: &'a Module<'_>, block: Block<'a>, outer: &mut Vec<BTreeMap<Shape<'a>, Op<'a>>>) {
-    outer.push(BTreeMap::new());
-    for op in block.ops() {
-        if op.body_count() > 0 {
-            // A fused region is isolated: nothing from around it may be named inside.
-            if op.name() == ops::REGION {
-                merge(module, op.body(0).expect("a verified region has a body"), &mut Vec::new());
-            } else {
-                for body in op.bodies() {
-                    merge(module, body, outer);
-                }
-            }
-            continue;
-        }
-        if op.result_count() == 0 {
-            continue;
-        }
-        let shape = shape(op);
-        let earlier = outer.iter().rev().find_map(|seen| seen.get(&shape)).copied();
-        if let Some(earlier) = earlier {
-            earlier.set_location(origin::fuse(module.context(), [earlier.location(), op.location()]));
-            module.replace(op, &earlier.results().collect::<Vec<_>>());
-        } else if let Some(seen) = outer.last_mut() {
-            seen.insert(shape, op);
-        }
-    }
-    outer.pop();
 }
 
 /// What makes two operations equal. Only looked up, never iterated: keys are addresses.

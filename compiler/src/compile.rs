@@ -1,0 +1,56 @@
+//! The whole way from a graph to a program.
+
+use std::path::Path;
+
+use repops::program::Program;
+
+use crate::Result;
+use crate::build::build;
+use crate::emit::emit;
+use crate::graph::Graph;
+use crate::mlir::Context;
+use crate::passes::{self, Choice};
+
+/// What a compilation does beyond what it must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// Join element-wise neighbours into regions.
+    pub fuse: bool,
+    /// Store matrices as contractions read them.
+    pub layout: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self { fuse: true, layout: true }
+    }
+}
+
+/// Is shown the module after it was built ("build") and after every pass: the pass's name, and a function that gives
+/// the module's text.
+pub type Observer<'o> = dyn FnMut(&str, &dyn Fn() -> String) + 'o;
+
+/// Compiles the ONNX model in a file.
+pub fn compile_file(path: &Path, options: &CompileOptions, observer: &mut Observer<'_>) -> Result<Program> {
+    compile(crate::onnx::load(path)?, options, observer)
+}
+
+/// Compiles a graph.
+pub fn compile(graph: Graph, options: &CompileOptions, observer: &mut Observer<'_>) -> Result<Program> {
+    let context = Context::new();
+    let mut session = build(&context, &graph);
+    drop(graph);
+    passes::verify(&session, "build")?;
+    observer("build", &|| session.module.to_text(true));
+    let mut left_out = Vec::new();
+    if !options.fuse {
+        left_out.push(Choice::Fuse);
+    }
+    if !options.layout {
+        left_out.push(Choice::Layout);
+    }
+    passes::run_all(&mut session, &left_out, &mut |pass, module| {
+        observer(pass.name, &|| module.to_text(true))
+    })?;
+    emit(&session)
+}

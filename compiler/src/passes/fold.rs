@@ -1,0 +1,190 @@
+//! Constant folding: what depends on constants alone is computed now, by the operator's reference evaluation, so that
+//! folding cannot change bits. So are integer values that follow from constant sizes. A branch whose condition is
+//! constant takes the place of its `repops.if`.
+//!
+//! Types are inferred along the way, since a folded value may be a shape. An operator that meets a fault is left for
+//! the run, which commits to the fault. Random operators are never folded.
+
+use std::sync::Arc;
+
+use repops::dtype::DType;
+use repops::ops::{self as table, EvalCtx, OpClass};
+use repops::tensor::{Tensor, TensorView, element_count};
+
+use super::Session;
+use super::infer::{Inference, constant, is_absent, yielded};
+use crate::mlir::{At, Block, Module, Op, Value, ops};
+use crate::weights::Weight;
+use crate::{CompileError, Result};
+
+/// Results up to this size are always kept.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+/// Larger ones only up to this size, and to [`GROWTH_MAX`] times the operands: a file should not hold what a run can
+/// compute faster than it could be read.
+const RESULT_BYTES_MAX: usize = 64 << 20;
+const GROWTH_MAX: usize = 8;
+/// Contractions are slow in the reference: the most products that one is folded with.
+const PRODUCTS_MAX: usize = 1 << 24;
+
+pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
+    let session = &*session;
+    block(session, &mut Inference::new(session), session.body()?)
+}
+
+fn block<'a>(session: &'a Session<'a>, inference: &mut Inference<'a>, block: Block<'a>) -> Result<()> {
+    let mut pending: Vec<Op<'a>> = block.ops();
+    pending.reverse();
+    while let Some(op) = pending.pop() {
+        if op.name() == ops::IF
+            && let Some(body) = taken(session, op)
+        {
+            let mut inlined = inline(&session.module, op, body);
+            inlined.reverse();
+            pending.extend(inlined);
+            continue;
+        }
+        // First the types of what a loop carries, then what it holds.
+        inference.op(op)?;
+        if op.name() == ops::APPLY {
+            self::op(session, inference, op)?;
+        } else if op.name() != ops::REGION && op.body_count() > 0 {
+            for body in op.bodies() {
+                self::block(session, inference, body)?;
+            }
+            inference.op(op)?;
+        }
+    }
+    Ok(())
+}
+
+fn op<'a>(session: &'a Session<'a>, inference: &mut Inference<'a>, op: Op<'a>) -> Result<()> {
+    let computed = match sized(inference, op) {
+        Some(tensor) => Some(vec![tensor]),
+        None => evaluated(session, inference, op)?,
+    };
+    let Some(tensors) = computed else { return Ok(()) };
+    let mut values: Vec<Value<'a>> = Vec::new();
+    for tensor in tensors.iter().take(op.result_count()) {
+        let id = session.weights.borrow_mut().add_tensor(tensor).map_err(|error| CompileError::Op {
+            origin: crate::mlir::origin::describe(op),
+            error: error.into(),
+        })?;
+        let ty = table::SymType::of(tensor.dtype(), tensor.shape());
+        let ty = crate::mlir::tensor::of(session.context(), Some(&ty));
+        values.push(session.module.create_constant(At::Before(op), op.location(), id.0, ty));
+    }
+    session.module.replace(op, &values);
+    Ok(())
+}
+
+/// The value of an operation with one result that inference knows in terms of constant sizes.
+fn sized<'a>(inference: &mut Inference<'a>, op: Op<'a>) -> Option<Tensor> {
+    if op.result_count() != 1 {
+        return None;
+    }
+    let ty = inference.ty(op.result(0))?;
+    let sym = inference.sym(op.result(0))?;
+    let values: Vec<i64> = sym.elements.iter().map(|element| element.as_const()).collect::<Option<_>>()?;
+    let shape: Vec<usize> = sym.len.into_iter().collect();
+    match ty.dtype {
+        DType::I64 => Some(Tensor::from_slice(&shape, &values)),
+        DType::I32 => {
+            let values: Vec<i32> =
+                values.iter().map(|&value| i32::try_from(value).ok()).collect::<Option<_>>()?;
+            Some(Tensor::from_slice(&shape, &values))
+        }
+        _ => None,
+    }
+}
+
+/// The results of an operation whose operands are all constant; `None` where it is to be left for the run.
+fn evaluated<'a>(
+    session: &'a Session<'a>,
+    inference: &mut Inference<'a>,
+    op: Op<'a>,
+) -> Result<Option<Vec<Tensor>>> {
+    let Some(applied) = ops::applied(op) else { return Ok(None) };
+    let Some(def) = applied.def() else { return Ok(None) };
+    if op.operand_count() == 0 || is_random(def.name) {
+        return Ok(None);
+    }
+    let mut weights: Vec<Option<Arc<Weight>>> = Vec::new();
+    for operand in op.operands() {
+        let weight = constant(session, operand);
+        if weight.is_none() && !is_absent(operand) {
+            return Ok(None);
+        }
+        let aligned = weight.map(|weight| weight.aligned()).transpose();
+        let aligned = aligned.map_err(|error| CompileError::Op {
+            origin: crate::mlir::origin::describe(op),
+            error: error.into(),
+        })?;
+        weights.push(aligned.map(Arc::new));
+    }
+    let views: Vec<Option<TensorView<'_>>> =
+        weights.iter().map(|weight| weight.as_ref().and_then(|weight| weight.view())).collect();
+    if !is_worth_it(inference, op, &views, def.class) {
+        return Ok(None);
+    }
+    // With every value at hand inference either knows all types or finds what is wrong with them.
+    if table::infer_known(def, &applied.attrs, &views, op.result_count()).is_err() {
+        return Ok(None);
+    }
+    let ctx = EvalCtx { attrs: &applied.attrs, inputs: &views, outputs: op.result_count() };
+    Ok((def.eval)(&ctx).ok().filter(|results| results.len() >= op.result_count()))
+}
+
+fn is_worth_it<'a>(
+    inference: &mut Inference<'a>,
+    op: Op<'a>,
+    operands: &[Option<TensorView<'_>>],
+    class: OpClass,
+) -> bool {
+    let read: usize = operands.iter().flatten().map(|view| view.bytes.len()).sum();
+    let mut written = 0usize;
+    for result in op.results() {
+        let bytes = inference.ty(result).and_then(|ty| {
+            let shape = ty.extents()?;
+            repops::tensor::byte_len(ty.dtype, &shape).ok()
+        });
+        // A result whose size depends on the operands' values is bounded by what they are.
+        written = written.saturating_add(bytes.unwrap_or(0));
+    }
+    let small = written <= SMALL_BYTES_MAX;
+    let fits = small || (written <= RESULT_BYTES_MAX && written <= read.saturating_mul(GROWTH_MAX));
+    let products = match (class, operands) {
+        (OpClass::Contraction, [Some(a), ..]) => {
+            let columns =
+                operands.get(1).copied().flatten().and_then(|b| b.shape.last().copied()).unwrap_or(1);
+            element_count(a.shape).saturating_mul(columns)
+        }
+        _ => 0,
+    };
+    fits && products <= PRODUCTS_MAX
+}
+
+/// Operators whose results differ from one application to the next.
+pub(super) fn is_random(name: &str) -> bool {
+    name.starts_with("Random") || matches!(name, "Bernoulli" | "Multinomial" | "Dropout" | "Sample")
+}
+
+/// The branch that a `repops.if` with a constant condition takes.
+fn taken<'a>(session: &'a Session<'a>, op: Op<'a>) -> Option<Block<'a>> {
+    let condition = constant(session, op.operand(0))?;
+    match condition.data.as_slice() {
+        [1] => op.body(0),
+        [0] => op.body(1),
+        _ => None,
+    }
+}
+
+/// Moves a branch to where its `repops.if` stands; gives the moved operations.
+fn inline<'a>(module: &'a Module<'_>, op: Op<'a>, body: Block<'a>) -> Vec<Op<'a>> {
+    let results = yielded(body);
+    let moved: Vec<Op<'a>> = body.ops().into_iter().filter(|inner| inner.name() != ops::YIELD).collect();
+    for inner in &moved {
+        inner.move_before(op);
+    }
+    module.replace(op, &results);
+    moved
+}

@@ -1,0 +1,94 @@
+//! Layout of weights: a constant that is read only as the right operand of matrix products is stored as the kernels
+//! read it, in panels of 16 columns.
+//!
+//! The product's bits do not depend on the layout. A Gemm that takes its right operand transposed gets it transposed
+//! already: the same products in the same order.
+
+use std::collections::BTreeMap;
+
+use repops::attrs::AttrValue;
+use repops::digest::Layout;
+use repops::dtype::DType;
+
+use super::{Session, all_ops};
+use crate::mlir::{At, Op, attr, ops, tensor};
+use crate::weights::{self, Weight, WeightId};
+use crate::{CompileError, Result};
+
+/// How a contraction reads its right operand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Plain,
+    Transposed,
+}
+
+pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
+    let session = &*session;
+    // Constants that were laid out, by their number before; constants are operations of the program's block.
+    let mut done: BTreeMap<(u32, bool), WeightId> = BTreeMap::new();
+    for op in all_ops(session.body()?) {
+        let Some(weight) = session.weight_of(op)? else { continue };
+        let fits = weight.layout == Layout::RowMajor && weight.dtype == DType::F32 && weight.shape.len() >= 2;
+        let uses = op.result(0).uses();
+        let reads: Vec<Option<Read>> = uses.iter().map(|&(user, index)| read(user, index)).collect();
+        let Some(Some(first)) = reads.first().copied() else { continue };
+        if !fits || reads.iter().any(|read| *read != Some(first)) {
+            continue;
+        }
+        let transposed = first == Read::Transposed;
+        let Some(before) = ops::constant_id(op) else { continue };
+        let id = match done.get(&(before, transposed)) {
+            Some(&id) => id,
+            None => {
+                let packed = pack(&weight, transposed).map_err(|error| CompileError::Op {
+                    origin: crate::mlir::origin::describe(op),
+                    error: error.into(),
+                })?;
+                session.weights.borrow_mut().add(packed)
+            }
+        };
+        done.insert((before, transposed), id);
+        replace(session, op, id)?;
+        if transposed {
+            for (user, _) in uses {
+                set_plain(session, user);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pack(weight: &Weight, transposed: bool) -> std::result::Result<Weight, repops::tensor::TensorError> {
+    if transposed {
+        return weights::pack_panel16(&weights::transpose(weight)?);
+    }
+    weights::pack_panel16(weight)
+}
+
+/// How the operand `index` of `user` is read; `None` where its layout must be row-major.
+fn read(user: Op<'_>, index: usize) -> Option<Read> {
+    let applied = ops::applied(user)?;
+    match (applied.op, index) {
+        ("MatMul", 1) => Some(Read::Plain),
+        ("Gemm", 1) if applied.attrs.opt_int("transB") == Some(1) => Some(Read::Transposed),
+        ("Gemm", 1) => Some(Read::Plain),
+        _ => None,
+    }
+}
+
+/// Lets `op` name the constant `id` instead.
+fn replace<'a>(session: &'a Session<'a>, op: Op<'a>, id: WeightId) -> Result<()> {
+    let weight = session.weights.borrow().get(id).ok_or(CompileError::UnknownConstant { id: id.0 })?;
+    let ty = repops::ops::SymType::of(weight.dtype, &weight.shape);
+    let ty = tensor::of(session.context(), Some(&ty));
+    let value = session.module.create_constant(At::Before(op), op.location(), id.0, ty);
+    session.module.replace(op, &[value]);
+    Ok(())
+}
+
+fn set_plain<'a>(session: &'a Session<'a>, user: Op<'a>) {
+    let Some(applied) = ops::applied(user) else { return };
+    let mut attrs = applied.attrs;
+    attrs.insert("transB", AttrValue::Int(0));
+    user.set_attribute("attrs", attr::dictionary(session.context(), &attrs));
+}

@@ -1,0 +1,207 @@
+//! The constant store of a compilation: tensors by number, equal ones once.
+//!
+//! Invariant: bytes are canonical and as long as type, shape and layout say; no two entries are equal in all of type,
+//! shape, layout and bytes. Modules refer to entries by number and never hold data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root};
+use repops::dtype::DType;
+use repops::program::{Backing, ConstantBytes, ConstantDecl};
+use repops::tensor::{AlignedBytes, Tensor, TensorError, TensorView};
+
+/// The number of a constant, as `repops.constant` names it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct WeightId(pub u32);
+
+/// A constant.
+#[derive(Clone)]
+pub struct Weight {
+    /// The initializer's name; empty for what was computed.
+    pub name: String,
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    pub layout: Layout,
+    pub data: ConstantBytes,
+}
+
+/// All constants of a compilation.
+#[derive(Default)]
+pub struct Weights {
+    items: Vec<Arc<Weight>>,
+    /// For each kind of tensor its entries, sorted by their bytes.
+    sorted: BTreeMap<(DType, Layout, Vec<usize>), Vec<WeightId>>,
+}
+
+impl Weights {
+    pub fn get(&self, id: WeightId) -> Option<Arc<Weight>> {
+        self.items.get(id.0 as usize).cloned()
+    }
+
+    /// The number of a constant, that of an equal one if there is one.
+    pub fn add(&mut self, weight: Weight) -> WeightId {
+        let next = WeightId(u32::try_from(self.items.len()).expect("fewer than 2^32 constants"));
+        let kind = (weight.dtype, weight.layout, weight.shape.clone());
+        let alike = self.sorted.entry(kind).or_default();
+        let bytes = weight.data.as_slice();
+        match alike.binary_search_by(|id| self.items[id.0 as usize].data.as_slice().cmp(bytes)) {
+            Ok(at) => alike[at],
+            Err(at) => {
+                alike.insert(at, next);
+                self.items.push(Arc::new(weight));
+                next
+            }
+        }
+    }
+
+    /// A computed constant.
+    pub fn add_tensor(&mut self, tensor: &Tensor) -> Result<WeightId, TensorError> {
+        let data = owned(AlignedBytes::copy_of(tensor.bytes())?);
+        Ok(self.add(Weight {
+            name: String::new(),
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+            layout: Layout::RowMajor,
+            data,
+        }))
+    }
+}
+
+/// Bytes as a backing of their own.
+pub fn owned(bytes: AlignedBytes) -> ConstantBytes {
+    let len = bytes.as_slice().len();
+    let backing: Backing = Arc::new(bytes);
+    ConstantBytes { backing, offset: 0, len }
+}
+
+impl Weight {
+    /// The bytes where they are, if they are aligned for the type and row-major.
+    pub fn view(&self) -> Option<TensorView<'_>> {
+        let bytes = self.data.as_slice();
+        let aligned = bytes.as_ptr().addr().is_multiple_of(self.dtype.size());
+        (aligned && self.layout == Layout::RowMajor).then_some(TensorView {
+            dtype: self.dtype,
+            shape: &self.shape,
+            bytes,
+        })
+    }
+
+    /// The same constant at an aligned place.
+    pub fn aligned(&self) -> Result<Weight, TensorError> {
+        let bytes = self.data.as_slice();
+        if bytes.as_ptr().addr().is_multiple_of(self.dtype.size()) {
+            return Ok(self.clone());
+        }
+        Ok(Weight { data: owned(AlignedBytes::copy_of(bytes)?), ..self.clone() })
+    }
+
+    /// The tensor digest, its leaves hashed in parallel.
+    pub fn digest(&self) -> Digest {
+        let bytes = self.data.as_slice();
+        let leaves: Vec<Digest> = bytes.par_chunks(LEAF_BYTES).map(leaf_hash).collect();
+        bind_tensor(self.dtype, self.layout, &self.shape, bytes.len() as u64, &merkle_root(&leaves))
+    }
+
+    pub fn decl(&self) -> ConstantDecl {
+        ConstantDecl {
+            name: self.name.clone(),
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            layout: self.layout,
+            digest: self.digest(),
+        }
+    }
+}
+
+/// The stored bytes of row-major matrices `[.., K, N]` in layout Panel16: `[.., ceil(N/16)][K][16]`, columns past N
+/// zero. Panels are filled in parallel.
+pub fn pack_panel16(weight: &Weight) -> Result<Weight, TensorError> {
+    let size = weight.dtype.size();
+    let [.., k, n] = weight.shape[..] else { return Ok(weight.clone()) };
+    let (panels, panel) = (n.div_ceil(16), k * 16 * size);
+    let bytes = weight.data.as_slice();
+    let matrices = if k * n == 0 { 0 } else { bytes.len() / (k * n * size) };
+    let mut packed = AlignedBytes::zeros(matrices * panels * panel)?;
+    if panel > 0 && panels > 0 {
+        packed.as_mut_slice().par_chunks_exact_mut(panel).enumerate().for_each(|(at, panel)| {
+            let (matrix, first) = (at / panels, at % panels * 16);
+            let width = (n - first).min(16) * size;
+            for (row, out) in panel.chunks_exact_mut(16 * size).enumerate() {
+                let from = ((matrix * k + row) * n + first) * size;
+                out[..width].copy_from_slice(&bytes[from..from + width]);
+            }
+        });
+    }
+    Ok(Weight { layout: Layout::Panel16, data: owned(packed), ..weight.clone() })
+}
+
+/// A row-major matrix with its axes exchanged.
+pub fn transpose(weight: &Weight) -> Result<Weight, TensorError> {
+    let size = weight.dtype.size();
+    let [rows, columns] = weight.shape[..] else { return Ok(weight.clone()) };
+    let bytes = weight.data.as_slice();
+    let mut out = AlignedBytes::zeros(bytes.len())?;
+    if rows * size > 0 {
+        out.as_mut_slice().par_chunks_exact_mut(rows * size).enumerate().for_each(|(column, out)| {
+            for (row, out) in out.chunks_exact_mut(size).enumerate() {
+                out.copy_from_slice(&bytes[(row * columns + column) * size..][..size]);
+            }
+        });
+    }
+    Ok(Weight { shape: vec![columns, rows], data: owned(out), ..weight.clone() })
+}
+
+impl std::fmt::Debug for Weight {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Weight({:?} {}{:?} {:?})", self.name, self.dtype, self.shape, self.layout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weight(shape: &[usize], values: &[f32]) -> Weight {
+        let tensor = Tensor::from_slice(shape, values);
+        let data = owned(AlignedBytes::copy_of(tensor.bytes()).unwrap());
+        Weight {
+            name: String::new(),
+            dtype: DType::F32,
+            shape: shape.to_vec(),
+            layout: Layout::RowMajor,
+            data,
+        }
+    }
+
+    #[test]
+    fn equal_constants_are_stored_once() {
+        let mut weights = Weights::default();
+        let a = weights.add(weight(&[2, 2], &[1.0, 2.0, 3.0, 4.0]));
+        let b = weights.add(weight(&[2, 2], &[1.0, 2.0, 3.0, 5.0]));
+        let c = weights.add(weight(&[4], &[1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(weights.add(weight(&[2, 2], &[1.0, 2.0, 3.0, 4.0])), a);
+        // -0 and +0 are different constants.
+        let zeros = [weights.add(weight(&[1], &[0.0])), weights.add(weight(&[1], &[-0.0]))];
+        assert_eq!([a, b, c, zeros[0], zeros[1]], [0, 1, 2, 3, 4].map(WeightId));
+    }
+
+    #[test]
+    fn parallel_forms_equal_the_plain_ones() {
+        for shape in [vec![3, 40, 37], vec![300, 16], vec![1, 1], vec![5, 0], vec![0, 5], vec![2, 0, 3]] {
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
+            let weight = weight(&shape, &values);
+            let packed = pack_panel16(&weight).unwrap();
+            let plain = repops::reference::pack_panel16(weight.view().unwrap());
+            assert_eq!(packed.data.as_slice(), plain, "{shape:?}");
+            let plain = repops::digest::bytes_digest(DType::F32, Layout::Panel16, &shape, &plain);
+            assert_eq!(packed.digest(), plain, "{shape:?}");
+        }
+        let matrix = weight(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let there = transpose(&matrix).unwrap();
+        assert_eq!(there.view().unwrap().as_slice::<f32>(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(there.shape, [3, 2]);
+    }
+}

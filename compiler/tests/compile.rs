@@ -1,0 +1,167 @@
+//! A graph becomes a program that computes the graph's bits, whatever the options.
+
+use repops::attrs::Attrs;
+use repops::dim::DimExpr;
+use repops::exec::{Executor, HashLevel, Unobserved};
+use repops::ops::{REGION, SymType, by_name};
+use repops::program::Origin;
+use repops::reference::Reference;
+use repops::{DType, Layout, Program, Tensor};
+use repops_compiler::graph::{Block, Constant, Definition, Graph, Interface, Node, ValueId};
+use repops_compiler::{CompileOptions, compile};
+
+/// Builds graphs the way the importer does.
+#[derive(Default)]
+struct Model {
+    graph: Graph,
+    block: Block,
+}
+
+impl Model {
+    fn input(&mut self, name: &str, shape: &[DimExpr]) -> ValueId {
+        let ty = SymType::new(DType::F32, shape.to_vec());
+        let id = self.graph.add_value(name, Definition::Parameter, Some(ty));
+        self.block.parameters.push(id);
+        id
+    }
+
+    fn constant(&mut self, name: &str, tensor: &Tensor) -> ValueId {
+        self.graph.add_constant(Constant::from_tensor(name, tensor))
+    }
+
+    fn node(&mut self, op: &str, attrs: Attrs, inputs: &[ValueId]) -> ValueId {
+        let def = by_name(op).unwrap();
+        let name = format!("/{op}_{}", self.block.nodes.len());
+        let output = self.graph.add_value(&name, Definition::Output, None);
+        self.block.nodes.push(Node {
+            def,
+            attrs: def.check_attrs(&attrs).unwrap(),
+            inputs: inputs.iter().copied().map(Some).collect(),
+            outputs: vec![output],
+            blocks: Vec::new(),
+            origin: Origin { name, op_type: op.into(), domain: String::new(), opset: 26 },
+        });
+        output
+    }
+
+    fn finish(mut self, outputs: &[ValueId]) -> Graph {
+        self.block.results = outputs.to_vec();
+        self.graph.main = self.block;
+        self.graph.outputs =
+            (0..outputs.len()).map(|index| Interface { name: format!("y{index}"), ty: None }).collect();
+        self.graph
+    }
+}
+
+fn values(shape: &[usize], seed: u32) -> Tensor {
+    let count = shape.iter().product::<usize>() as u32;
+    let value = |i: u32| ((i ^ seed).wrapping_mul(0x9E37_79B1) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    Tensor::from_slice(shape, &(0..count).map(value).collect::<Vec<f32>>())
+}
+
+/// Two layers with an activation spelled out, a projection given transposed, and a constant subexpression.
+fn perceptron() -> Graph {
+    let mut model = Model::default();
+    let x = model.input("x", &[DimExpr::sym("batch"), DimExpr::Const(300)]);
+    let w1 = model.constant("w1", &values(&[300, 37], 1));
+    let b1 = model.constant("b1", &values(&[37], 2));
+    let w2 = model.constant("w2", &values(&[19, 37], 3));
+    let two = model.constant("two", &Tensor::scalar(2.0f32));
+    let two_again = model.constant("two_again", &Tensor::scalar(2.0f32));
+    let shape = model.constant("shape", &Tensor::from_slice(&[2], &[-1i64, 19]));
+    let none = Attrs::new;
+    let half = model.node("Reciprocal", none(), &[two]);
+    let h = model.node("MatMul", none(), &[x, w1]);
+    let h = model.node("Add", none(), &[h, b1]);
+    let scaled = model.node("Mul", none(), &[h, half]);
+    let root = model.node("Sqrt", none(), &[two_again]);
+    let e = model.node("Div", none(), &[h, root]);
+    let e = model.node("Erf", none(), &[e]);
+    let one = model.constant("one", &Tensor::scalar(1.0f32));
+    let e = model.node("Add", none(), &[e, one]);
+    let gelu = model.node("Mul", none(), &[scaled, e]);
+    let gelu = model.node("Identity", none(), &[gelu]);
+    let y = model.node("Gemm", none().with_int("transB", 1), &[gelu, w2]);
+    let y = model.node("Reshape", none(), &[y, shape]);
+    let p = model.node("Softmax", none().with_int("axis", -1), &[y]);
+    model.node("Exp", none(), &[y]);
+    model.finish(&[p, y])
+}
+
+fn run(program: &Program, input: &Tensor) -> Vec<Tensor> {
+    let inputs = std::slice::from_ref(input);
+    let execution = Reference.execute(program, inputs, HashLevel::Operators, &mut Unobserved).unwrap();
+    execution.result.unwrap()
+}
+
+#[test]
+fn options_change_the_program_and_no_bit() {
+    let input = values(&[5, 300], 4);
+    let mut expected = None;
+    for (fuse, layout) in [(false, false), (true, false), (false, true), (true, true)] {
+        let options = CompileOptions { fuse, layout };
+        let program = compile(perceptron(), &options, &mut |_, _| {}).unwrap();
+        let regions = program.main().steps.iter().filter(|step| step.op == REGION).count();
+        let panels = program.constants().iter().filter(|decl| decl.layout == Layout::Panel16).count();
+        assert_eq!((regions, panels), (usize::from(fuse), 2 * usize::from(layout)));
+        let found = run(&program, &input);
+        assert_eq!(*expected.get_or_insert_with(|| found.clone()), found, "fuse {fuse}, layout {layout}");
+    }
+}
+
+#[test]
+fn steps_keep_the_nodes_they_come_from() {
+    let program = compile(perceptron(), &CompileOptions::default(), &mut |_, _| {}).unwrap();
+    let steps: Vec<(&str, Vec<&str>)> = program
+        .main()
+        .steps
+        .iter()
+        .map(|step| (step.def().name, step.origins.iter().map(|origin| origin.op_type.as_str()).collect()))
+        .collect();
+    let expected: Vec<(&str, Vec<&str>)> = vec![
+        ("MatMul", vec!["MatMul"]),
+        ("Region", vec!["Add", "Mul", "Div", "Erf", "Add", "Mul"]),
+        ("Gemm", vec!["Gemm"]),
+        ("Softmax", vec!["Softmax"]),
+    ];
+    assert_eq!(steps, expected);
+    // Folded, shared and unused constants: the two 2s became 0.5 and the root.
+    let names: Vec<&str> = program.constants().iter().map(|decl| decl.name.as_str()).collect();
+    assert_eq!(names, ["w1", "b1", "", "", "one", "w2"]);
+}
+
+#[test]
+fn compiling_again_gives_the_same_bytes() {
+    let bytes = || {
+        let mut bytes = Vec::new();
+        compile(perceptron(), &CompileOptions::default(), &mut |_, _| {}).unwrap().write(&mut bytes).unwrap();
+        bytes
+    };
+    assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn every_pass_shows_a_module_that_parses() {
+    let mut seen = Vec::new();
+    let context = repops_compiler::mlir::Context::new();
+    compile(perceptron(), &CompileOptions::default(), &mut |pass, text| {
+        seen.push(pass.to_owned());
+        let text = text();
+        assert_eq!(repops_compiler::mlir::Module::parse(&context, &text).unwrap().to_text(true), text);
+    })
+    .unwrap();
+    assert_eq!(seen, ["build", "infer", "fold", "canonicalize", "cse", "prune", "layout", "fuse", "plan"]);
+}
+
+#[test]
+fn errors_name_the_node() {
+    let mut model = Model::default();
+    let x = model.input("x", &[DimExpr::sym("batch"), DimExpr::Const(300)]);
+    let w = model.constant("w", &values(&[299, 37], 1));
+    let y = model.node("MatMul", Attrs::new(), &[x, w]);
+    let error = compile(model.finish(&[y]), &CompileOptions::default(), &mut |_, _| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "node \"/MatMul_0\" (MatMul): shapes do not fit: A has 300 columns, B has 299 rows"
+    );
+}
