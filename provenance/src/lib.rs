@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod diff;
+pub mod inside;
 pub mod json;
 pub mod keys;
 pub mod opening;

@@ -1,6 +1,6 @@
 //! Trace files: the records of a run, as bytes.
 //!
-//! All integers are little-endian. SPEC.md, "Trace file".
+//! All integers are little-endian. How records are kept in a file binds nobody: what is committed to is the root.
 //!
 //! | bytes | what |
 //! |---|---|

@@ -202,11 +202,18 @@ impl BlockRunner for Blocks<'_, '_> {
 
 /// A region, instruction by instruction, each by its operator's own `eval` over whole tensors.
 pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let computed = region_values(region, inputs)?;
     let shapes: Vec<Vec<crate::DimExpr>> =
         inputs.iter().flatten().map(|t| t.shape.iter().map(|&d| crate::DimExpr::from(d)).collect()).collect();
     let shapes: Vec<&[crate::DimExpr]> = shapes.iter().map(Vec::as_slice).collect();
     let full = ops::infer::broadcast(&shapes)?;
     let full: Vec<usize> = full.iter().filter_map(|d| d.as_extent()).collect();
+    let result = |&r: &u16| expand(computed[r as usize - region.params.len()].view(), &full);
+    region.results.iter().map(result).collect()
+}
+
+/// What each instruction of a region gives, before results are expanded to the region's full shape.
+pub fn region_values(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Result<Vec<Tensor>, OpError> {
     for (index, (input, dtype)) in inputs.iter().zip(&region.params).enumerate() {
         let found = input.ok_or(OpError::MissingInput { index })?.dtype;
         if found != *dtype {
@@ -227,8 +234,7 @@ pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Re
         let ctx = EvalCtx { attrs: &instruction.attrs, inputs: &args, outputs: 1 };
         computed.extend((def.eval)(&ctx)?.into_iter().take(1));
     }
-    let result = |&r: &u16| expand(computed[r as usize - region.params.len()].view(), &full);
-    region.results.iter().map(result).collect()
+    Ok(computed)
 }
 
 /// A tensor repeated along axes of extent 1 to a shape that it broadcasts to.

@@ -1,2 +1,69 @@
-//! RepOps: repops-cli.
-fn main() {}
+//! `repops`: compile models, run programs, verify receipts, look inside.
+//!
+//! Exit codes, for every command: 0 yes, 1 no (refuted, different, a run that data made fail), 2 bad
+//! input or environment. Invariant: results go to standard output, everything else to standard error;
+//! with `--json` standard output is one object or nothing.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod compile;
+mod engine;
+mod inputs;
+mod inspect;
+mod interrupt;
+mod keys;
+mod report;
+mod run;
+mod trace;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command, TraceCommand};
+
+/// The answer of a command that could be carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    Yes,
+    No,
+}
+
+/// Why a command could not be carried out: exit code 2.
+#[derive(Debug)]
+struct Failure(String);
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    fn new(problem: impl Into<String>) -> Failure {
+        Failure(problem.into())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let answer = match Arguments::parse().command {
+        Command::Compile(arguments) => compile::compile(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
+        Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Trace { command: TraceCommand::Show(arguments) } => trace::show(&arguments),
+        Command::Trace { command: TraceCommand::Diff(arguments) } => trace::diff(&arguments),
+        Command::Keygen(arguments) => keys::keygen(&arguments),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(Failure(problem)) => {
+            report::error(&problem);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub fn parse(bytes: &[u8], declared: Option<&SymType>, dtype: Option<DType>) -> 
     let mut shape: Vec<usize> = declared.shape.iter().map(|d| d.as_extent().unwrap_or(1)).collect();
     if let Some(axis) = declared.shape.iter().position(|d| d.as_extent().is_none()) {
         let row = byte_len(dtype, &shape)?;
-        if row == 0 || bytes.len() % row != 0 {
+        if row == 0 || !bytes.len().is_multiple_of(row) {
             return Err(RawError::Length { ty: declared.to_string(), row, found: bytes.len() });
         }
         shape[axis] = bytes.len() / row;

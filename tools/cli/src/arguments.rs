@@ -1,0 +1,245 @@
+//! The command line's arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use repops::exec::HashLevel;
+
+/// Open, bitwise-deterministic machine learning: compile, run, prove, verify.
+///
+/// Exit codes: 0 yes, 1 no (refuted, different, data made the run fail), 2 bad input or environment.
+#[derive(Parser)]
+#[command(name = "repops", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Compile an ONNX model to a program.
+    Compile(Compile),
+    /// Run a program; write outputs, a receipt, a trace.
+    Run(Run),
+    /// Check a receipt: form, signature, and by running the program again.
+    Verify(Verify),
+    /// Show what a program consists of.
+    Inspect(Inspect),
+    /// Show or compare traces.
+    Trace {
+        #[command(subcommand)]
+        command: TraceCommand,
+    },
+    /// Make a signing key, or show the public half of one.
+    Keygen(Keygen),
+}
+
+#[derive(Subcommand)]
+pub enum TraceCommand {
+    /// Show the records of a trace.
+    Show(TraceShow),
+    /// Name the first step in which two traces differ, and its first differing elements.
+    Diff(TraceDiff),
+}
+
+#[derive(Args)]
+pub struct Compile {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// Where to write the program.
+    #[arg(short, long, value_name = "P.rep", required_unless_present_any = ["check", "emit"])]
+    pub output: Option<PathBuf>,
+    /// Keep every operator a step of its own.
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Show the module after this pass, or after each with `all`.
+    #[arg(long, value_name = "PASS")]
+    pub emit: Option<String>,
+    /// Write what `--emit` shows into this folder, a file for each pass.
+    #[arg(long, value_name = "DIR", requires = "emit")]
+    pub emit_dir: Option<PathBuf>,
+    /// Compare with this program instead of writing one: exit code 0 when it is the same, 1 when not.
+    #[arg(long, value_name = "P.rep", conflicts_with = "output")]
+    pub check: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Run {
+    /// The program.
+    pub program: PathBuf,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// The folder to write outputs to, `NAME.npy` each; without it only digests are shown.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// How much to hash: nothing, inputs and outputs, or every operator's outputs.
+    #[arg(long, value_enum, default_value_t = Level::Operators)]
+    pub hash: Level,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Write a signed receipt.
+    #[arg(long, value_name = "R.json")]
+    pub receipt: Option<PathBuf>,
+    /// Write the trace.
+    #[arg(long, value_name = "T.trace")]
+    pub trace: Option<PathBuf>,
+    /// The key that signs the receipt; by default one in the user's configuration folder, made when needed.
+    #[arg(long, value_name = "FILE", requires = "receipt")]
+    pub key: Option<PathBuf>,
+    /// A number of the client's choice that makes the receipt its own.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "receipt")]
+    pub nonce: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// The receipt.
+    pub receipt: PathBuf,
+    /// The program that the receipt names.
+    #[arg(long, value_name = "P.rep")]
+    pub program: PathBuf,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// The public key (64 hexadecimal digits, or a key file) whose signature it must be.
+    #[arg(long, value_name = "KEY")]
+    pub signer: Option<String>,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Inspect {
+    /// The program.
+    pub program: PathBuf,
+    /// Show one step of the main block, or with BLOCK:STEP of another.
+    #[arg(long, value_name = "N")]
+    pub step: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct TraceShow {
+    /// The trace.
+    pub trace: PathBuf,
+    /// The program, to name operators' ONNX nodes.
+    #[arg(long, value_name = "P.rep")]
+    pub program: Option<PathBuf>,
+    /// Show only the record with this number.
+    #[arg(long, value_name = "N")]
+    pub step: Option<u64>,
+    /// Run the program up to this record, a fused step, and show what each instruction in it gives.
+    #[arg(long, value_name = "N", requires = "program", conflicts_with = "step")]
+    pub inside: Option<u64>,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct TraceDiff {
+    pub first: PathBuf,
+    pub second: PathBuf,
+    /// The program that the traces, or the first of them, are of.
+    #[arg(long, value_name = "P.rep")]
+    pub program: PathBuf,
+    /// The program that the second trace is of, when it is another.
+    #[arg(long, value_name = "Q.rep")]
+    pub program_b: Option<PathBuf>,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Keygen {
+    /// Where to write the new key; an existing file is never replaced.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "show")]
+    pub output: Option<PathBuf>,
+    /// Print the public key of this key file instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    pub show: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Inputs {
+    /// An input: .npy, .npz (the member NAME, or the only one), .pb (ONNX TensorProto), .bin or .raw.
+    /// NAME:DTYPE names the element type where the file cannot: bf16 in .npy, all types in raw files.
+    #[arg(long = "input", short, value_name = "NAME=FILE")]
+    pub inputs: Vec<String>,
+}
+
+/// How to run. None of this changes a bit of any result.
+#[derive(Args)]
+pub struct Engine {
+    /// Threads; 0: as many as the machine has.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// The instruction set.
+    #[arg(long, value_enum, default_value_t = IsaChoice::Auto)]
+    pub isa: IsaChoice,
+    /// How fused steps are evaluated: as native code, tile by tile, or operator by operator.
+    #[arg(long, value_enum, default_value_t = Regions::Tiles)]
+    pub regions: Regions,
+    /// The same as `--regions steps`.
+    #[arg(long)]
+    pub unfused: bool,
+    /// Use the reference evaluation: slow, and plain enough to be audited.
+    #[arg(long)]
+    pub reference: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    None,
+    Outputs,
+    Operators,
+}
+
+impl From<Level> for HashLevel {
+    fn from(level: Level) -> HashLevel {
+        match level {
+            Level::None => HashLevel::None,
+            Level::Outputs => HashLevel::Outputs,
+            Level::Operators => HashLevel::Operators,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IsaChoice {
+    Auto,
+    Portable,
+    Avx2,
+    Avx512,
+    Neon,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Regions {
+    Native,
+    #[value(alias = "interpreted")]
+    Tiles,
+    Steps,
+}

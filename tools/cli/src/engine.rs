@@ -1,0 +1,82 @@
+//! The executor that the arguments ask for.
+
+use std::path::Path;
+
+use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer};
+use repops::reference::Reference;
+use repops::{Program, Tensor};
+use repops_runtime::{Isa, Runtime, RuntimeOptions};
+
+use crate::arguments::{self, IsaChoice, Regions};
+use crate::{Failure, Result};
+
+/// An executor and its name.
+pub enum Engine {
+    Reference,
+    Runtime(Runtime),
+}
+
+impl Engine {
+    pub fn new(arguments: &arguments::Engine) -> Result<Engine> {
+        if arguments.reference {
+            return Ok(Engine::Reference);
+        }
+        let isa = match arguments.isa {
+            IsaChoice::Auto => None,
+            IsaChoice::Portable => Some(Isa::Portable),
+            IsaChoice::Avx2 => Some(Isa::Avx2),
+            IsaChoice::Avx512 => Some(Isa::Avx512),
+            IsaChoice::Neon => Some(Isa::Neon),
+        };
+        let regions = match (arguments.unfused, arguments.regions) {
+            (true, _) | (false, Regions::Steps) => repops_runtime::Regions::Unfused,
+            (false, Regions::Tiles) => repops_runtime::Regions::Tiles,
+            (false, Regions::Native) => native()?,
+        };
+        let options = RuntimeOptions { threads: arguments.threads, isa, regions };
+        Ok(Engine::Runtime(Runtime::new(options)?))
+    }
+
+    /// What computed, as receipts name it.
+    pub fn device(&self) -> String {
+        match self {
+            Engine::Reference => "reference".to_string(),
+            Engine::Runtime(runtime) => {
+                format!("{} {}", std::env::consts::ARCH, runtime.isa().name())
+            }
+        }
+    }
+
+    /// Compares the constants' bytes with the digests that the program declares.
+    pub fn check_constants(&self, program: &Program) -> Result<()> {
+        match self {
+            Engine::Reference => program.check_constants(repops::digest::bytes_digest)?,
+            Engine::Runtime(runtime) => runtime.check_constants(program)?,
+        }
+        Ok(())
+    }
+}
+
+impl Executor for Engine {
+    fn execute(
+        &self,
+        program: &Program,
+        inputs: &[Tensor],
+        level: HashLevel,
+        observer: &mut dyn Observer,
+    ) -> std::result::Result<Execution, ExecError> {
+        match self {
+            Engine::Reference => Reference.execute(program, inputs, level, observer),
+            Engine::Runtime(runtime) => runtime.execute(program, inputs, level, observer),
+        }
+    }
+}
+
+/// Reads a program file.
+pub fn load(path: &Path) -> Result<Program> {
+    Ok(repops_runtime::load(path)?)
+}
+
+fn native() -> Result<repops_runtime::Regions> {
+    Err(Failure::new("--regions native: the compiler is not part of this build; there are tiles and steps"))
+}

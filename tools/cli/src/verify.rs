@@ -1,0 +1,83 @@
+//! `repops verify`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use repops_provenance::receipt::RECEIPT_BYTES_MAX;
+use repops_provenance::verify::{Difference, VerifyOptions, open};
+use repops_provenance::{PublicKey, Receipt, Verdict};
+use serde_json::json;
+
+use crate::arguments::Verify;
+use crate::engine::{self, Engine};
+use crate::interrupt::Watcher;
+use crate::report::{print, print_json};
+use crate::{Answer, Failure, Result, inputs, keys};
+
+pub fn verify(arguments: &Verify) -> Result<Answer> {
+    let signer = arguments.signer.as_deref().map(keys::public_key).transpose()?;
+    let text = read_bounded(&arguments.receipt)?;
+    // Everything is read before anything is judged: a missing file is no refutation.
+    let program = engine::load(&arguments.program)?;
+    let receipt = match open(&text) {
+        Ok(Ok(receipt)) => receipt,
+        Ok(Err(difference)) => return Ok(refuted(arguments, None, &difference)),
+        Err(error) => return Err(Failure(format!("{}: {error}", arguments.receipt.display()))),
+    };
+    if receipt.claim.program != program.digest() {
+        // Inputs need not even fit another program.
+        let difference = Difference::Program { claimed: receipt.claim.program, found: program.digest() };
+        return Ok(refuted(arguments, Some(receipt.signer), &difference));
+    }
+    let tensors = inputs::read(&arguments.inputs, &program)?;
+    let engine = Engine::new(&arguments.engine)?;
+    let options = VerifyOptions { signer, hash: repops_kernels::bytes_digest };
+    let mut watcher = Watcher::new(&program, "verifying");
+    let verdict = repops_provenance::verify(&receipt, &program, &tensors, &engine, &options, &mut watcher)?;
+    drop(watcher);
+    match verdict {
+        Verdict::Verified => Ok(verified(arguments, &receipt)),
+        Verdict::Refuted(difference) => Ok(refuted(arguments, Some(receipt.signer), &difference)),
+    }
+}
+
+fn verified(arguments: &Verify, receipt: &Receipt) -> Answer {
+    if arguments.json {
+        let object = json!({
+            "verdict": "verified",
+            "signer": receipt.signer.to_string(),
+            "program": receipt.claim.program.to_hex(),
+            "trace_root": receipt.claim.trace.map(|t| t.root.to_hex()),
+        });
+        print_json(&object);
+    } else {
+        print(&format!("verified, signed by {}", receipt.signer));
+        if let Some(fault) = receipt.claim.fault {
+            print(&format!("the claim is a fault: {} at step {}", fault.fault, fault.step));
+        }
+    }
+    Answer::Yes
+}
+
+fn refuted(arguments: &Verify, signer: Option<PublicKey>, difference: &Difference) -> Answer {
+    if arguments.json {
+        let object = json!({
+            "verdict": "refuted",
+            "signer": signer.map(|s| s.to_string()),
+            "difference": difference.to_string(),
+        });
+        print_json(&object);
+    } else {
+        print(&format!("refuted: {difference}"));
+    }
+    Answer::No
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let failed = |error: std::io::Error| Failure(format!("{}: {error}", path.display()));
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(RECEIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
+    Ok(text)
+}
