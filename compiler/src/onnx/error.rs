@@ -33,7 +33,7 @@ pub enum ImportError {
     Undefined { user: String, name: String },
     #[error("graph {graph:?} has a cycle through node {node:?} ({op_type})")]
     Cycle { graph: String, node: String, op_type: String },
-    #[error("function {name} calls itself")]
+    #[error("function {name} calls itself, or functions call each other too deeply")]
     RecursiveFunction { name: String },
     #[error("node {node:?}: operator {op_type} of {domain} version {opset} is not known; {supported}")]
     UnknownOperator { node: String, op_type: String, domain: String, opset: i64, supported: String },

@@ -19,7 +19,9 @@ use crate::graph::{Block, Definition, Graph, Interface, Node, ValueId};
 
 /// Nodes of the imported graph, functions inlined: a function that calls another twice, which calls
 /// another twice, must not fill the memory.
-const NODES_MAX: usize = 1_000_000;
+const NODES_MAX: u64 = 1_000_000;
+/// Bytes of the names that inlining makes, each of which holds the names of the calls around it.
+const NAME_BYTES_MAX: u64 = 1 << 28;
 /// Graphs and functions inside of each other.
 const NESTING_MAX: usize = 48;
 /// Bytes of a constant that inference of shapes looks at.
@@ -49,6 +51,8 @@ pub fn import(model: &ModelProto, files: &mut ExternalFiles) -> Result<Graph, Im
         known: Vec::new(),
         fresh: Cell::new(0),
         node_count: 0,
+        name_bytes: 0,
+        expanded: BTreeMap::new(),
     };
     importer.graph.main = importer.block(graph, Place::ModelInput)?;
     for output in &graph.output {
@@ -97,6 +101,11 @@ fn canonical_domain(domain: &str) -> &str {
 /// Domain, name and overload of a function.
 type FunctionKey = (String, String, String);
 
+fn function_key(node: &NodeProto) -> FunctionKey {
+    let domain = canonical_domain(node.domain()).to_string();
+    (domain, node.op_type().to_string(), node.overload().to_string())
+}
+
 fn functions(model: &ModelProto) -> Result<BTreeMap<FunctionKey, &FunctionProto>, ImportError> {
     let mut out = BTreeMap::new();
     for function in &model.functions {
@@ -129,7 +138,10 @@ pub(super) struct Importer<'m> {
     /// What is known of each value, for conversions that depend on it.
     known: Vec<Known>,
     fresh: Cell<u32>,
-    node_count: usize,
+    node_count: u64,
+    name_bytes: u64,
+    /// The number of nodes that a call of a function becomes, for functions that are called.
+    expanded: BTreeMap<FunctionKey, u64>,
 }
 
 /// The names of one graph or function.
@@ -142,7 +154,6 @@ struct Scope {
 }
 
 struct Inlining {
-    key: FunctionKey,
     /// Prefix of the names of what the function makes.
     prefix: String,
     /// The attributes that the body refers to by name.
@@ -233,6 +244,13 @@ impl<'m> Importer<'m> {
     fn node(&mut self, node: &'m NodeProto) -> Result<(), ImportError> {
         let prefix = self.calls.last().map_or("", |call| call.prefix.as_str());
         let name = format!("{prefix}{}", node_name(node));
+        if !prefix.is_empty() {
+            self.name_bytes += name.len() as u64;
+        }
+        if self.name_bytes > NAME_BYTES_MAX {
+            let what = "bytes of names of inlined nodes".to_string();
+            return Err(ImportError::Limit { what, found: self.name_bytes, limit: NAME_BYTES_MAX });
+        }
         let user = format!("node {name:?} ({})", node.op_type());
         let mut inputs = Vec::with_capacity(node.input.len());
         for input in &node.input {
@@ -240,7 +258,7 @@ impl<'m> Importer<'m> {
         }
         let attributes = self.attributes(node, &name)?;
         let domain = canonical_domain(node.domain());
-        let key = (domain.to_string(), node.op_type().to_string(), node.overload().to_string());
+        let key = function_key(node);
         let outputs = match self.functions.get(&key) {
             Some(&function) => self.inline(function, key, &name, inputs, attributes)?,
             None => {
@@ -318,8 +336,11 @@ impl<'m> Importer<'m> {
         inputs: Vec<Option<ValueId>>,
         mut given: BTreeMap<String, Cow<'m, AttributeProto>>,
     ) -> Result<Vec<ValueId>, ImportError> {
-        if self.calls.iter().any(|call| call.key == key) {
-            return Err(ImportError::RecursiveFunction { name: function.name().to_string() });
+        let size = self.expanded_size(&key, function, 0)?;
+        if self.node_count.saturating_add(size) > NODES_MAX {
+            let what = format!("nodes, functions inlined, at node {name:?}");
+            let found = self.node_count.saturating_add(size);
+            return Err(ImportError::Limit { what, found, limit: NODES_MAX });
         }
         if inputs.len() > function.input.len() {
             return Err(ImportError::Unsupported {
@@ -354,7 +375,7 @@ impl<'m> Importer<'m> {
         }
         let own_opsets = opsets(&function.opset_import)?;
         let outer_opsets = std::mem::replace(&mut self.opsets, own_opsets);
-        self.calls.push(Inlining { key, prefix: format!("{name}/"), attributes });
+        self.calls.push(Inlining { prefix: format!("{name}/"), attributes });
         for index in sort::order(&label, &function.node)? {
             self.node(&function.node[index])?;
         }
@@ -369,13 +390,42 @@ impl<'m> Importer<'m> {
         Ok(outputs)
     }
 
+    /// The number of nodes that a call becomes, found without making them; each function is looked at once.
+    fn expanded_size(
+        &mut self,
+        key: &FunctionKey,
+        function: &'m FunctionProto,
+        depth: usize,
+    ) -> Result<u64, ImportError> {
+        if let Some(size) = self.expanded.get(key) {
+            return Ok(*size);
+        }
+        // A function that calls itself never gets its size, so this ends it.
+        if depth > NESTING_MAX {
+            return Err(ImportError::RecursiveFunction { name: function.name().to_string() });
+        }
+        let mut size = 0u64;
+        let mut open: Vec<&'m NodeProto> = function.node.iter().collect();
+        while let Some(node) = open.pop() {
+            let graphs = node.attribute.iter().flat_map(sort::subgraphs);
+            open.extend(graphs.flat_map(|g| &g.node));
+            let callee = function_key(node);
+            let inner = match self.functions.get(&callee) {
+                Some(&inner) => self.expanded_size(&callee, inner, depth + 1)?,
+                None => 1,
+            };
+            size = size.saturating_add(inner);
+        }
+        self.expanded.insert(key.clone(), size);
+        Ok(size)
+    }
+
     /// Appends a node to the innermost open block.
     pub(super) fn push(&mut self, node: Node) -> Result<(), ImportError> {
         self.node_count += 1;
         if self.node_count > NODES_MAX {
             let what = format!("nodes, functions inlined, at node {:?}", node.origin.name);
-            let (found, limit) = (self.node_count as u64, NODES_MAX as u64);
-            return Err(ImportError::Limit { what, found, limit });
+            return Err(ImportError::Limit { what, found: self.node_count, limit: NODES_MAX });
         }
         self.infer(&node);
         self.open.last_mut().expect("a block is open").push(node);

@@ -80,6 +80,7 @@ fn reads<'a>(node: &'a NodeProto, names: &mut BTreeSet<&'a str>) {
     }
 }
 
-fn subgraphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
+/// The graphs in an attribute.
+pub fn subgraphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
     attribute.g.iter().chain(&attribute.graphs)
 }

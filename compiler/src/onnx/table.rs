@@ -63,7 +63,7 @@ pub static ROWS: &[Row] = rows! {
     "BitwiseXor": [18] same;
     "BlackmanWindow": [17] same;
     "Cast": [6 9 13 19 21 23 24 25] quantize::cast;
-    "CastLike": [15 19 21 23 24 25] quantize::cast;
+    "CastLike": [15 19 21 23 24 25] quantize::cast_like;
     "Ceil": [6 13] same;
     "Celu": [12] same;
     "CenterCropPad": [18] same;

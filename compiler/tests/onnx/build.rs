@@ -117,3 +117,20 @@ pub fn text(model: &ModelProto) -> String {
         Err(error) => format!("error: {error}"),
     }
 }
+
+/// A function of domain `local`, at opset 17.
+pub fn function(name: &str, inputs: &[&str], nodes: Vec<NodeProto>, outputs: &[&str]) -> FunctionProto {
+    let import = |domain: &str, version| OperatorSetIdProto {
+        domain: Some(domain.to_string()),
+        version: Some(version),
+    };
+    FunctionProto {
+        name: Some(name.to_string()),
+        domain: Some("local".to_string()),
+        input: inputs.iter().map(|s| s.to_string()).collect(),
+        output: outputs.iter().map(|s| s.to_string()).collect(),
+        node: nodes,
+        opset_import: vec![import("", 17), import("local", 1)],
+        ..Default::default()
+    }
+}

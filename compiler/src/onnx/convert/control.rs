@@ -1,5 +1,7 @@
 //! Control flow: the subgraphs become blocks of the node.
 
+use repops::Tensor;
+
 use crate::onnx::call::{Call, Outputs};
 
 /// If, all versions: the blocks are then, else.
@@ -18,11 +20,19 @@ pub fn if_(call: &mut Call<'_, '_>) -> Outputs {
     call.emit_with_blocks("If", attrs, &inputs, outputs, blocks)
 }
 
-/// Loop, all versions: trip count and condition, both optional, then the carried values.
+/// Loop, all versions: trip count and condition, then the carried values. A trip count that is left out
+/// becomes the largest one, a condition that is left out becomes true.
 pub fn loop_(call: &mut Call<'_, '_>) -> Outputs {
     let body = call.block("body")?;
-    let (attrs, inputs) = (call.rest()?, call.inputs());
-    let carried = inputs.len().saturating_sub(2);
+    let (attrs, mut inputs) = (call.rest()?, call.inputs());
+    inputs.resize(inputs.len().max(2), None);
+    if inputs[0].is_none() {
+        inputs[0] = Some(call.constant(&Tensor::scalar(i64::MAX)));
+    }
+    if inputs[1].is_none() {
+        inputs[1] = Some(call.constant(&Tensor::from_bools(&[], &[true])));
+    }
+    let carried = inputs.len() - 2;
     if body.parameters.len() != carried + 2 || body.results.len() < carried + 1 {
         return Err(call.unsupported(format!(
             "carries {carried} values, its body has {} inputs and {} outputs",

@@ -3,12 +3,23 @@
 use crate::onnx::call::{Call, Outputs};
 use crate::onnx::convert::same_with;
 
-/// Cast and CastLike, all versions. `saturate` and `round_mode` matter for 8-bit floats only, which are
+/// Cast, all versions. `saturate` and `round_mode` matter for 8-bit floats only, which are
 /// refused by their type.
 pub fn cast(call: &mut Call<'_, '_>) -> Outputs {
     let (_, _) = (call.int("saturate")?, call.string("round_mode")?);
     let attrs = call.rest()?;
     same_with(call, attrs)
+}
+
+/// CastLike, all versions: a Cast when the type is known here, which it mostly is.
+pub fn cast_like(call: &mut Call<'_, '_>) -> Outputs {
+    let (x, like) = (call.input(0)?, call.input(1)?);
+    let (_, _) = (call.int("saturate")?, call.string("round_mode")?);
+    let attrs = call.rest()?;
+    match call.dtype(like) {
+        Some(dtype) => call.emit("Cast", attrs.with_int("to", i64::from(dtype.code())), &[Some(x)], 1),
+        None => same_with(call, attrs),
+    }
 }
 
 /// QuantizeLinear and DequantizeLinear, all versions; `saturate` as for Cast.
