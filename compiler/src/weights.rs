@@ -27,6 +27,9 @@ pub struct Weight {
     pub data: ConstantBytes,
 }
 
+/// Constants up to this size are always aligned.
+const SMALL_BYTES_MAX: usize = 1 << 16;
+
 /// All constants of a compilation.
 #[derive(Default)]
 pub struct Weights {
@@ -40,8 +43,11 @@ impl Weights {
         self.items.get(id.0 as usize).cloned()
     }
 
-    /// The number of a constant, that of an equal one if there is one.
+    /// The number of a constant, that of an equal one if there is one. Small ones are moved to an aligned place, since
+    /// inference reads them.
     pub fn add(&mut self, weight: Weight) -> WeightId {
+        let small = weight.data.len <= SMALL_BYTES_MAX;
+        let weight = if small { weight.aligned().unwrap_or(weight) } else { weight };
         let next = WeightId(u32::try_from(self.items.len()).expect("fewer than 2^32 constants"));
         let kind = (weight.dtype, weight.layout, weight.shape.clone());
         let alike = self.sorted.entry(kind).or_default();
