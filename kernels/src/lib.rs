@@ -20,6 +20,7 @@ use repops::dtype::{DType, Element};
 use repops::ops::{OpError, OpId};
 use repops::tensor::{TensorView, TensorViewMut, element_count};
 
+pub use cpu::elementwise::broadcast::evaluate_broadcast;
 pub use cpu::elementwise::region::TileRegions;
 pub use hash::{bytes_digest, merkle_root};
 pub use isa::Isa;

@@ -7,6 +7,7 @@ use repops::dtype::DType;
 use repops::ops::{self, OpId};
 
 use crate::Kernel;
+use crate::cpu::elementwise::operators;
 use crate::cpu::{conv, gemm, matmul};
 
 /// Picks the kernel for the types of the inputs.
@@ -26,5 +27,8 @@ pub(crate) fn lookup(op: OpId, version: u16, dtypes: &[Option<DType>]) -> Option
         }
         index
     });
-    INDEX.get(&(op, version)).and_then(|choose| choose(dtypes))
+    match INDEX.get(&(op, version)) {
+        Some(choose) => choose(dtypes),
+        None => ops::by_id(op, version).and_then(|def| operators::choose(def, dtypes)),
+    }
 }

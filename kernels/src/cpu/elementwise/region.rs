@@ -8,7 +8,7 @@ use std::sync::Arc;
 use repops::dtype::DType;
 use repops::lane_op::LaneOp;
 use repops::ops::{self, OpClass};
-use repops::region::{Region, RegionArg, RegionBackend, RegionKernel};
+use repops::region::{PARAMS_MAX, Region, RegionArg, RegionBackend, RegionKernel};
 
 use super::loops;
 use crate::float_env::FloatEnv;
@@ -136,19 +136,15 @@ impl RegionKernel for TileKernel {
         let _env = FloatEnv::enter();
         let tile = TILE.min(n);
         // Splats and truth values need a tile of their own.
-        let own: Vec<Option<usize>> = {
-            let mut next = self.slots;
-            let mut place = |needed: bool| {
-                next += needed as usize;
-                needed.then(|| next - 1)
-            };
-            args.iter()
-                .zip(&self.params)
-                .map(|(arg, &dtype)| place(matches!(arg, RegionArg::Splat(_)) || dtype == DType::Bool))
-                .collect()
-        };
-        let total = self.slots + own.iter().flatten().count();
-        with_scratch(total * TILE, |scratch: &mut [f32]| {
+        let mut own = [None; PARAMS_MAX];
+        let mut next = self.slots;
+        for ((own, arg), &dtype) in own.iter_mut().zip(args).zip(&self.params) {
+            if matches!(arg, RegionArg::Splat(_)) || dtype == DType::Bool {
+                *own = Some(next);
+                next += 1;
+            }
+        }
+        with_scratch(next * TILE, |scratch: &mut [f32]| {
             for ((arg, &dtype), own) in args.iter().zip(&self.params).zip(&own) {
                 if let (RegionArg::Splat(bytes), Some(own)) = (arg, own) {
                     let value = match dtype {
@@ -186,7 +182,10 @@ impl TileKernel {
             }
         }
         let slots = scratch.as_mut_ptr();
-        let pointers: Vec<*mut u8> = outputs.iter_mut().map(|o| o.as_mut_ptr()).collect();
+        let mut pointers = [std::ptr::null_mut::<u8>(); PARAMS_MAX];
+        for (pointer, output) in pointers.iter_mut().zip(outputs.iter_mut()) {
+            *pointer = output.as_mut_ptr();
+        }
         let locate = |place: Place| -> *const f32 {
             match place {
                 Place::Param(index) => match (own[index], args[index]) {
