@@ -10,7 +10,6 @@ use half::{bf16, f16};
 
 use crate::dtype::{DType, Element};
 use crate::reduce::Accumulate;
-use crate::scalar;
 use crate::tensor::TensorView;
 
 /// A type in which operators compute.
@@ -36,6 +35,10 @@ pub(crate) trait Real:
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn is_nan(self) -> bool;
+    /// As `scalar` has it for the type.
+    fn exp(self) -> Self;
+    /// The natural logarithm, as `scalar` has it for the type.
+    fn log(self) -> Self;
 
     /// IEEE 754-2019 9.6: NaN if either is NaN; +0 is above -0.
     #[inline]
@@ -66,7 +69,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! reals {
-    ($($t:ident, $nan:expr);*) => { $(impl Real for $t {
+    ($($t:ident, $nan:expr, $functions:path);*) => { $(impl Real for $t {
         const ONE: $t = 1.0;
         const INFINITY: $t = $t::INFINITY;
         const NAN: $t = $nan;
@@ -76,25 +79,18 @@ macro_rules! reals {
         fn sqrt(self) -> $t { $t::sqrt(self) }
         fn abs(self) -> $t { $t::abs(self) }
         fn is_nan(self) -> bool { $t::is_nan(self) }
+        fn exp(self) -> $t {
+            use $functions as functions;
+            functions::exp(self)
+        }
+        fn log(self) -> $t {
+            use $functions as functions;
+            functions::log(self)
+        }
         fn sign(self) -> bool { self.is_sign_negative() }
     })* };
 }
-reals!(f32, crate::dtype::NAN_F32; f64, crate::dtype::NAN_F64);
-
-/// Wide types with the elementary functions that normalizations need, correctly rounded.
-pub(crate) trait Transcendental: Real {
-    fn exp(self) -> Self;
-    fn log(self) -> Self;
-}
-
-impl Transcendental for f32 {
-    fn exp(self) -> f32 {
-        scalar::exp(self)
-    }
-    fn log(self) -> f32 {
-        scalar::log(self)
-    }
-}
+reals!(f32, crate::dtype::NAN_F32, crate::scalar; f64, crate::dtype::NAN_F64, crate::scalar::f64_);
 
 /// A stored float type.
 pub(crate) trait Float: Element {
@@ -130,17 +126,6 @@ macro_rules! with_float {
     };
 }
 
-/// Calls a generic function with the Rust type of a float dtype that computes in f32.
-macro_rules! with_narrow_float {
-    ($dtype:expr, $f:ident($($arg:expr),* $(,)?)) => {
-        match $dtype {
-            crate::dtype::DType::F32 => $f::<f32>($($arg),*),
-            crate::dtype::DType::F16 => $f::<half::f16>($($arg),*),
-            crate::dtype::DType::BF16 => $f::<half::bf16>($($arg),*),
-            found => Err(crate::ops::OpError::DType { index: 0, found, expected: crate::ops::float::NARROW }),
-        }
-    };
-}
 /// Calls a generic function with the Rust type of an integer dtype of 32 or 64 bits.
 macro_rules! with_integer {
     ($dtype:expr, $f:ident($($arg:expr),* $(,)?)) => {
@@ -153,7 +138,7 @@ macro_rules! with_integer {
         }
     };
 }
-pub(crate) use {with_float, with_integer, with_narrow_float};
+pub(crate) use {with_float, with_integer};
 
 /// An integer type that is summed and multiplied; everything wraps.
 pub(crate) trait Integer: Accumulate + Element + Ord {
@@ -179,14 +164,6 @@ pub(crate) fn is_number(dtype: DType) -> bool {
 
 /// What [`is_number`] takes, for messages.
 pub(crate) const NUMBER: &str = "a float, i32, i64, u32 or u64";
-
-/// What [`with_narrow_float`] takes, for messages.
-pub(crate) const NARROW: &str = "f32, f16 or bf16";
-
-/// Whether the type is one that [`with_narrow_float`] takes.
-pub(crate) fn is_narrow(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
-}
 
 /// The elements of a float tensor of any type in the wide type `W`: exact unless `W` is f32 and the
 /// tensor f64, which rounds each element.

@@ -1,9 +1,11 @@
 //! GlobalAveragePool, GlobalMaxPool and GlobalLpPool: one number a channel.
 
 use super::float::{Float, with_float};
+use super::pool::{check_p, norm};
 use super::reduce_max::{Extremes, with_extremes};
 use super::reduce_sum::mean;
-use super::{Arity, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
+use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
+use crate::attrs::{AttrKind, AttrValue};
 use crate::dim::DimExpr;
 use crate::dtype::{DType, Element};
 use crate::tensor::{Tensor, element_count};
@@ -35,6 +37,24 @@ pub static MAX: OpDef = OpDef {
     class: OpClass::Reduction,
     infer: |ctx| infer(ctx, "a number", |d| d != DType::Bool),
     eval: |ctx| with_extremes!(ctx.input(0).dtype, maximum(ctx)),
+};
+
+pub static LP: OpDef = OpDef {
+    id: 404,
+    name: "GlobalLpPool",
+    version: 1,
+    doc: "y[n, c] = row sum of |x| (p = 1) or sqrt(row sum of x * x), each square rounded (p = 2), of X[n, c, \
+          ..] in row-major order; the spatial axes keep extent 1. f64 in f64, f16 and bf16 in f32, rounded \
+          once. Row sum: SPEC.md, Row reductions. Source: ONNX GlobalLpPool-2, -22.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: &[AttrDef::default("p", AttrKind::Int, || AttrValue::Int(2), "1 or 2.")],
+    class: OpClass::Reduction,
+    infer: |ctx| {
+        check_p(ctx)?;
+        infer(ctx, "a float", DType::is_float)
+    },
+    eval: |ctx| with_float!(ctx.input(0).dtype, lp(ctx)),
 };
 
 fn infer(
@@ -72,6 +92,14 @@ fn average<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     })
 }
 
+fn lp<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
+    let p = ctx.attrs.int("p");
+    planes(ctx, |plane: &[T]| {
+        let wide: Vec<T::Wide> = plane.iter().map(|v| v.widen()).collect();
+        T::narrow(norm(&wide, p))
+    })
+}
+
 fn maximum<T: Extremes>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     planes(ctx, |plane: &[T]| plane.iter().fold(T::LOWEST, |best, v| best.larger(*v)))
 }
@@ -102,5 +130,9 @@ mod tests {
         assert_bits(&output("GlobalAveragePool", &Attrs::new(), &[&empty]), &[1, 1, 1], &[nan]);
         assert_bits(&output("GlobalMaxPool", &Attrs::new(), &[&empty]), &[1, 1, 1], &[f32::NEG_INFINITY]);
         assert!(run("GlobalMaxPool", &Attrs::new(), &[&noise(&[3], 1)]).is_err());
+        let x = Tensor::from_slice(&[1, 1, 2], &[3.0f32, -4.0]);
+        assert_bits(&output("GlobalLpPool", &Attrs::new(), &[&x]), &[1, 1, 1], &[5.0f32]);
+        let one = Attrs::new().with_int("p", 1);
+        assert_bits(&output("GlobalLpPool", &one, &[&x]), &[1, 1, 1], &[7.0f32]);
     }
 }

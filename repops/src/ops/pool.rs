@@ -2,7 +2,7 @@
 
 use super::float::{Float, Real, with_float};
 use super::reduce_max::{Extremes, with_extremes};
-use super::reduce_sum::sum;
+use super::reduce_sum::{l1, l2, sum};
 use super::window::{Window, WindowAxis, covered, unravel};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
@@ -80,6 +80,43 @@ pub static AVERAGE: OpDef = OpDef {
     infer: |ctx| Ok(vec![infer(ctx, "a float", DType::is_float)?]),
     eval: |ctx| with_float!(ctx.input(0).dtype, average_pool(ctx)),
 };
+
+pub static LP: OpDef = OpDef {
+    id: 407,
+    name: "LpPool",
+    version: 1,
+    doc: "y = row sum of |x| (p = 1) or sqrt(row sum of x * x), each square rounded (p = 2), over the elements \
+          of X inside the window, ascending in the window's index. Output extents as MaxPool. f64 in f64, \
+          f16 and bf16 in f32, rounded once. Row sum: SPEC.md, Row reductions. Source: ONNX LpPool-18, -22.",
+    inputs: Arity::exactly(1),
+    outputs: Arity::exactly(1),
+    attrs: pool_attrs![
+        DILATIONS,
+        KERNEL,
+        AttrDef::default("p", AttrKind::Int, || AttrValue::Int(2), "1 or 2."),
+        PADS,
+        STRIDES
+    ],
+    class: OpClass::General,
+    infer: |ctx| {
+        check_p(ctx)?;
+        Ok(vec![infer(ctx, "a float", DType::is_float)?])
+    },
+    eval: |ctx| with_float!(ctx.input(0).dtype, lp_pool(ctx)),
+};
+
+/// The norms that are supported.
+pub(crate) fn check_p(ctx: &InferCtx<'_>) -> Result<(), OpError> {
+    match ctx.attrs.int("p") {
+        1 | 2 => Ok(()),
+        p => Err(OpError::attr("p", format!("{p} is neither 1 nor 2"))),
+    }
+}
+
+/// The norm of a row for p = 1 or 2.
+pub(crate) fn norm<W: Real>(row: &[W], p: i64) -> W {
+    if p == 1 { l1(row) } else { l2(row) }
+}
 
 fn infer(ctx: &InferCtx<'_>, expected: &'static str, accept: fn(DType) -> bool) -> Result<Inferred, OpError> {
     let dtype = ctx.require(0, expected, accept)?;
@@ -180,6 +217,18 @@ fn average_pool<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     Ok(vec![y])
 }
 
+fn lp_pool<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
+    let pooling = Pooling::of(ctx)?;
+    let p = ctx.attrs.int("p");
+    let x = ctx.input(0).as_slice::<T>();
+    let mut y = Tensor::zeros(T::DTYPE, &pooling.shape)?;
+    pooling.each(|out, _, plane, taps| {
+        let elements: Vec<T::Wide> = taps.iter().map(|tap| x[plane + tap].widen()).collect();
+        y.as_mut_slice::<T>()[out] = T::narrow(norm(&elements, p));
+    });
+    Ok(vec![y])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +277,15 @@ mod tests {
             |c: usize, r: usize, s: usize| row_sum(90, |i| v[(c * 10 + r + i / 10) * 11 + s + i % 10]) / 90.0;
         let expected: Vec<f32> = (0..8).map(|i| mean(i / 4, i / 2 % 2, i % 2)).collect();
         assert_bits(&y, &[1, 2, 2, 2], &expected);
+    }
+
+    #[test]
+    fn norms() {
+        let x = Tensor::from_slice(&[1, 1, 4], &[3.0f32, -4.0, 1.0, 2.0]);
+        let lp = |p: i64| output("LpPool", &kernel(&[2]).with_int("p", p), &[&x]);
+        assert_bits(&lp(1), &[1, 1, 3], &[7.0f32, 5.0, 3.0]);
+        assert_bits(&lp(2), &[1, 1, 3], &[5.0f32, 17.0f32.sqrt(), 5.0f32.sqrt()]);
+        assert!(run("LpPool", &kernel(&[2]).with_int("p", 0), &[&x]).is_err());
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub static MIN: OpDef = OpDef {
 };
 
 /// A type whose elements have a largest and a smallest.
-pub(crate) trait Extremes: Element {
+pub(crate) trait Extremes: Element + PartialOrd {
     const LOWEST: Self;
     const HIGHEST: Self;
     fn larger(self, other: Self) -> Self;

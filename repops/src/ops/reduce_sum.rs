@@ -1,9 +1,6 @@
 //! ReduceSum and its kin: reductions of axes by sums and products.
 
-use super::float::{
-    Float, Integer, NARROW, NUMBER, Real, Transcendental, is_narrow, is_number, with_float, with_integer,
-    with_narrow_float,
-};
+use super::float::{Float, Integer, NUMBER, Real, is_number, with_float, with_integer};
 use super::rows::{Rows, axis_flags, reduced_axes};
 use super::{Arity, AttrDef, EvalCtx, Fault, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
@@ -113,20 +110,20 @@ reduction!(
     LOG_SUM,
     357,
     "ReduceLogSum",
-    NARROW,
-    is_narrow,
-    |ctx| with_narrow_float!(ctx.input(0).dtype, floats(ctx, log_sum)),
-    "y = log(row sum of x), log correctly rounded in f32."
+    "a float",
+    DType::is_float,
+    |ctx| with_float!(ctx.input(0).dtype, floats(ctx, log_sum)),
+    "y = log(row sum of x)."
 );
 reduction!(
     LOG_SUM_EXP,
     358,
     "ReduceLogSumExp",
-    NARROW,
-    is_narrow,
-    |ctx| with_narrow_float!(ctx.input(0).dtype, floats(ctx, log_sum_exp)),
+    "a float",
+    DType::is_float,
+    |ctx| with_float!(ctx.input(0).dtype, floats(ctx, log_sum_exp)),
     "m = the exact maximum of x, or +0 where that is infinite or there are no elements; y = log(row sum of \
-     exp(x - m)) + m, every operation rounded to f32, exp and log correctly."
+     exp(x - m)) + m, every operation rounded."
 );
 reduction!(
     SUM_SQUARE,
@@ -229,7 +226,7 @@ fn product<W: Real>(row: &[W]) -> W {
     row_sum(row.len(), |i| Factor(row[i])).0
 }
 
-fn l1<W: Real>(row: &[W]) -> W {
+pub(crate) fn l1<W: Real>(row: &[W]) -> W {
     row_sum(row.len(), |i| row[i].abs())
 }
 
@@ -241,11 +238,11 @@ pub(crate) fn l2<W: Real>(row: &[W]) -> W {
     sum_square(row).sqrt()
 }
 
-fn log_sum<W: Transcendental>(row: &[W]) -> W {
+fn log_sum<W: Real>(row: &[W]) -> W {
     sum(row).log()
 }
 
-fn log_sum_exp<W: Transcendental>(row: &[W]) -> W {
+fn log_sum_exp<W: Real>(row: &[W]) -> W {
     let max = super::softmax::row_maximum(row);
     let max = if max.abs() == W::INFINITY { W::ZERO } else { max };
     row_sum(row.len(), |i| (row[i] - max).exp()).log() + max

@@ -1,9 +1,10 @@
 //! Softmax and LogSoftmax along an axis.
 
-use super::float::{Float, NARROW, Real, Transcendental, is_narrow, with_narrow_float};
+use super::float::{Float, Real, with_float};
 use super::rows::Rows;
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
+use crate::dtype::DType;
 use crate::reduce::{Accumulate, row_sum};
 use crate::tensor::Tensor;
 
@@ -15,14 +16,14 @@ pub static DEF: OpDef = OpDef {
     name: "Softmax",
     version: 1,
     doc: "Along `axis`: m = the exact maximum (NaN if there is one), e[i] = exp(x[i] - m), s = row sum of e, \
-          y[i] = e[i] / s; every operation rounds to f32, exp is correctly rounded. f16 and bf16 in f32, \
-          rounded once at y. Order: SPEC.md, Row reductions. Source: ONNX Softmax-13.",
+          y[i] = e[i] / s; every operation rounds. f64 in f64, f16 and bf16 in f32, \
+          rounded once at y. exp and log: SPEC.md, Scalars. Order: SPEC.md, Row reductions. Source: ONNX Softmax-13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: AXIS,
     class: OpClass::Reduction,
     infer,
-    eval: |ctx| with_narrow_float!(ctx.input(0).dtype, along_axis(ctx, softmax)),
+    eval: |ctx| with_float!(ctx.input(0).dtype, along_axis(ctx, softmax)),
 };
 
 pub static LOG_DEF: OpDef = OpDef {
@@ -30,29 +31,25 @@ pub static LOG_DEF: OpDef = OpDef {
     name: "LogSoftmax",
     version: 1,
     doc: "Along `axis`: m = the exact maximum (NaN if there is one), d[i] = x[i] - m, s = row sum of \
-          exp(d[i]), y[i] = d[i] - log(s); every operation rounds to f32, exp and log are correctly \
-          rounded. f16 and bf16 in f32, rounded once at y. Order: SPEC.md, Row reductions. Source: ONNX \
+          exp(d[i]), y[i] = d[i] - log(s); every operation rounds. f16 and bf16 in f32, rounded once at y. Order: SPEC.md, Row reductions. Source: ONNX \
           LogSoftmax-13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: AXIS,
     class: OpClass::Reduction,
     infer,
-    eval: |ctx| with_narrow_float!(ctx.input(0).dtype, along_axis(ctx, log_softmax)),
+    eval: |ctx| with_float!(ctx.input(0).dtype, along_axis(ctx, log_softmax)),
 };
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
-    let dtype = ctx.require(0, NARROW, is_narrow)?;
+    let dtype = ctx.require(0, "a float", DType::is_float)?;
     let shape = ctx.shape(0)?;
     ctx.axis_attr("axis", shape.len())?;
     Ok(vec![Inferred::new(dtype, shape.to_vec())])
 }
 
 /// Replaces every row along `axis` by `row` of it.
-fn along_axis<T: Float<Wide: Transcendental>>(
-    ctx: &EvalCtx<'_>,
-    row: fn(&mut [T::Wide]),
-) -> Result<Vec<Tensor>, OpError> {
+fn along_axis<T: Float>(ctx: &EvalCtx<'_>, row: fn(&mut [T::Wide])) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.input(0);
     let axis = super::infer::normalize_axis(ctx.attrs.int("axis"), x.shape.len()).map_err(OpError::shape)?;
     let rows = Rows::along(x.shape, axis);
@@ -77,7 +74,7 @@ pub(crate) fn row_maximum<W: Real>(row: &[W]) -> W {
 }
 
 /// Softmax of a row, in place.
-pub(crate) fn softmax<W: Transcendental>(row: &mut [W]) {
+pub(crate) fn softmax<W: Real>(row: &mut [W]) {
     let max = row_maximum(row);
     for value in row.iter_mut() {
         *value = (*value - max).exp();
@@ -88,7 +85,7 @@ pub(crate) fn softmax<W: Transcendental>(row: &mut [W]) {
     }
 }
 
-fn log_softmax<W: Transcendental>(row: &mut [W]) {
+fn log_softmax<W: Real>(row: &mut [W]) {
     let max = row_maximum(row);
     for value in row.iter_mut() {
         *value = *value - max;
