@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use repops::exec::{Executor, HashLevel};
+use repops::exec::{Executor, HashLevel, bind_sizes};
 use repops::trace::Trace;
 use repops::{Digest, Program, Tensor};
 use repops_io::atomic::Staged;
@@ -24,6 +24,8 @@ pub fn run(arguments: &Run) -> Result<Answer> {
     check_arguments(arguments)?;
     let program = engine::load(&arguments.program)?;
     let tensors = inputs::read(&arguments.inputs, &program)?;
+    // Before anything is made, a key for instance: do the inputs fit?
+    bind_sizes(&program, &tensors)?;
     let engine = Engine::new(&arguments.engine)?;
     // What is signed or recorded names constants by the digests that the program declares.
     if arguments.receipt.is_some() || arguments.trace.is_some() {
