@@ -3,4 +3,6 @@
 
 mod bad_input;
 mod build;
+mod convert;
 mod models;
+mod versions;
