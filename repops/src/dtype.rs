@@ -132,13 +132,75 @@ pub const NAN_F64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
 pub const NAN_F16: f16 = f16::from_bits(0x7e00);
 pub const NAN_BF16: bf16 = bf16::from_bits(0x7fc0);
 
+// Decided by the bits: of `if x.is_nan() { NAN } else { x }` LLVM drops the select where x is a square root,
+// because it holds the payload of a NaN for unspecified.
 macro_rules! float_elements {
-    ($($rust:ty => $dtype:ident, $nan:ident);*) => { $(impl Element for $rust {
+    ($($rust:ty => $dtype:ident, $nan:ident, $shift:literal);*) => { $(impl Element for $rust {
         const DTYPE: DType = DType::$dtype;
         #[inline(always)]
         fn canonical(self) -> Self {
-            if self.is_nan() { $nan } else { self }
+            let bits = self.to_bits();
+            let (magnitude, infinity) = (bits << 1 >> 1, <$rust>::INFINITY.to_bits());
+            // Wraps, so that the top bit is set, exactly where the magnitude exceeds infinity's.
+            let is_nan = infinity.wrapping_sub(magnitude) >> $shift == 1;
+            <$rust>::from_bits(if is_nan { $nan.to_bits() } else { bits })
         }
     })* };
 }
-float_elements!(f32 => F32, NAN_F32; f64 => F64, NAN_F64; f16 => F16, NAN_F16; bf16 => BF16, NAN_BF16);
+float_elements!(
+    f32 => F32, NAN_F32, 31;
+    f64 => F64, NAN_F64, 63;
+    f16 => F16, NAN_F16, 15;
+    bf16 => BF16, NAN_BF16, 15
+);
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+    use crate::lane::{Lane, Lane64};
+
+    const PAYLOADS_F32: [u32; 4] = [0x7fee_2a1c, 0xffc1_2345, 0x7f80_0001, 0xffff_ffff];
+
+    // Functions of their own, so that the optimizer sees nothing but the operation and the canonicalization.
+    #[inline(never)]
+    fn roots(x: f32) -> [f32; 2] {
+        [x.sqrt().canonical(), Lane::canonical_nan(x.sqrt())]
+    }
+
+    #[inline(never)]
+    fn wide_roots(x: f64) -> [f64; 2] {
+        [x.sqrt().canonical(), Lane64::canonical_nan(x.sqrt())]
+    }
+
+    #[test]
+    fn a_nan_is_canonical_also_right_after_an_operation() {
+        for bits in PAYLOADS_F32 {
+            let x = black_box(f32::from_bits(bits));
+            assert_eq!(roots(x).map(f32::to_bits), [0x7fc0_0000; 2]);
+            assert_eq!((x + 1.0).canonical().to_bits(), 0x7fc0_0000);
+            let wide = black_box(f64::from_bits(0x7ff4_0000_0000_0001 | u64::from(bits) << 32));
+            assert!(wide.is_nan());
+            assert_eq!(wide_roots(wide).map(f64::to_bits), [0x7ff8_0000_0000_0000; 2]);
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_bits() {
+        for bits in [0, 0x8000_0000, 1, 0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x3f80_0000] {
+            let x = f32::from_bits(bits);
+            assert_eq!((x.canonical().to_bits(), Lane::canonical_nan(x).to_bits()), (bits, bits));
+            let wide = f64::from(x);
+            assert_eq!(wide.canonical().to_bits(), wide.to_bits());
+            assert_eq!(Lane64::canonical_nan(wide).to_bits(), wide.to_bits());
+        }
+        for bits in 0..=u16::MAX {
+            let (half, brain) = (f16::from_bits(bits), bf16::from_bits(bits));
+            let want = if half.is_nan() { 0x7e00 } else { bits };
+            assert_eq!(half.canonical().to_bits(), want);
+            let want = if brain.is_nan() { 0x7fc0 } else { bits };
+            assert_eq!(brain.canonical().to_bits(), want);
+        }
+    }
+}

@@ -75,10 +75,17 @@ pub trait Lane: FloatLane<Scalar = f32, Bits: IntLane<Word = u32>> {
     fn narrow(wide: Self::F64) -> Self;
 
     /// Replaces every NaN by the canonical quiet NaN `0x7fc00000`.
+    ///
+    /// Decided by the bits, and selected among bits: LLVM holds the payload of a NaN for unspecified, and drops
+    /// the select of `x == x ? x : nan` where x is a square root.
     #[inline(always)]
     fn canonical_nan(self) -> Self {
-        let nan = Self::from_bits(Self::Bits::splat(0x7fc0_0000));
-        Self::select(self.equal(self), self, nan)
+        let bits = self.to_bits();
+        let magnitude = bits.and(Self::Bits::splat(0x7fff_ffff));
+        // Wraps, so that the top bit is set, exactly where the magnitude exceeds infinity's.
+        let is_beyond = Self::Bits::splat(0x7f80_0000).sub(magnitude).shr(31);
+        let is_number = is_beyond.equal(Self::Bits::splat(0));
+        Self::from_bits(Self::Bits::select(is_number, bits, Self::Bits::splat(0x7fc0_0000)))
     }
 }
 
@@ -88,10 +95,15 @@ pub trait Lane64: FloatLane<Scalar = f64, Bits: IntLane<Word = u64>> {
     fn lookup<const N: usize>(table: &'static [f64; N], index: Self::Bits) -> Self;
 
     /// Replaces every NaN by the canonical quiet NaN `0x7ff8000000000000`.
+    /// As for f32, decided by the bits.
     #[inline(always)]
     fn canonical_nan(self) -> Self {
-        let nan = Self::from_bits(Self::Bits::splat(0x7ff8_0000_0000_0000));
-        Self::select(self.equal(self), self, nan)
+        let bits = self.to_bits();
+        let magnitude = bits.and(Self::Bits::splat(0x7fff_ffff_ffff_ffff));
+        // Wraps, so that the top bit is set, exactly where the magnitude exceeds infinity's.
+        let is_beyond = Self::Bits::splat(0x7ff0_0000_0000_0000).sub(magnitude).shr(63);
+        let is_number = is_beyond.equal(Self::Bits::splat(0));
+        Self::from_bits(Self::Bits::select(is_number, bits, Self::Bits::splat(0x7ff8_0000_0000_0000)))
     }
 }
 
