@@ -196,14 +196,6 @@ impl UnaryOp {
             UnaryOp::Celu { alpha } => compose::celu(x, alpha),
             UnaryOp::Gelu => compose::gelu(x),
             UnaryOp::GeluTanh => compose::gelu_tanh(x),
-            exact => exact.arithmetic(x).unwrap_or(x),
-        }
-    }
-
-    /// The function, when it is made of basic arithmetic alone.
-    #[inline(always)]
-    pub fn arithmetic<R: Real>(self, x: R) -> Option<R> {
-        Some(match self {
             UnaryOp::Abs => x.abs(),
             UnaryOp::Neg => x.neg(),
             UnaryOp::Sign => arithmetic::sign(x),
@@ -211,7 +203,7 @@ impl UnaryOp {
             UnaryOp::Ceil => arithmetic::ceil(x),
             UnaryOp::Round => arithmetic::round(x),
             UnaryOp::Sqrt => x.sqrt(),
-            UnaryOp::Reciprocal => R::constant(1.0).div(x),
+            UnaryOp::Reciprocal => M::constant(1.0).div(x),
             UnaryOp::Relu => arithmetic::relu(x),
             UnaryOp::LeakyRelu { alpha } => arithmetic::leaky_relu(x, alpha),
             UnaryOp::ThresholdedRelu { alpha } => arithmetic::thresholded_relu(x, alpha),
@@ -221,8 +213,7 @@ impl UnaryOp {
             UnaryOp::HardSwish => arithmetic::hard_swish(x),
             UnaryOp::Shrink { lambd, bias } => arithmetic::shrink(x, lambd, bias),
             UnaryOp::Softsign => arithmetic::softsign(x),
-            _ => return None,
-        })
+        }
     }
 }
 

@@ -50,14 +50,19 @@ impl Real for f64 {
 }
 
 macro_rules! functions {
-    ($($name:ident),*) => { $(
+    ($module:path; $($name:ident),*) => { $(
         #[inline(always)]
         fn $name(self) -> Self {
-            scalar::$name(self)
+            use $module as functions;
+            functions::$name(self)
         }
     )* };
 }
 
 impl<L: Lane> Math for L {
-    functions!(exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
+    functions!(scalar; exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
+}
+
+impl Math for f64 {
+    functions!(scalar::f64_; exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
 }

@@ -1,6 +1,6 @@
 //! Acos: the arc cosine.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::lane_op::{LaneOp, UnaryOp};
 
@@ -8,13 +8,13 @@ pub static DEF: OpDef = OpDef {
     id: 101,
     name: "Acos",
     version: 1,
-    doc: "Y = the arc cosine of X, correctly rounded to nearest, ties to even. In radians; acos(1) = +0, \
+    doc: "Y = the arc cosine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). In radians; acos(1) = +0, \
           NaN outside of [-1, 1]. f16 and bf16 through f32. Source: ONNX Acos-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Acos))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

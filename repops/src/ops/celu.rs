@@ -1,6 +1,6 @@
 //! Celu: the continuously differentiable exponential linear unit.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::lane_op::{LaneOp, UnaryOp};
@@ -15,7 +15,7 @@ pub static DEF: OpDef = OpDef {
     outputs: Arity::exactly(1),
     attrs: &[AttrDef::default("alpha", AttrKind::Float, || AttrValue::Float(1.0), "where the curve bends")],
     class: OpClass::Elementwise(Some(|a| LaneOp::Unary(UnaryOp::Celu { alpha: a.float("alpha") }))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

@@ -17,6 +17,16 @@ pub(super) enum Exact {
     Float(f64),
 }
 
+impl Exact {
+    /// The value as f64, an integer rounded to nearest.
+    pub fn to_f64(self) -> f64 {
+        match self {
+            Exact::Int(v) => v as f64,
+            Exact::Float(v) => v,
+        }
+    }
+}
+
 /// An element type that any exact value converts to.
 pub(super) trait Convert: Element {
     fn exact(self) -> Exact;
@@ -105,6 +115,28 @@ fn odd_f32(value: Exact) -> f32 {
     // One below in magnitude is one less in the bits, also from infinity to the largest number.
     let toward_zero = nearest.to_bits() - u32::from(too_far);
     f32::from_bits(toward_zero | 1)
+}
+
+/// The element at `at`, exactly; `None` past the end.
+pub(super) fn exact_of(x: TensorView<'_>, at: usize) -> Option<Exact> {
+    fn read<T: Convert>(x: TensorView<'_>, at: usize) -> Option<Exact> {
+        x.as_slice::<T>().get(at).map(|v| v.exact())
+    }
+    match x.dtype {
+        DType::Bool => x.bytes.get(at).map(|&v| Exact::Int(i128::from(v))),
+        DType::F32 => read::<f32>(x, at),
+        DType::F64 => read::<f64>(x, at),
+        DType::F16 => read::<f16>(x, at),
+        DType::BF16 => read::<bf16>(x, at),
+        DType::U8 => read::<u8>(x, at),
+        DType::I8 => read::<i8>(x, at),
+        DType::U16 => read::<u16>(x, at),
+        DType::I16 => read::<i16>(x, at),
+        DType::U32 => read::<u32>(x, at),
+        DType::I32 => read::<i32>(x, at),
+        DType::U64 => read::<u64>(x, at),
+        DType::I64 => read::<i64>(x, at),
+    }
 }
 
 /// Every element converted to `to`.

@@ -1,6 +1,6 @@
 //! Cosh: the hyperbolic cosine.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::lane_op::{LaneOp, UnaryOp};
 
@@ -8,13 +8,13 @@ pub static DEF: OpDef = OpDef {
     id: 119,
     name: "Cosh",
     version: 1,
-    doc: "Y = the hyperbolic cosine of X, correctly rounded to nearest, ties to even. cosh(+-0) = 1. f16 \
+    doc: "Y = the hyperbolic cosine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). cosh(+-0) = 1. f16 \
           and bf16 through f32. Source: ONNX Cosh-9, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Cosh))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

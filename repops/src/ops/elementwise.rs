@@ -21,9 +21,6 @@ pub(super) struct Accepts {
 }
 
 pub(super) const FLOATS: Accepts = Accepts { what: "a float", test: DType::is_float };
-/// The floats for which the scalar functions exist.
-pub(super) const MATH_FLOATS: Accepts =
-    Accepts { what: "f32, f16 or bf16", test: |d| d.is_float() && d != DType::F64 };
 pub(super) const INTS: Accepts = Accepts { what: "an integer", test: DType::is_int };
 pub(super) const UNSIGNED: Accepts =
     Accepts { what: "an unsigned integer", test: |d| d.is_int() && !d.is_signed_int() };
@@ -59,7 +56,7 @@ pub(super) fn infer_compare(ctx: &InferCtx<'_>, accepts: &Accepts) -> Result<Vec
 
 /// A float as stored, and the type it computes in.
 pub(super) trait Float: Element {
-    type Wide: Real + Pod;
+    type Wide: Math + Pod;
     fn widen(self) -> Self::Wide;
     fn narrow(wide: Self::Wide) -> Self;
 }
@@ -231,18 +228,7 @@ pub(super) fn eval_lane(def: &OpDef, ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, O
 }
 
 fn float_unary(op: UnaryOp, x: TensorView<'_>) -> Result<Tensor, OpError> {
-    fn wide<T: Float<Wide: Math>>(op: UnaryOp, x: TensorView<'_>) -> Result<Tensor, OpError> {
-        map1(T::DTYPE, x, |v: T| T::narrow(op.apply(v.widen())))
-    }
-    match x.dtype {
-        DType::F32 => wide::<f32>(op, x),
-        DType::F16 => wide::<f16>(op, x),
-        DType::BF16 => wide::<bf16>(op, x),
-        DType::F64 if op.arithmetic(0.0f64).is_some() => {
-            map1(DType::F64, x, |v: f64| op.arithmetic(v).unwrap_or(v))
-        }
-        found => Err(OpError::DType { index: 0, found, expected: MATH_FLOATS.what }),
-    }
+    by_float!(x.dtype, T => map1(x.dtype, x, |v: T| T::narrow(op.apply(v.widen()))))
 }
 
 /// A binary operator on floats of any of the types.

@@ -1,6 +1,6 @@
 //! Elu: the exponential linear unit.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::lane_op::{LaneOp, UnaryOp};
@@ -20,7 +20,7 @@ pub static DEF: OpDef = OpDef {
         "the limit toward -inf, negated",
     )],
     class: OpClass::Elementwise(Some(|a| LaneOp::Unary(UnaryOp::Elu { alpha: a.float("alpha") }))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

@@ -1,6 +1,6 @@
 //! Exp: e to the power.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::lane_op::{LaneOp, UnaryOp};
 
@@ -8,13 +8,13 @@ pub static DEF: OpDef = OpDef {
     id: 124,
     name: "Exp",
     version: 1,
-    doc: "Y = e to the power of X, correctly rounded to nearest, ties to even. exp(-inf) = +0. f16 and bf16 \
+    doc: "Y = e to the power of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). exp(-inf) = +0. f16 and bf16 \
           through f32. Source: ONNX Exp-6, -13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Exp))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

@@ -1,6 +1,6 @@
 //! Gelu: the Gaussian error linear unit.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue, Attrs};
 use crate::lane_op::{LaneOp, UnaryOp};
@@ -31,7 +31,7 @@ fn lane(attrs: &Attrs) -> LaneOp {
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     match ctx.attrs.str("approximate") {
-        "none" | "tanh" => infer_unary(ctx, &MATH_FLOATS),
+        "none" | "tanh" => infer_unary(ctx, &FLOATS),
         other => Err(OpError::attr("approximate", format!("is {other:?}; none or tanh is needed"))),
     }
 }

@@ -1,6 +1,6 @@
 //! Log: the natural logarithm.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::lane_op::{LaneOp, UnaryOp};
 
@@ -8,13 +8,13 @@ pub static DEF: OpDef = OpDef {
     id: 136,
     name: "Log",
     version: 1,
-    doc: "Y = the natural logarithm of X, correctly rounded to nearest, ties to even. log(+-0) = -inf, NaN \
+    doc: "Y = the natural logarithm of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). log(+-0) = -inf, NaN \
           below 0. f16 and bf16 through f32. Source: ONNX Log-6, -13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Log))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

@@ -1,6 +1,6 @@
 //! Selu: the scaled exponential linear unit.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::lane_op::{LaneOp, UnaryOp};
@@ -25,7 +25,7 @@ pub static DEF: OpDef = OpDef {
     class: OpClass::Elementwise(Some(|a| {
         LaneOp::Unary(UnaryOp::Selu { alpha: a.float("alpha"), gamma: a.float("gamma") })
     })),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 

@@ -1,6 +1,6 @@
 //! Sin: the sine.
 
-use super::elementwise::{MATH_FLOATS, eval_lane, infer_unary};
+use super::elementwise::{FLOATS, eval_lane, infer_unary};
 use super::{Arity, EvalCtx, InferCtx, OpClass, OpDef};
 use crate::lane_op::{LaneOp, UnaryOp};
 
@@ -8,13 +8,13 @@ pub static DEF: OpDef = OpDef {
     id: 155,
     name: "Sin",
     version: 1,
-    doc: "Y = the sine of X, correctly rounded to nearest, ties to even. X in radians; sin(+-0) = +-0, NaN \
+    doc: "Y = the sine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). X in radians; sin(+-0) = +-0, NaN \
           for infinities. f16 and bf16 through f32. Source: ONNX Sin-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Sin))),
-    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &MATH_FLOATS),
+    infer: |ctx: &InferCtx<'_>| infer_unary(ctx, &FLOATS),
     eval: |ctx: &EvalCtx<'_>| eval_lane(&DEF, ctx),
 };
 
