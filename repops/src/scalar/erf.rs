@@ -11,6 +11,7 @@ use super::generated::tables::{
     ERF_STEP,
 };
 use super::polynomial::repaired;
+use super::repairs;
 use crate::lane::{FloatLane, Lane, Lane64};
 
 /// erf x = 2/sqrt(pi) * integral of e^(-t^2) from 0 to x, correctly rounded.
@@ -32,7 +33,6 @@ pub fn erf<L: Lane>(x: L) -> L {
     for i in (0..11).rev() {
         sum = sum.fma(t, L::F64::lookup(COLUMNS[i], index));
     }
-    let y = repaired(x.abs(), L::narrow(sum), &ERF_REPAIRS).copysign(x);
+    let y = repaired(x.abs(), L::narrow(sum), &repairs::ERF).copysign(x);
     y.canonical_nan()
 }
-const ERF_REPAIRS: [(u32, u32); 0] = [];

@@ -12,6 +12,7 @@ use super::generated::tables::{
     LN2_16_LO,
 };
 use super::polynomial::{horner, repaired};
+use super::repairs;
 use crate::lane::{FloatLane, IntLane, Lane, Lane64};
 
 /// 1.5 * 2^52: a small number added to it is rounded to an integer, found in the low bits.
@@ -23,9 +24,8 @@ pub(super) const ROUNDER: f64 = 6_755_399_441_055_744.0;
 #[inline(always)]
 pub fn exp<L: Lane>(x: L) -> L {
     let y = exp_wide(clamp(x.widen(), -110.0, 100.0));
-    repaired(x, L::narrow(y), &EXP_REPAIRS).canonical_nan()
+    repaired(x, L::narrow(y), &repairs::EXP).canonical_nan()
 }
-const EXP_REPAIRS: [(u32, u32); 0] = [];
 
 /// 2^x, correctly rounded; exact for integers. Special cases as `exp`.
 #[inline(always)]
@@ -36,9 +36,8 @@ pub fn exp2<L: Lane>(x: L) -> L {
     let r = k.fma(L::F64::splat(-0.0625), x64);
     let scale = exp2_sixteenths(t);
     let y = scale.fma(r.mul(horner(r, &EXP2_TAIL)), scale);
-    repaired(x, L::narrow(y), &EXP2_REPAIRS).canonical_nan()
+    repaired(x, L::narrow(y), &repairs::EXP2).canonical_nan()
 }
-const EXP2_REPAIRS: [(u32, u32); 0] = [];
 
 /// e^x - 1, correctly rounded.
 ///
@@ -48,9 +47,8 @@ pub fn expm1<L: Lane>(x: L) -> L {
     let y = L::narrow(expm1_wide(clamp(x.widen(), -30.0, 100.0)));
     // The polynomial loses the sign of zero.
     let y = L::select(x.equal(L::splat(0.0)), x, y);
-    repaired(x, y, &EXPM1_REPAIRS).canonical_nan()
+    repaired(x, y, &repairs::EXPM1).canonical_nan()
 }
-const EXPM1_REPAIRS: [(u32, u32); 0] = [];
 
 /// min(max(x, low), high) that passes NaN.
 #[inline(always)]

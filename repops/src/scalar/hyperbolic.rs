@@ -6,6 +6,7 @@
 
 use super::exp::{clamp, exp_wide, expm1_wide};
 use super::polynomial::repaired;
+use super::repairs;
 use crate::lane::{FloatLane, Lane};
 
 /// tanh x = E / (E + 2) with E = e^(2x) - 1, correctly rounded.
@@ -16,9 +17,8 @@ pub fn tanh<L: Lane>(x: L) -> L {
     let a = clamp(x.abs().widen(), 0.0, 10.0);
     let e = expm1_wide(a.add(a));
     let y = L::narrow(e.div(e.add(L::F64::splat(2.0))));
-    repaired(x.abs(), y, &TANH_REPAIRS).copysign(x).canonical_nan()
+    repaired(x.abs(), y, &repairs::TANH).copysign(x).canonical_nan()
 }
-const TANH_REPAIRS: [(u32, u32); 0] = [];
 
 /// sinh x = (E + E / (E + 1)) / 2 with E = e^x - 1, correctly rounded.
 ///
@@ -28,9 +28,8 @@ pub fn sinh<L: Lane>(x: L) -> L {
     let e = expm1_wide(clamp(x.abs().widen(), 0.0, 100.0));
     let sum = e.add(e.div(e.add(L::F64::splat(1.0))));
     let y = L::narrow(sum.mul(L::F64::splat(0.5)));
-    repaired(x.abs(), y, &SINH_REPAIRS).copysign(x).canonical_nan()
+    repaired(x.abs(), y, &repairs::SINH).copysign(x).canonical_nan()
 }
-const SINH_REPAIRS: [(u32, u32); 0] = [];
 
 /// cosh x = (e^|x| + 1 / e^|x|) / 2, correctly rounded.
 ///
@@ -40,6 +39,5 @@ pub fn cosh<L: Lane>(x: L) -> L {
     let e = exp_wide(clamp(x.abs().widen(), 0.0, 100.0));
     let sum = e.add(L::F64::splat(1.0).div(e));
     let y = L::narrow(sum.mul(L::F64::splat(0.5)));
-    repaired(x.abs(), y, &COSH_REPAIRS).canonical_nan()
+    repaired(x.abs(), y, &repairs::COSH).canonical_nan()
 }
-const COSH_REPAIRS: [(u32, u32); 0] = [];

@@ -9,6 +9,7 @@
 use super::exp::clamp;
 use super::generated::tables::{ASIN_TAIL, ATAN_BASE, ATAN_C, ATAN_TAIL, PI_2_HI, PI_2_LO, PI_HI, PI_LO};
 use super::polynomial::{horner, repaired};
+use super::repairs;
 use crate::lane::{FloatLane, IntLane, Lane, Lane64};
 
 /// asin x, correctly rounded. asin(+-0) = +-0, |x| > 1 and NaN give NaN.
@@ -19,9 +20,8 @@ pub fn asin<L: Lane>(x: L) -> L {
     let upper = s.fma(L::F64::splat(-2.0), L::F64::splat(PI_2_HI));
     let lower = tail.fma(L::F64::splat(-2.0), L::F64::splat(PI_2_LO));
     let y = L::F64::select(large, upper.add(lower), s.add(tail));
-    repaired(x.abs(), L::narrow(y), &ASIN_REPAIRS).copysign(x).canonical_nan()
+    repaired(x.abs(), L::narrow(y), &repairs::ASIN).copysign(x).canonical_nan()
 }
-const ASIN_REPAIRS: [(u32, u32); 0] = [];
 
 /// acos x, correctly rounded. acos(1) = +0, |x| > 1 and NaN give NaN.
 #[inline(always)]
@@ -39,9 +39,8 @@ pub fn acos<L: Lane>(x: L) -> L {
     };
     let upper = s.fma(factor, base(PI_2_HI, PI_HI));
     let lower = tail.fma(factor, base(PI_2_LO, PI_LO));
-    repaired(x, L::narrow(upper.add(lower)), &ACOS_REPAIRS).canonical_nan()
+    repaired(x, L::narrow(upper.add(lower)), &repairs::ACOS).canonical_nan()
 }
-const ACOS_REPAIRS: [(u32, u32); 0] = [];
 
 /// asin s = s + tail, where s is a (up to 1/2) or sqrt((1 - a)/2) (`large`).
 struct HalfAngle<W: Lane64> {
@@ -65,9 +64,8 @@ fn half_angle<W: Lane64>(a: W) -> HalfAngle<W> {
 pub fn atan<L: Lane>(x: L) -> L {
     // From 2^60 on the result is pi/2 rounded; NaN passes.
     let a = clamp(x.abs().widen(), 0.0, 1_152_921_504_606_846_976.0);
-    repaired(x.abs(), L::narrow(atan_wide(a)), &ATAN_REPAIRS).copysign(x).canonical_nan()
+    repaired(x.abs(), L::narrow(atan_wide(a)), &repairs::ATAN).copysign(x).canonical_nan()
 }
-const ATAN_REPAIRS: [(u32, u32); 0] = [];
 
 /// atan a for a >= 0 that is exact in f32.
 #[inline(always)]

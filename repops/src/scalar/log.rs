@@ -9,6 +9,7 @@
 
 use super::generated::tables::{LN2, LOG_C, LOG_LN, LOG_LOG2, LOG_TAIL, LOG2_TAIL};
 use super::polynomial::{horner, repaired};
+use super::repairs;
 use crate::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 /// ln x, correctly rounded.
@@ -19,9 +20,8 @@ pub fn log<L: Lane>(x: L) -> L {
     let Reduced { k, index, r, .. } = reduce(x.widen());
     let base = k.fma(L::F64::splat(LN2), L::F64::lookup(&LOG_LN, index));
     let y = base.add(r.mul(r).fma(horner(r, &LOG_TAIL), r));
-    repaired(x, logarithm_specials(x, x, L::narrow(y)), &LOG_REPAIRS)
+    repaired(x, logarithm_specials(x, x, L::narrow(y)), &repairs::LOG)
 }
-const LOG_REPAIRS: [(u32, u32); 0] = [];
 
 /// log2 x, correctly rounded; exact for powers of two. Special cases as `log`.
 #[inline(always)]
@@ -29,9 +29,8 @@ pub fn log2<L: Lane>(x: L) -> L {
     let Reduced { k, index, r, .. } = reduce(x.widen());
     let base = k.add(L::F64::lookup(&LOG_LOG2, index));
     let y = r.fma(horner(r, &LOG2_TAIL), base);
-    repaired(x, logarithm_specials(x, x, L::narrow(y)), &LOG2_REPAIRS)
+    repaired(x, logarithm_specials(x, x, L::narrow(y)), &repairs::LOG2)
 }
-const LOG2_REPAIRS: [(u32, u32); 0] = [];
 
 /// ln(1 + x), correctly rounded.
 ///
@@ -41,9 +40,8 @@ pub fn log1p<L: Lane>(x: L) -> L {
     let y = L::narrow(log1p_wide(x.widen()));
     let y = logarithm_specials(x.add(L::splat(1.0)), x, y);
     let y = L::select(x.equal(L::splat(0.0)), x, y);
-    repaired(x, y, &LOG1P_REPAIRS)
+    repaired(x, y, &repairs::LOG1P)
 }
-const LOG1P_REPAIRS: [(u32, u32); 0] = [];
 
 /// ln(1 + x) for finite x > -1 that are exact in f32; relative error below 2^-51.
 #[inline(always)]

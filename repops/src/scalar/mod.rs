@@ -14,6 +14,8 @@ pub mod hyperbolic;
 pub mod inverse_trig;
 pub mod log;
 mod polynomial;
+pub mod pow;
+mod repairs;
 pub mod trig;
 
 pub use erf::erf;
@@ -21,6 +23,7 @@ pub use exp::{exp, exp2, expm1};
 pub use hyperbolic::{cosh, sinh, tanh};
 pub use inverse_trig::{acos, asin, atan};
 pub use log::{log, log1p, log2};
+pub use pow::pow;
 pub use trig::{cos, sin, tan};
 
 /// A function of one number, with its definition for each type.
@@ -82,6 +85,44 @@ pub const FUNCTIONS: &[ScalarFn] = &[
     ScalarFn { name: "erf", id: 19, f32: erf, f64: f64_::erf, domain: "all; +-inf -> +-1, +-0 -> +-0" },
 ];
 
+/// A function of two numbers, with its definition for each type.
+#[derive(Clone, Copy, Debug)]
+pub struct ScalarFn2 {
+    /// The name in programs, tests and proofs.
+    pub name: &'static str,
+    /// In one numbering with [`FUNCTIONS`].
+    pub id: u16,
+    /// The reference for f32.
+    pub f32: fn(f32, f32) -> f32,
+    /// The definition for f64.
+    pub f64: fn(f64, f64) -> f64,
+    /// Where it is defined, and its value at the edges.
+    pub domain: &'static str,
+}
+
+/// Every two-argument scalar function.
+pub const FUNCTIONS_2: &[ScalarFn2] = &[ScalarFn2 {
+    name: "pow",
+    id: 20,
+    f32: pow,
+    f64: f64_::pow,
+    domain: "x < 0 with y no integer -> NaN; x^0 = 1^y = 1; zeros and infinities as IEEE 754-2019 9.2.1",
+}];
+
+/// An f16 function is the f32 function of the widened argument, rounded once more.
+#[inline]
+pub fn through_f32_f16(f: fn(f32) -> f32, x: half::f16) -> half::f16 {
+    let y = half::f16::from_f32(f(x.to_f32()));
+    if y.is_nan() { half::f16::from_bits(0x7e00) } else { y }
+}
+
+/// A bf16 function is the f32 function of the widened argument, rounded once more.
+#[inline]
+pub fn through_f32_bf16(f: fn(f32) -> f32, x: half::bf16) -> half::bf16 {
+    let y = half::bf16::from_f32(f(x.to_f32()));
+    if y.is_nan() { half::bf16::from_bits(0x7fc0) } else { y }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +178,71 @@ mod tests {
         check(sinh, &[(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (1e-45, 1e-45)]);
         check(cosh, &[(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, INF)]);
         check(erf, &[(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (4.0, 1.0)]);
+    }
+
+    #[test]
+    fn special_values_of_pow() {
+        let cases = [
+            (2.0, 10.0, 1024.0),
+            (2.0, -149.0, f32::from_bits(1)),
+            (2.0, -150.0, 0.0),
+            (4097.0, 2.0, 16_785_408.0), // 16785409 is halfway
+            (4099.0, 2.0, 16_801_800.0), // 16801801 is halfway
+            (0.25, -0.5, 2.0),
+            (9.0, 0.5, 3.0),
+            (NAN, 0.0, 1.0),
+            (1.0, NAN, 1.0),
+            (NAN, 1.0, NAN),
+            (2.0, NAN, NAN),
+            (-1.0, INF, 1.0),
+            (-1.0, -INF, 1.0),
+            (-8.0, 3.0, -512.0),
+            (-8.0, 2.0, 64.0),
+            (-8.0, 0.5, NAN),
+            (0.0, -1.0, INF),
+            (-0.0, -1.0, -INF),
+            (-0.0, -2.0, INF),
+            (-0.0, -0.5, INF),
+            (-0.0, 3.0, -0.0),
+            (-0.0, 0.5, 0.0),
+            (0.5, INF, 0.0),
+            (0.5, -INF, INF),
+            (-2.0, INF, INF),
+            (INF, -1.0, 0.0),
+            (-INF, -1.0, -0.0),
+            (-INF, 3.0, -INF),
+            (-INF, 0.5, INF),
+            (-INF, -2.0, 0.0),
+            (-3.0, 16_777_217.0, INF),
+        ];
+        for (x, y, want) in cases {
+            let got = pow(x, y);
+            assert!(got.to_bits() == want.to_bits(), "pow({x:e}, {y:e}) = {got:e}, expected {want:e}");
+            let got = f64_::pow(f64::from(x), f64::from(y));
+            if want.is_nan() {
+                assert_eq!(got.to_bits(), 0x7ff8_0000_0000_0000);
+            } else if want == 0.0 || want.is_infinite() || want == want.trunc() && want < 4096.0 {
+                let exact = y.abs() < 100.0 || y.is_infinite();
+                assert!(
+                    !exact || got.to_bits() == f64::from(want).to_bits(),
+                    "f64 pow({x:e}, {y:e}) = {got:e}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_distinct_and_ascending() {
+        let ids: Vec<u16> = FUNCTIONS.iter().map(|f| f.id).chain(FUNCTIONS_2.iter().map(|f| f.id)).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn half_precision_rounds_once_more() {
+        let x = half::f16::from_f32(1.0);
+        assert_eq!(through_f32_f16(exp, x).to_bits(), half::f16::from_f32(std::f32::consts::E).to_bits());
+        assert_eq!(through_f32_f16(log, half::f16::from_f32(-1.0)).to_bits(), 0x7e00);
+        assert_eq!(through_f32_bf16(log, half::bf16::from_f32(-1.0)).to_bits(), 0x7fc0);
+        assert_eq!(through_f32_bf16(exp, half::bf16::from_f32(0.0)).to_bits(), 0x3f80);
     }
 }

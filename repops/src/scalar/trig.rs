@@ -11,6 +11,7 @@ use super::generated::tables::{
     COS_TAIL, PI_2_HI, PI_2_LO, SIN_TAIL, TWO_OVER_PI_0, TWO_OVER_PI_1, TWO_OVER_PI_2,
 };
 use super::polynomial::{horner, repaired};
+use super::repairs;
 use crate::lane::{FloatLane, IntLane, Lane, Lane64};
 
 /// sin x, correctly rounded. sin(+-0) = +-0, sin(+-inf) = NaN, sin(NaN) = NaN.
@@ -18,10 +19,9 @@ use crate::lane::{FloatLane, IntLane, Lane, Lane64};
 pub fn sin<L: Lane>(x: L) -> L {
     let (quadrant, r) = reduce(x.abs().widen());
     let y = select_odd(quadrant, cos_of(r), sin_of(r));
-    let y = repaired(x.abs(), L::narrow(negate_upper(quadrant, y)), &SIN_REPAIRS);
+    let y = repaired(x.abs(), L::narrow(negate_upper(quadrant, y)), &repairs::SIN);
     with_sign_of(y, x).canonical_nan()
 }
-const SIN_REPAIRS: [(u32, u32); 0] = [];
 
 /// cos x, correctly rounded. cos(+-0) = 1, cos(+-inf) = NaN, cos(NaN) = NaN.
 #[inline(always)]
@@ -29,9 +29,8 @@ pub fn cos<L: Lane>(x: L) -> L {
     let (quadrant, r) = reduce(x.abs().widen());
     let y = select_odd(quadrant, sin_of(r), cos_of(r));
     let next = quadrant.add(<L::F64 as FloatLane>::Bits::splat(1));
-    repaired(x.abs(), L::narrow(negate_upper(next, y)), &COS_REPAIRS).canonical_nan()
+    repaired(x.abs(), L::narrow(negate_upper(next, y)), &repairs::COS).canonical_nan()
 }
-const COS_REPAIRS: [(u32, u32); 0] = [];
 
 /// tan x, correctly rounded. tan(+-0) = +-0, tan(+-inf) = NaN, tan(NaN) = NaN.
 #[inline(always)]
@@ -40,10 +39,9 @@ pub fn tan<L: Lane>(x: L) -> L {
     let (s, c) = (sin_of(r), cos_of(r));
     // An odd quadrant has -cos/sin; both of an even one keep their signs or both change.
     let y = select_odd(quadrant, c.neg(), s).div(select_odd(quadrant, s, c));
-    let y = repaired(x.abs(), L::narrow(y), &TAN_REPAIRS);
+    let y = repaired(x.abs(), L::narrow(y), &repairs::TAN);
     with_sign_of(y, x).canonical_nan()
 }
-const TAN_REPAIRS: [(u32, u32); 0] = [];
 
 /// y with its sign flipped where x is negative.
 #[inline(always)]

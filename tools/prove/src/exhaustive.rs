@@ -7,7 +7,7 @@ use repops_kernels::isa::Isa;
 use sha2::{Digest, Sha256};
 
 use crate::functions::{Visitor, with_function};
-use crate::judge::{Candidate, Doubt, Judged};
+use crate::judge::{Candidate, Doubt, Judged, Quick};
 use crate::oracle;
 
 /// Inputs per piece of work; also the unit of the digest.
@@ -52,11 +52,11 @@ impl Visitor for Exhaustive<'_> {
             ProgressStyle::with_template("{prefix:8} {wide_bar} {percent}% {eta}").expect("a valid template");
         bar.set_style(style);
         bar.set_prefix(name.to_string());
-        let (candidate, doubt) = (Candidate(function), Doubt::<F>::default());
+        let candidate = Candidate(function);
         let pieces: Vec<Piece> = (0..CHUNKS)
             .into_par_iter()
             .map_init(Buffers::default, |buffers, chunk| {
-                let piece = buffers.judge(isa, &candidate, &doubt, chunk);
+                let piece = buffers.judge(isa, &candidate, chunk);
                 bar.inc(1);
                 piece
             })
@@ -93,21 +93,14 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn judge<F: Judged>(
-        &mut self,
-        isa: Isa,
-        candidate: &Candidate<F>,
-        doubt: &Doubt<F>,
-        chunk: u32,
-    ) -> Piece {
+    fn judge<F: Judged>(&mut self, isa: Isa, candidate: &Candidate<F>, chunk: u32) -> Piece {
         let first = chunk * CHUNK as u32;
         self.inputs.clear();
         self.inputs.extend((0..CHUNK as u32).map(|i| f32::from_bits(first + i)));
         self.results.resize(CHUNK, 0.0);
         self.doubts.resize(CHUNK, 0.0);
         map1(isa, candidate, &self.inputs, &mut self.results);
-        map1(isa, doubt, &self.inputs, &mut self.doubts);
-        let mut digest = Sha256::new();
+        self.find_doubts::<F>(isa);
         let mut doubtful = Vec::new();
         let mut bytes = Vec::with_capacity(CHUNK * 4);
         for (i, (y, &is_doubtful)) in self.results.iter().zip(&self.doubts).enumerate() {
@@ -116,7 +109,27 @@ impl Buffers {
                 doubtful.push((first + i as u32, y.to_bits()));
             }
         }
-        digest.update(&bytes);
-        Piece { digest: digest.finalize().into(), doubtful }
+        Piece { digest: Sha256::digest(&bytes).into(), doubtful }
+    }
+
+    /// The cheapest sufficient judgement for the whole chunk; magnitudes ascend within it.
+    fn find_doubts<F: Judged>(&mut self, isa: Isa) {
+        map1(isa, &Quick::<F>::default(), &self.inputs, &mut self.doubts);
+        if self.doubts.iter().all(|&doubt| doubt == 0.0) {
+            return;
+        }
+        let (smallest, largest) = (self.inputs[0].abs(), self.inputs[CHUNK - 1].abs());
+        let constant = smallest >= F::CONSTANT_FROM && largest < f32::INFINITY;
+        let first = self.results[0].to_bits();
+        if constant && self.results.iter().all(|y| y.to_bits() == first) {
+            // One value for all: the first element's judgement is everyone's.
+            let (head, rest) = self.doubts.split_at_mut(1);
+            map1(isa, &Doubt::<F, false>::default(), &self.inputs[..1], head);
+            rest.fill(head[0]);
+        } else if largest <= 0.5 {
+            map1(isa, &Doubt::<F, true>::default(), &self.inputs, &mut self.doubts);
+        } else {
+            map1(isa, &Doubt::<F, false>::default(), &self.inputs, &mut self.doubts);
+        }
     }
 }

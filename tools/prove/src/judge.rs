@@ -6,6 +6,8 @@
 //! exact in f64, the differences near them too (Sterbenz), so nothing else rounds that matters.
 //! Whatever is not certain goes to MPFR.
 
+use std::marker::PhantomData;
+
 use repops::lane::{FloatLane, IntLane, Lane, MaskLane};
 use repops::scalar::double_word::Dw;
 use repops_kernels::cpu::map::Map1;
@@ -14,11 +16,18 @@ use repops_kernels::cpu::map::Map1;
 pub trait Judged: Sync {
     /// How f(-x) follows from f(x).
     const SYMMETRY: Symmetry;
+    /// From this magnitude on (per sign) `value` is constant.
+    const CONSTANT_FROM: f32;
     fn candidate<L: Lane>(x: L) -> L;
     /// f(x), for |x| where there is a symmetry; relative error below 2^-92. Where the argument is
     /// outside of the evaluation's domain, the value at its edge, if every value beyond has the same
     /// rounding.
     fn value<L: Lane>(x: L::F64) -> Dw<L::F64>;
+    /// The same for |x| <= 1/2, where fewer terms may do.
+    #[inline(always)]
+    fn value_near_zero<L: Lane>(x: L::F64) -> Dw<L::F64> {
+        Self::value::<L>(x)
+    }
     /// Where f is not defined and the result must be NaN (NaN arguments need not be included).
     fn undefined<L: Lane>(x: L) -> L::Mask;
 }
@@ -40,16 +49,45 @@ impl<F: Judged> Map1 for Candidate<F> {
     }
 }
 
-/// Gives 0 where the candidate is certainly right, else 1.
-pub struct Doubt<F>(std::marker::PhantomData<F>);
+/// Gives 0 where the result needs no evaluation, else 1: it must be NaN and is; or, for negative
+/// arguments of an even or odd function, it is the mirror of the positive argument's result, which
+/// is judged by itself.
+pub struct Quick<F>(PhantomData<F>);
 
-impl<F> Default for Doubt<F> {
+impl<F> Default for Quick<F> {
     fn default() -> Self {
-        Doubt(std::marker::PhantomData)
+        Quick(PhantomData)
     }
 }
 
-impl<F: Judged> Map1 for Doubt<F> {
+impl<F: Judged> Map1 for Quick<F> {
+    #[inline(always)]
+    fn apply<L: Lane>(&self, x: L) -> L {
+        let candidate = F::candidate(x).to_bits();
+        let is_canonical_nan = candidate.equal(L::Bits::splat(0x7fc0_0000));
+        let undefined = F::undefined(x).or(x.equal(x).not());
+        let certain = is_canonical_nan.and(undefined);
+        let positive = F::candidate(x.abs()).to_bits();
+        let mirror = match F::SYMMETRY {
+            Symmetry::None => return L::select(certain, L::splat(0.0), L::splat(1.0)),
+            Symmetry::Even => positive,
+            Symmetry::Odd => positive.xor(x.to_bits().and(L::Bits::splat(0x8000_0000))),
+        };
+        let certain = certain.or(candidate.equal(mirror).and(x.less(L::splat(0.0))));
+        L::select(certain, L::splat(0.0), L::splat(1.0))
+    }
+}
+
+/// Gives 0 where the candidate is certainly right, else 1. `NEAR_ZERO`: all |x| <= 1/2.
+pub struct Doubt<F, const NEAR_ZERO: bool>(PhantomData<F>);
+
+impl<F, const NEAR_ZERO: bool> Default for Doubt<F, NEAR_ZERO> {
+    fn default() -> Self {
+        Doubt(PhantomData)
+    }
+}
+
+impl<F: Judged, const NEAR_ZERO: bool> Map1 for Doubt<F, NEAR_ZERO> {
     #[inline(always)]
     fn apply<L: Lane>(&self, x: L) -> L {
         let candidate = F::candidate(x);
@@ -59,7 +97,8 @@ impl<F: Judged> Map1 for Doubt<F> {
             Symmetry::Even => (x.abs(), None),
             Symmetry::Odd => (x.abs(), Some(sign(x))),
         };
-        let value = F::value::<L>(argument.widen());
+        let argument = argument.widen();
+        let value = if NEAR_ZERO { F::value_near_zero::<L>(argument) } else { F::value::<L>(argument) };
         // Flip the candidate's sign where an odd function's argument was negative.
         let c = match expected_sign {
             Some(sign) => L::from_bits(candidate.to_bits().xor(sign)),

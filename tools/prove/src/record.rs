@@ -67,7 +67,7 @@ pub fn store(proof: &Proof) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// SHA-256 over the names, lengths and contents of the sources of an f32 function.
+/// SHA-256 over the names, lengths and contents of the sources of an f32 function, and its repairs.
 fn source_digest(function: &str) -> Result<String, String> {
     let own = match function {
         "exp" | "exp2" | "expm1" => None,
@@ -87,6 +87,14 @@ fn source_digest(function: &str) -> Result<String, String> {
         digest.update((text.len() as u64).to_le_bytes());
         digest.update(&text);
     }
+    let path = repops_folder().join("src/scalar/repairs.rs");
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let start = text.find(&format!("const {}:", function.to_uppercase())).ok_or("no list of repairs")?;
+    let list = text[start..]
+        .split_once(';')
+        .and_then(|(_, rest)| rest.split_once(';'))
+        .ok_or("no list of repairs")?;
+    digest.update(list.0.split_whitespace().collect::<String>().as_bytes());
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -48,6 +48,13 @@ pub fn log2_dw<W: Lane64>(x: W) -> Dw<W> {
     log_parts(Dw::from_word(x), W::splat(0.0)).binary()
 }
 
+/// log2 x for finite x > 0, subnormal ones too; relative error below 2^-100.
+#[inline(always)]
+pub(super) fn log2_normalized_dw<W: Lane64>(x: W) -> Dw<W> {
+    let (x, k_less) = normalized(x);
+    log_parts(Dw::from_word(x), k_less).binary()
+}
+
 /// ln(1 + x) for finite x > -1; relative error below 2^-100, short of underflow.
 #[inline(always)]
 pub fn log1p_dw<W: Lane64>(x: W) -> Dw<W> {

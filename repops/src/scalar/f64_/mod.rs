@@ -13,6 +13,7 @@ pub mod exp;
 pub mod hyperbolic;
 pub mod inverse_trig;
 pub mod log;
+pub mod pow;
 pub mod trig;
 
 pub use erf::erf;
@@ -20,4 +21,5 @@ pub use exp::{exp, exp2, expm1};
 pub use hyperbolic::{cosh, sinh, tanh};
 pub use inverse_trig::{acos, asin, atan};
 pub use log::{log, log1p, log2};
+pub use pow::pow;
 pub use trig::{cos, sin, tan};
