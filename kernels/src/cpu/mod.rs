@@ -1,5 +1,6 @@
 //! Kernels of the CPU: one file per operation, instantiated per instruction set.
 
+pub mod binary;
 pub(crate) mod contract;
 pub(crate) mod conv;
 pub(crate) mod depthwise;

@@ -33,6 +33,33 @@ pub fn prove(name: &str) -> Proof {
     with_function(name, Exhaustive(name)).expect("names are checked before")
 }
 
+/// The digest of a function's results alone, without judging them.
+pub fn results_digest(name: &str) -> Option<String> {
+    with_function(name, DigestOnly)
+}
+
+struct DigestOnly;
+
+impl Visitor for DigestOnly {
+    type Output = String;
+
+    fn visit<F: Judged>(self, function: F) -> String {
+        let (isa, candidate) = (Isa::detect(), Candidate(function));
+        let digests: Vec<[u8; 32]> = (0..CHUNKS)
+            .into_par_iter()
+            .map_init(Buffers::default, |buffers, chunk| {
+                buffers.evaluate(isa, &candidate, chunk);
+                buffers.digest()
+            })
+            .collect();
+        hex(Sha256::digest(digests.concat()))
+    }
+}
+
+fn hex(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 struct Exhaustive<'a>(&'a str);
 
 struct Piece {
@@ -79,7 +106,7 @@ impl Visitor for Exhaustive<'_> {
             isa,
             doubtful,
             mismatches,
-            results_digest: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            results_digest: hex(digest.finalize()),
             seconds: start.elapsed().as_secs_f64(),
         }
     }
@@ -93,23 +120,26 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn judge<F: Judged>(&mut self, isa: Isa, candidate: &Candidate<F>, chunk: u32) -> Piece {
+    fn evaluate<F: Judged>(&mut self, isa: Isa, candidate: &Candidate<F>, chunk: u32) {
         let first = chunk * CHUNK as u32;
         self.inputs.clear();
         self.inputs.extend((0..CHUNK as u32).map(|i| f32::from_bits(first + i)));
         self.results.resize(CHUNK, 0.0);
-        self.doubts.resize(CHUNK, 0.0);
         map1(isa, candidate, &self.inputs, &mut self.results);
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let bytes: Vec<u8> = self.results.iter().flat_map(|y| y.to_bits().to_le_bytes()).collect();
+        Sha256::digest(&bytes).into()
+    }
+
+    fn judge<F: Judged>(&mut self, isa: Isa, candidate: &Candidate<F>, chunk: u32) -> Piece {
+        self.evaluate(isa, candidate, chunk);
+        self.doubts.resize(CHUNK, 0.0);
         self.find_doubts::<F>(isa);
-        let mut doubtful = Vec::new();
-        let mut bytes = Vec::with_capacity(CHUNK * 4);
-        for (i, (y, &is_doubtful)) in self.results.iter().zip(&self.doubts).enumerate() {
-            bytes.extend_from_slice(&y.to_bits().to_le_bytes());
-            if is_doubtful != 0.0 {
-                doubtful.push((first + i as u32, y.to_bits()));
-            }
-        }
-        Piece { digest: Sha256::digest(&bytes).into(), doubtful }
+        let rows = self.inputs.iter().zip(&self.results).zip(&self.doubts);
+        let doubtful = rows.filter(|(_, doubt)| **doubt != 0.0).map(|((x, y), _)| (x.to_bits(), y.to_bits()));
+        Piece { digest: self.digest(), doubtful: doubtful.collect() }
     }
 
     /// The cheapest sufficient judgement for the whole chunk; magnitudes ascend within it.

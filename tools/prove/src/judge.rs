@@ -123,20 +123,9 @@ fn certainly_rounds_to<L: Lane>(value: Dw<L::F64>, c: L) -> L::Mask {
     let negative = c.less(L::splat(0.0));
     let flip = L::select(negative, L::splat(-1.0), L::splat(1.0)).widen();
     let (hi, lo) = (value.hi.mul(flip), value.lo.mul(flip));
-    let bits = c.abs().to_bits();
-    let one = L::Bits::splat(1);
+    let (below, above) = midpoints(c.abs());
     let is_infinite = c.abs().equal(L::splat(f32::INFINITY));
     let is_zero = c.equal(L::splat(0.0));
-    let finite = |bits: L::Bits| {
-        // The neighbour of the largest f32 is 2^128 for rounding.
-        let v = L::from_bits(bits).widen();
-        let beyond = L::F64::splat(f64::from_bits((1023 + 128) << 52));
-        L::F64::select(v.equal(L::F64::splat(f64::INFINITY)), beyond, v)
-    };
-    let half = L::F64::splat(0.5);
-    let here = finite(bits);
-    let above = here.add(finite(bits.add(one))).mul(half);
-    let below = here.add(finite(bits.sub(one))).mul(half);
     let error = hi.mul(margin);
     let to_above = above.sub(hi).sub(lo);
     let to_below = hi.sub(below).add(lo);
@@ -153,4 +142,43 @@ fn certainly_rounds_to<L: Lane>(value: Dw<L::F64>, c: L) -> L::Mask {
     let inside_below = yes(error.less(to_below));
     let regular = inside_above.and(inside_below).and(is_zero.not());
     positive.and(regular.or(is_zero.and(near_zero)))
+}
+
+/// The ends of the interval that rounds to c >= 0, exactly. (Below 0 it is not used, above infinity
+/// neither.)
+#[inline(always)]
+fn midpoints<L: Lane>(c: L) -> (L::F64, L::F64) {
+    let bits = c.to_bits();
+    let one = L::Bits::splat(1);
+    let finite = |bits: L::Bits| {
+        // The neighbour of the largest f32 is 2^128 for rounding.
+        let v = L::from_bits(bits).widen();
+        let beyond = L::F64::splat(f64::from_bits((1023 + 128) << 52));
+        L::F64::select(v.equal(L::F64::splat(f64::INFINITY)), beyond, v)
+    };
+    let half = L::F64::splat(0.5);
+    let here = finite(bits);
+    let above = here.add(finite(bits.add(one))).mul(half);
+    let below = here.add(finite(bits.sub(one))).mul(half);
+    (below, above)
+}
+
+/// How near f(x) is to a midpoint of f32: 0 is on it, 1/2 as far as can be; large where that says
+/// nothing.
+pub struct Hardness<F>(pub F);
+
+impl<F: Judged> Map1 for Hardness<F> {
+    #[inline(always)]
+    fn apply<L: Lane>(&self, x: L) -> L {
+        let argument = if F::SYMMETRY == Symmetry::None { x } else { x.abs() };
+        let hi = F::value::<L>(argument.widen()).hi.abs();
+        let c = L::narrow(hi);
+        let (below, above) = midpoints(c);
+        let width = L::narrow(above.sub(below));
+        let (to_below, to_above) = (L::narrow(hi.sub(below)).div(width), L::narrow(above.sub(hi)).div(width));
+        let nearer = L::select(to_below.less(to_above), to_below, to_above);
+        let telling = L::splat(0.0).less(nearer).and(c.less(L::splat(f32::INFINITY)));
+        let trivial = c.equal(L::splat(0.0)).or(c.equal(L::splat(1.0))).or(c.equal(x.abs()));
+        L::select(telling.and(trivial.not()), nearer, L::splat(1.0))
+    }
 }

@@ -3,6 +3,8 @@
 //! `cargo xtask prove exp sin`, `cargo xtask prove all`: all 2^32 inputs of the f32 functions.
 //! `cargo xtask prove double`: the double-word evaluations against MPFR, sampled.
 //! `cargo xtask prove pow`: pairs of inputs against MPFR, sampled and structured.
+//! `cargo xtask prove check`: the results of all inputs have the recorded digests; then records the
+//! present sources with the proofs.
 //! `cargo xtask prove tables`: rewrites the expected bits that the ordinary tests read.
 //!
 //! Exit code: 0 proved, 1 something differs, 2 bad command line or files.
@@ -12,7 +14,9 @@ mod exhaustive;
 mod functions;
 mod judge;
 mod oracle;
+mod pow;
 mod record;
+mod tables;
 
 use std::process::ExitCode;
 
@@ -32,9 +36,13 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<bool, String> {
     let names: Vec<&str> = functions::NAMES.to_vec();
     match words {
-        [] => Err(format!("name a function ({}), or all, double, pow, tables", names.join(", "))),
+        [] => Err(format!("name a function ({}), or all, double, pow, check, tables", names.join(", "))),
         ["all"] => prove_each(&names),
         ["double"] => double::check_all(),
+        ["pow"] => pow::check(1 << 11),
+        ["pow", batches] => pow::check(batches.parse().map_err(|_| "how many batches of 4096 pairs?")?),
+        ["check"] => check_digests(),
+        ["tables"] => tables::write_all().map(|()| true),
         chosen => {
             for name in chosen {
                 if !names.contains(name) {
@@ -57,4 +65,22 @@ fn prove_each(names: &[&str]) -> Result<bool, String> {
         }
     }
     Ok(all_proved)
+}
+
+/// Recomputes every proved function's results and compares their digest with the proof's.
+fn check_digests() -> Result<bool, String> {
+    let mut all_equal = true;
+    for (name, expected) in record::proved()? {
+        let digest = exhaustive::results_digest(&name).ok_or("the record names an unknown function")?;
+        println!(
+            "{name}: {}",
+            if digest == expected { "the proved results" } else { "OTHER RESULTS than proved" }
+        );
+        if digest == expected {
+            record::restamp(&name)?;
+        } else {
+            all_equal = false;
+        }
+    }
+    Ok(all_equal)
 }

@@ -44,11 +44,7 @@ pub fn report(proof: &Proof) {
 
 /// Adds the proof to the record, replacing an older one of the same function.
 pub fn store(proof: &Proof) -> Result<(), String> {
-    let path = repops_folder().join("proofs/f32.json");
-    let mut entries: BTreeMap<String, Entry> = match std::fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?,
-        Err(_) => BTreeMap::new(),
-    };
+    let mut entries = read()?;
     let entry = Entry {
         inputs: 1 << 32,
         left_to_mpfr: proof.doubtful.len() as u64,
@@ -60,7 +56,38 @@ pub fn store(proof: &Proof) -> Result<(), String> {
         seconds: proof.seconds as u64,
     };
     entries.insert(proof.name.clone(), entry);
-    let text = serde_json::to_string_pretty(&entries).map_err(|e| e.to_string())? + "\n";
+    write(&entries)
+}
+
+/// The recorded functions with the digests of their results.
+pub fn proved() -> Result<Vec<(String, String)>, String> {
+    Ok(read()?.into_iter().map(|(name, entry)| (name, entry.results_sha256)).collect())
+}
+
+/// Records that the present source gives the proved results.
+pub fn restamp(name: &str) -> Result<(), String> {
+    let mut entries = read()?;
+    let entry = entries.get_mut(name).ok_or("no such proof")?;
+    entry.source_sha256 = source_digest(name)?;
+    write(&entries)
+}
+
+fn path() -> PathBuf {
+    repops_folder().join("proofs/f32.json")
+}
+
+fn read() -> Result<BTreeMap<String, Entry>, String> {
+    let path = path();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+fn write(entries: &BTreeMap<String, Entry>) -> Result<(), String> {
+    let path = path();
+    let text = serde_json::to_string_pretty(entries).map_err(|e| e.to_string())? + "\n";
     let partial = path.with_extension("partial");
     std::fs::write(&partial, text)
         .and_then(|()| std::fs::rename(&partial, &path))
@@ -87,15 +114,25 @@ fn source_digest(function: &str) -> Result<String, String> {
         digest.update((text.len() as u64).to_le_bytes());
         digest.update(&text);
     }
+    digest.update(repairs_text(function)?.as_bytes());
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The list in `repairs.rs`, without white space: `[(0x..,0x..)]`.
+fn repairs_text(function: &str) -> Result<String, String> {
     let path = repops_folder().join("src/scalar/repairs.rs");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let start = text.find(&format!("const {}:", function.to_uppercase())).ok_or("no list of repairs")?;
-    let list = text[start..]
-        .split_once(';')
-        .and_then(|(_, rest)| rest.split_once(';'))
-        .ok_or("no list of repairs")?;
-    digest.update(list.0.split_whitespace().collect::<String>().as_bytes());
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let list = text[start..].split_once('=').and_then(|(_, rest)| rest.split_once(';')).ok_or("no list")?;
+    Ok(list.0.split_whitespace().collect())
+}
+
+/// The inputs listed there.
+pub fn repaired_inputs(function: &str) -> Result<Vec<u32>, String> {
+    let text = repairs_text(function)?;
+    let inputs = text.split('(').skip(1).map(|pair| pair.split(',').next().unwrap_or_default());
+    let parsed = inputs.map(|word| u32::from_str_radix(word.trim_start_matches("0x"), 16));
+    parsed.collect::<Result<_, _>>().map_err(|e| format!("repairs.rs: {e}"))
 }
 
 /// The date in UTC, as year-month-day (H. Hinnant's days-to-civil algorithm).
