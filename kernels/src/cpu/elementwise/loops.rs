@@ -125,7 +125,7 @@ macro_rules! arithmetic {
                     impl Body<1> for Loop {
                         #[inline(always)]
                         fn apply<L: Lane>(self, [x]: [L; 1]) -> L {
-                            UnaryOp::$name $({ $($field: self.$field),* })?.arithmetic(x).unwrap_or(x)
+                            UnaryOp::$name $({ $($field: self.$field),* })?.apply(x)
                         }
                     }
                     map(isa, Loop { $($($field),*)? }, [x], dst)
