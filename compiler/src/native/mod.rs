@@ -7,4 +7,5 @@
 pub mod emit;
 pub mod jit;
 pub mod kernel;
+pub mod regions;
 pub mod sym;

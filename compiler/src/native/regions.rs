@@ -1,0 +1,129 @@
+//! Regions as native code: the backend that runtimes are given where LLVM is at hand.
+//!
+//! A region is recorded instruction by instruction through the very `LaneOp`s that the interpreter applies; equal
+//! regions are compiled once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use repops::dtype::DType;
+use repops::lane::Lane;
+use repops::lane::MaskLane;
+use repops::lane_op::{self, LaneOp};
+use repops::ops::{self, OpClass};
+use repops::region::{Region, RegionBackend, RegionKernel};
+
+use super::kernel::{Compiler, Function};
+use super::sym::{Kind, NodeId, Recording, SymF32, SymMask, record};
+use crate::Result;
+
+/// Compiles regions for the CPU this runs on.
+pub struct NativeRegions {
+    compiler: Compiler,
+    /// What was compiled so far; `None` for regions that cannot be. A model has few different ones.
+    known: Mutex<Vec<(Region, Option<Arc<dyn RegionKernel>>)>>,
+}
+
+impl NativeRegions {
+    pub fn new() -> Result<Self> {
+        Ok(Self { compiler: Compiler::new()?, known: Mutex::default() })
+    }
+
+    /// Compiles a checked region; `Ok(None)` for one that is not of f32 and bool alone.
+    fn compile(&self, region: &Region) -> Result<Option<Arc<dyn RegionKernel>>> {
+        let Some(recorded) = recorded(region) else { return Ok(None) };
+        let kernel = self.compiler.compile(&Function {
+            recording: &recorded.recording,
+            inputs: &recorded.inputs,
+            results: &recorded.results,
+        })?;
+        Ok(Some(Arc::new(kernel)))
+    }
+}
+
+impl RegionBackend for NativeRegions {
+    fn prepare(&self, region: &Region) -> Option<Arc<dyn RegionKernel>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, kernel)) = known.iter().find(|(other, _)| other == region) {
+            return kernel.clone();
+        }
+        // A region that LLVM cannot take (a CPU without fused multiply-add, say) is another backend's.
+        let kernel = self.compile(region).ok().flatten();
+        known.push((region.clone(), kernel.clone()));
+        kernel
+    }
+
+    fn name(&self) -> &'static str {
+        "native"
+    }
+}
+
+/// A region as a recording.
+pub(super) struct Recorded {
+    pub recording: Recording,
+    pub inputs: Vec<Kind>,
+    pub results: Vec<NodeId>,
+}
+
+/// One value of a region.
+#[derive(Clone, Copy)]
+enum Sym {
+    F32(SymF32),
+    Bool(SymMask),
+}
+
+/// Records a checked region; `None` if a value is neither f32 nor bool.
+pub(super) fn recorded(region: &Region) -> Option<Recorded> {
+    let inputs: Vec<Kind> = region.params.iter().map(|&dtype| kind(dtype)).collect::<Option<_>>()?;
+    let (recording, results) = record(|| evaluate(region));
+    Some(Recorded { recording, inputs, results: results? })
+}
+
+fn kind(dtype: DType) -> Option<Kind> {
+    match dtype {
+        DType::F32 => Some(Kind::F32),
+        DType::Bool => Some(Kind::Mask),
+        _ => None,
+    }
+}
+
+fn evaluate(region: &Region) -> Option<Vec<NodeId>> {
+    let mut values: Vec<Sym> = Vec::new();
+    for (index, &dtype) in (0u32..).zip(&region.params) {
+        values.push(match kind(dtype)? {
+            Kind::Mask => Sym::Bool(SymMask::input(index)),
+            _ => Sym::F32(SymF32::input(index)),
+        });
+    }
+    for instruction in &region.instructions {
+        let def = ops::by_id(instruction.op, instruction.version)?;
+        let OpClass::Elementwise(Some(lane)) = def.class else { return None };
+        let args: Vec<Sym> =
+            instruction.args.iter().map(|&arg| values.get(arg as usize).copied()).collect::<Option<_>>()?;
+        values.push(apply(lane(&instruction.attrs), &args)?);
+    }
+    let result = |&value: &u16| {
+        Some(match values.get(value as usize)? {
+            // Stores are where NaNs become canonical.
+            Sym::F32(value) => value.canonical_nan().0,
+            Sym::Bool(value) => value.0,
+        })
+    };
+    region.results.iter().map(result).collect()
+}
+
+fn apply(op: LaneOp, args: &[Sym]) -> Option<Sym> {
+    use Sym::{Bool, F32};
+    Some(match (op, args) {
+        (LaneOp::Unary(op), &[F32(x)]) => F32(op.apply(x)),
+        (LaneOp::Binary(op), &[F32(a), F32(b)]) => F32(op.apply(a, b)),
+        (LaneOp::Compare(op), &[F32(a), F32(b)]) => Bool(op.apply(a, b)),
+        (LaneOp::Classify(op), &[F32(x)]) => Bool(op.apply(x)),
+        (LaneOp::Logic(op), &[Bool(a), Bool(b)]) => Bool(op.apply(a, b)),
+        (LaneOp::Not, &[Bool(a)]) => Bool(a.not()),
+        (LaneOp::Where, &[Bool(mask), F32(a), F32(b)]) => F32(lane_op::where_(mask, a, b)),
+        (LaneOp::BoolToF32, &[Bool(mask)]) => F32(lane_op::bool_to_float(mask)),
+        (LaneOp::F32ToBool, &[F32(x)]) => Bool(lane_op::float_to_bool(x)),
+        (LaneOp::Clip, &[F32(x), F32(low), F32(high)]) => F32(lane_op::clip(x, low, high)),
+        _ => return None,
+    })
+}
