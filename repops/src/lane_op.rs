@@ -116,6 +116,8 @@ pub enum BinaryOp {
     Max,
     /// IEEE 754-2019 minimum.
     Min,
+    /// The first to the power of the second.
+    Pow,
     /// The first if it is not below 0, else second * first.
     PRelu,
 }
@@ -196,6 +198,15 @@ impl UnaryOp {
             UnaryOp::Celu { alpha } => compose::celu(x, alpha),
             UnaryOp::Gelu => compose::gelu(x),
             UnaryOp::GeluTanh => compose::gelu_tanh(x),
+            exact => exact.arithmetic(x).unwrap_or(x),
+        }
+    }
+
+    /// The function, when it is made of basic arithmetic alone: kernels make loops of these that the
+    /// compiler can vectorize by itself.
+    #[inline(always)]
+    pub fn arithmetic<R: Real>(self, x: R) -> Option<R> {
+        Some(match self {
             UnaryOp::Abs => x.abs(),
             UnaryOp::Neg => x.neg(),
             UnaryOp::Sign => arithmetic::sign(x),
@@ -203,7 +214,7 @@ impl UnaryOp {
             UnaryOp::Ceil => arithmetic::ceil(x),
             UnaryOp::Round => arithmetic::round(x),
             UnaryOp::Sqrt => x.sqrt(),
-            UnaryOp::Reciprocal => M::constant(1.0).div(x),
+            UnaryOp::Reciprocal => R::constant(1.0).div(x),
             UnaryOp::Relu => arithmetic::relu(x),
             UnaryOp::LeakyRelu { alpha } => arithmetic::leaky_relu(x, alpha),
             UnaryOp::ThresholdedRelu { alpha } => arithmetic::thresholded_relu(x, alpha),
@@ -213,14 +224,15 @@ impl UnaryOp {
             UnaryOp::HardSwish => arithmetic::hard_swish(x),
             UnaryOp::Shrink { lambd, bias } => arithmetic::shrink(x, lambd, bias),
             UnaryOp::Softsign => arithmetic::softsign(x),
-        }
+            _ => return None,
+        })
     }
 }
 
 impl BinaryOp {
     /// The function on lanes.
     #[inline(always)]
-    pub fn apply<R: Real>(self, a: R, b: R) -> R {
+    pub fn apply<M: Math>(self, a: M, b: M) -> M {
         match self {
             BinaryOp::Add => a.add(b),
             BinaryOp::Sub => a.sub(b),
@@ -228,7 +240,8 @@ impl BinaryOp {
             BinaryOp::Div => a.div(b),
             BinaryOp::Max => arithmetic::maximum(a, b),
             BinaryOp::Min => arithmetic::minimum(a, b),
-            BinaryOp::PRelu => R::select(a.less(R::constant(0.0)), b.mul(a), a),
+            BinaryOp::Pow => a.pow(b),
+            BinaryOp::PRelu => M::select(a.less(M::constant(0.0)), b.mul(a), a),
         }
     }
 }

@@ -29,6 +29,8 @@ pub trait Math: Real {
     fn sinh(self) -> Self;
     fn cosh(self) -> Self;
     fn tanh(self) -> Self;
+    /// `self` to the power of `exponent`.
+    fn pow(self, exponent: Self) -> Self;
 }
 
 impl<L: Lane> Real for L {
@@ -60,9 +62,19 @@ macro_rules! functions {
 }
 
 impl<L: Lane> Math for L {
+    #[inline(always)]
+    fn pow(self, exponent: L) -> L {
+        scalar::pow(self, exponent)
+    }
+
     functions!(scalar; exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
 }
 
 impl Math for f64 {
+    #[inline(always)]
+    fn pow(self, exponent: f64) -> f64 {
+        scalar::f64_::pow(self, exponent)
+    }
+
     functions!(scalar::f64_; exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
 }

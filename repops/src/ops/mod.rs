@@ -79,6 +79,7 @@ mod not;
 mod or;
 mod pad;
 mod pool;
+mod pow;
 mod prelu;
 mod range;
 mod reciprocal;

@@ -59,6 +59,7 @@ static TABLE: &[&OpDef] = &[
     &super::not::DEF,
     &super::or::DEF,
     &super::prelu::DEF,
+    &super::pow::DEF,
     &super::reciprocal::DEF,
     &super::relu::DEF,
     &super::round::DEF,

@@ -183,7 +183,7 @@ macro_rules! constant_loops {
         }
     };
 }
-constant_loops!(binary, BinaryOp, value => value; Add Sub Mul Div Max Min PRelu);
+constant_loops!(binary, BinaryOp, value => value; Add Sub Mul Div Max Min Pow PRelu);
 constant_loops!(compare, CompareOp, mask => bool_to_float(mask);
     Equal Less LessOrEqual Greater GreaterOrEqual);
 
@@ -328,7 +328,7 @@ mod tests {
             check(LaneOp::Unary(op), [&x], |[x]| op.apply(x));
         }
         use BinaryOp::*;
-        for op in [Add, Sub, Mul, Div, Max, Min, PRelu] {
+        for op in [Add, Sub, Mul, Div, Max, Min, Pow, PRelu] {
             check(LaneOp::Binary(op), [&x, &y], |[a, b]| op.apply(a, b));
         }
         use CompareOp::*;
