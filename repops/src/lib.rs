@@ -14,6 +14,7 @@ pub mod exec;
 pub mod lane;
 pub mod lane_op;
 pub mod ops;
+pub mod philox;
 pub mod program;
 pub mod reduce;
 pub mod reference;

@@ -35,6 +35,8 @@ pub(crate) trait Real:
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn is_nan(self) -> bool;
+    fn floor(self) -> Self;
+    fn round_ties_even(self) -> Self;
     /// As `scalar` has it for the type.
     fn exp(self) -> Self;
     /// The natural logarithm, as `scalar` has it for the type.
@@ -79,6 +81,8 @@ macro_rules! reals {
         fn sqrt(self) -> $t { $t::sqrt(self) }
         fn abs(self) -> $t { $t::abs(self) }
         fn is_nan(self) -> bool { $t::is_nan(self) }
+        fn floor(self) -> $t { $t::floor(self) }
+        fn round_ties_even(self) -> $t { $t::round_ties_even(self) }
         fn exp(self) -> $t {
             use $functions as functions;
             functions::exp(self)
@@ -110,8 +114,12 @@ macro_rules! floats {
         fn narrow(wide: $wide) -> $t { $narrow(wide).canonical() }
     })* };
 }
-floats!(f32, f32, |v| v, |v: f32| v; f64, f64, |v| v, |v: f64| v;
-    f16, f32, f16::to_f32, f16::from_f32; bf16, f32, bf16::to_f32, bf16::from_f32);
+floats!(
+    f32, f32, |v| v, |v: f32| v;
+    f64, f64, |v| v, |v: f64| v;
+    f16, f32, f16::to_f32, f16::from_f32;
+    bf16, f32, bf16::to_f32, bf16::from_f32
+);
 
 /// Calls a generic function with the Rust type of a float dtype.
 macro_rules! with_float {

@@ -3,12 +3,13 @@
 use super::float::{Float, Real, wide_elements, with_float};
 use super::infer::normalize_axis;
 use super::reduce_sum::{mean, sum_square};
+use super::rows::{BroadcastTo, check_broadcast};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::dim::DimExpr;
 use crate::dtype::DType;
 use crate::reduce::row_sum;
-use crate::tensor::{Tensor, element_count, strides};
+use crate::tensor::{Tensor, element_count};
 
 /// Attributes of both.
 const ATTRS: &[AttrDef] = &[
@@ -60,17 +61,7 @@ fn infer(ctx: &InferCtx<'_>, outputs: usize) -> Result<Vec<Inferred>, OpError> {
     }
     for index in (1..3).filter(|&i| ctx.optional(i).is_some()) {
         ctx.require(index, "a float", DType::is_float)?;
-        let scale = ctx.shape(index)?;
-        let skip = shape.len().checked_sub(scale.len());
-        let skip = skip.ok_or_else(|| OpError::shape(format!("input {index} has more axes than X")))?;
-        for (dim, own) in shape[skip..].iter().zip(scale) {
-            if let (Some(x), Some(s)) = (dim.as_const(), own.as_const())
-                && s != 1
-                && s != x
-            {
-                return Err(OpError::shape(format!("{s} does not broadcast to {x}")));
-            }
-        }
+        check_broadcast(index, ctx.shape(index)?, shape)?;
     }
     let mut stash = shape.to_vec();
     stash[axis..].fill(DimExpr::Const(1));
@@ -100,24 +91,18 @@ impl Normalized {
 /// A tensor broadcast to X's shape, read by offset in X.
 struct Broadcast<W> {
     elements: Vec<W>,
-    /// For each axis of X: stride there, extent, stride here (0 where repeated).
-    axes: Vec<(usize, usize, usize)>,
+    to: BroadcastTo,
 }
 
 impl<W: Real> Broadcast<W> {
     fn of(ctx: &EvalCtx<'_>, index: usize) -> Option<Broadcast<W>> {
-        let (tensor, shape) = (ctx.optional(index)?, ctx.input(0).shape);
-        let skip = shape.len() - tensor.shape.len();
-        let (full, own) = (strides(shape), strides(tensor.shape));
-        let axes = (0..own.len())
-            .map(|a| (full[a + skip], shape[a + skip], if tensor.shape[a] == 1 { 0 } else { own[a] }))
-            .collect();
-        Some(Broadcast { elements: wide_elements(tensor), axes })
+        let tensor = ctx.optional(index)?;
+        let to = BroadcastTo::new(tensor.shape, ctx.input(0).shape);
+        Some(Broadcast { elements: wide_elements(tensor), to })
     }
 
     fn at(&self, offset: usize) -> W {
-        self.elements
-            [self.axes.iter().map(|(stride, extent, own)| offset / stride % extent * own).sum::<usize>()]
+        self.elements[self.to.offset(offset)]
     }
 }
 

@@ -30,7 +30,11 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
         d.is_float() || matches!(d, DType::I32 | DType::I64 | DType::U32 | DType::U64)
     })?;
     ctx.require_same(1, dtype)?;
-    let (a, b) = (ctx.shape(0)?, ctx.shape(1)?);
+    Ok(vec![Inferred::new(dtype, product_shape(ctx.shape(0)?, ctx.shape(1)?)?)])
+}
+
+/// The shape of the product of `a` and `b`.
+pub(crate) fn product_shape(a: &[DimExpr], b: &[DimExpr]) -> Result<Vec<DimExpr>, OpError> {
     if a.is_empty() || b.is_empty() {
         return Err(OpError::shape("a scalar has no matrix product"));
     }
@@ -50,7 +54,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     if !column {
         shape.push(b[b.len() - 1].clone());
     }
-    Ok(vec![Inferred::new(dtype, shape)])
+    Ok(shape)
 }
 
 fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -70,7 +74,7 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
 }
 
 /// The product of tensors of `T`, accumulated in `A`.
-fn product<T: Element, A: Accumulate>(
+pub(crate) fn product<T: Element, A: Accumulate>(
     a: TensorView<'_>,
     b: TensorView<'_>,
     widen: fn(T) -> A,

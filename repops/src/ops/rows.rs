@@ -6,6 +6,7 @@
 
 use super::infer::normalize_axis;
 use super::{InferCtx, OpError};
+use crate::dim::DimExpr;
 use crate::tensor::strides;
 
 /// The rows of a tensor for a set of reduced axes.
@@ -65,6 +66,47 @@ pub(crate) fn reduced_axes(ctx: &InferCtx<'_>, rank: usize) -> Result<Vec<bool>,
         return Ok(vec![ctx.attrs.int("noop_with_empty_axes") == 0; rank]);
     }
     axis_flags(&axes, rank)
+}
+
+/// How a tensor that broadcasts to a larger shape is read there.
+pub(crate) struct BroadcastTo {
+    /// For each axis of the smaller tensor: stride and extent in the larger, stride in the smaller (0
+    /// where it repeats).
+    axes: Vec<(usize, usize, usize)>,
+}
+
+impl BroadcastTo {
+    /// The shapes have passed [`check_broadcast`].
+    pub fn new(own: &[usize], to: &[usize]) -> BroadcastTo {
+        let skip = to.len() - own.len();
+        let (full, strides) = (strides(to), strides(own));
+        let axes = (0..own.len())
+            .map(|a| (full[a + skip], to[a + skip], if own[a] == 1 { 0 } else { strides[a] }))
+            .collect();
+        BroadcastTo { axes }
+    }
+
+    /// The offset in the smaller tensor of the element at offset `at` of the larger.
+    pub fn offset(&self, at: usize) -> usize {
+        self.axes.iter().fold(0, |offset, (stride, extent, own)| offset + at / stride % extent * own)
+    }
+}
+
+/// Checks that input `index` of shape `own` broadcasts to `to` without growing it.
+pub(crate) fn check_broadcast(index: usize, own: &[DimExpr], to: &[DimExpr]) -> Result<(), OpError> {
+    let skip = to.len().checked_sub(own.len());
+    let skip = skip.ok_or_else(|| {
+        OpError::shape(format!("input {index} has {} axes, at most {}", own.len(), to.len()))
+    })?;
+    for (dim, own) in to[skip..].iter().zip(own) {
+        if let (Some(x), Some(s)) = (dim.as_const(), own.as_const())
+            && s != 1
+            && s != x
+        {
+            return Err(OpError::shape(format!("input {index}: {s} does not broadcast to {x}")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

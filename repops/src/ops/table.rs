@@ -108,6 +108,10 @@ static TABLE: &[&OpDef] = &[
     &super::gemm::DEF,
     &super::conv::DEF,
     &super::conv_transpose::DEF,
+    &super::matmul_integer::INTEGER,
+    &super::conv_integer::INTEGER,
+    &super::matmul_integer::QLINEAR,
+    &super::conv_integer::QLINEAR,
     &super::reduce_sum::SUM,
     &super::reduce_sum::MEAN,
     &super::reduce_max::MAX,
@@ -138,7 +142,17 @@ static TABLE: &[&OpDef] = &[
     &super::global_pool::MAX,
     &super::global_pool::LP,
     &super::resize::DEF,
+    &super::top_k::DEF,
     &super::pool::LP,
+    &super::grid_sample::DEF,
+    &super::dynamic_quantize_linear::DEF,
+    &super::random::UNIFORM,
+    &super::random::UNIFORM_LIKE,
+    &super::random::NORMAL,
+    &super::random::NORMAL_LIKE,
+    &super::random::BERNOULLI,
+    &super::random::MULTINOMIAL,
+    &super::non_max_suppression::DEF,
 ];
 
 /// All operators, by id and version.
