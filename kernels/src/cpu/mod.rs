@@ -9,6 +9,9 @@ pub(crate) mod gemm;
 pub mod lane;
 pub mod map;
 pub(crate) mod matmul;
+pub(crate) mod movement;
+pub(crate) mod pool;
+pub(crate) mod rows;
 pub mod unary;
 
 use repops::digest::Layout;

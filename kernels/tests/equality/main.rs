@@ -3,6 +3,8 @@
 
 mod contraction;
 mod elementwise;
+mod movement;
+mod rows;
 
 use std::sync::LazyLock;
 

@@ -12,6 +12,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod dispatch;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 #[allow(dead_code)]

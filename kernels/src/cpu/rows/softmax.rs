@@ -1,0 +1,124 @@
+//! Softmax and LogSoftmax of f32.
+
+use repops::dtype::DType;
+use repops::ops::OpError;
+use repops::ops::infer::normalize_axis;
+use repops::scalar;
+use repops::tensor::{TensorViewMut, element_count};
+
+use super::super::lane::VectorLane;
+use super::super::lane::dispatch::{Vectorized, dispatch, each};
+use super::super::require_row_major;
+use super::sums;
+use crate::parallel::{Shared, parallel_ranges};
+use crate::scratch::with_scratch;
+use crate::{Kernel, KernelCtx, Operand};
+
+pub(crate) fn choose(dtypes: &[Option<DType>]) -> Option<Kernel> {
+    (*dtypes.first()? == Some(DType::F32))
+        .then_some(|ctx, inputs, outputs| along_axis(ctx, false, inputs, outputs))
+}
+
+pub(crate) fn choose_log(dtypes: &[Option<DType>]) -> Option<Kernel> {
+    (*dtypes.first()? == Some(DType::F32))
+        .then_some(|ctx, inputs, outputs| along_axis(ctx, true, inputs, outputs))
+}
+
+fn along_axis(
+    ctx: &KernelCtx<'_>,
+    log: bool,
+    inputs: &[Option<Operand<'_>>],
+    outputs: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    let x = require_row_major(inputs, 0)?;
+    let axis = normalize_axis(ctx.attrs.int("axis"), x.shape.len()).map_err(OpError::shape)?;
+    let (outer, len) = (element_count(&x.shape[..axis]), x.shape[axis]);
+    let inner = element_count(&x.shape[axis + 1..]);
+    let (x, y) = (x.as_slice::<f32>(), outputs[0].as_mut_slice::<f32>());
+    if y.is_empty() {
+        return Ok(());
+    }
+    let shared = Shared::new(y);
+    // An exponential costs about as much as 16 moves.
+    if inner == 1 {
+        parallel_ranges(outer, 1, 16 * len, |rows| {
+            // SAFETY: tasks write rows of their own.
+            let y = unsafe { shared.slice(rows.start * len..rows.end * len) };
+            dispatch(ctx.isa, Softmax { log, x: &x[rows.start * len..rows.end * len], len, y });
+        });
+        return Ok(());
+    }
+    // Elements of a row are apart: a few neighbouring rows are copied together, and back.
+    const TOGETHER: usize = 16;
+    let groups = inner.div_ceil(TOGETHER);
+    parallel_ranges(outer * groups, 1, 16 * len * TOGETHER, |tasks| {
+        for task in tasks {
+            let (base, first) = (task / groups * len * inner, task % groups * TOGETHER);
+            let count = TOGETHER.min(inner - first);
+            with_scratch(2 * count * len, |scratch: &mut [f32]| {
+                let (from, to) = scratch.split_at_mut(count * len);
+                for i in 0..len {
+                    for c in 0..count {
+                        from[c * len + i] = x[base + i * inner + first + c];
+                    }
+                }
+                dispatch(ctx.isa, Softmax { log, x: from, len, y: to });
+                for i in 0..len {
+                    let start = base + i * inner + first;
+                    // SAFETY: tasks write rows of their own.
+                    let y = unsafe { shared.slice(start..start + count) };
+                    for (c, y) in y.iter_mut().enumerate() {
+                        *y = to[c * len + i];
+                    }
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Contiguous rows.
+struct Softmax<'a> {
+    log: bool,
+    x: &'a [f32],
+    len: usize,
+    y: &'a mut [f32],
+}
+
+impl Vectorized for Softmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: VectorLane>(self) {
+        for (x, y) in self.x.chunks_exact(self.len).zip(self.y.chunks_exact_mut(self.len)) {
+            let max = V::splat(sums::extreme::<V>(x, true));
+            if self.log {
+                each::<V, 1>([x], y, |[x]| x.sub(max));
+                let log = V::splat(scalar::log(sums::sum::<V>(y, |d| scalar::exp(d))));
+                // In place: the slices are the same elements, read before they are written.
+                in_place::<V>(y, |d| d.sub(log).canonical_nan());
+            } else {
+                each::<V, 1>([x], y, |[x]| scalar::exp(x.sub(max)));
+                let sum = V::splat(sums::sum::<V>(y, |e| e));
+                in_place::<V>(y, |e| e.div(sum).canonical_nan());
+            }
+        }
+    }
+}
+
+/// `y[i] = f(y[i])`.
+#[inline(always)]
+fn in_place<V: VectorLane>(y: &mut [f32], f: impl Fn(V) -> V) {
+    let mut chunks = y.chunks_exact_mut(V::LANES);
+    for chunk in &mut chunks {
+        // SAFETY: as many elements as lanes.
+        unsafe { f(V::load(chunk.as_ptr())).store(chunk.as_mut_ptr()) };
+    }
+    let rest = chunks.into_remainder();
+    if !rest.is_empty() {
+        let mut padded = [1.0f32; 64];
+        padded[..rest.len()].copy_from_slice(rest);
+        // SAFETY: the array has at least `LANES` elements.
+        unsafe { f(V::load(padded.as_ptr())).store(padded.as_mut_ptr()) };
+        rest.copy_from_slice(&padded[..rest.len()]);
+    }
+}

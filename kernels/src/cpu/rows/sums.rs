@@ -1,0 +1,203 @@
+//! Row sums: blocks of 4096; in each, 64 interleaved accumulators folded by halving; blocks combined by the
+//! tree. Invariant: the very additions of `repops::reduce::row_sum`, in an order that it allows.
+
+use repops::lane::FloatLane;
+use repops::lane_op::arithmetic::{maximum, minimum};
+use repops::reduce::{BLOCK, LANES};
+
+use super::super::lane::VectorLane;
+
+/// Combines parts, pushed from the left, by the tree: a binary counter of complete subtrees.
+pub(crate) struct Tree<T> {
+    levels: [T; usize::BITS as usize],
+    count: usize,
+}
+
+impl<T: FloatLane<Scalar = f32>> Tree<T> {
+    #[inline(always)]
+    pub(crate) fn new() -> Tree<T> {
+        Tree { levels: [T::splat(0.0); usize::BITS as usize], count: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn push(&mut self, part: T) {
+        let mut sum = part;
+        let complete = self.count.trailing_ones() as usize;
+        for level in 0..complete {
+            sum = self.levels[level].add(sum);
+        }
+        self.levels[complete] = sum;
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    pub(crate) fn sum(&self) -> T {
+        if self.count == 0 {
+            return T::splat(0.0);
+        }
+        let mut bits = self.count;
+        let mut sum = self.levels[bits.trailing_zeros() as usize];
+        bits &= bits - 1;
+        while bits != 0 {
+            sum = self.levels[bits.trailing_zeros() as usize].add(sum);
+            bits &= bits - 1;
+        }
+        sum
+    }
+}
+
+/// Folds accumulators by halving strides. Those from `active` on are +0; none is -0, so that adding them
+/// changes nothing and is left out.
+#[inline(always)]
+pub(crate) fn fold<T: FloatLane>(lanes: &mut [T; LANES], active: usize) -> T {
+    let mut stride = LANES / 2;
+    while stride > 0 {
+        for j in 0..stride.min(active.saturating_sub(stride)) {
+            lanes[j] = lanes[j].add(lanes[j + stride]);
+        }
+        stride /= 2;
+    }
+    lanes[0]
+}
+
+/// The row sum of `term(vector of elements, their offset)` over `0 .. len`. `term` is called with offsets
+/// `V::LANES` apart, and for a remainder with the number of elements that count.
+#[inline(always)]
+pub(crate) fn sum_terms<V: VectorLane>(len: usize, mut term: impl FnMut(usize, usize) -> V) -> f32 {
+    let registers = LANES / V::LANES;
+    let mut tree = Tree::<f32>::new();
+    let mut start = 0;
+    while start < len {
+        let end = len.min(start + BLOCK);
+        let mut sums = [V::splat(0.0); LANES];
+        let mut at = start;
+        while at + LANES <= end {
+            for (r, sum) in sums.iter_mut().enumerate().take(registers) {
+                *sum = sum.add(term(at + r * V::LANES, V::LANES));
+            }
+            at += LANES;
+        }
+        let mut lanes = [0.0f32; LANES];
+        for (r, sum) in sums.iter().enumerate().take(registers) {
+            // SAFETY: `LANES / V::LANES` registers of `V::LANES` numbers fill the array.
+            unsafe { sum.store(lanes.as_mut_ptr().add(r * V::LANES)) };
+        }
+        let mut lane = 0;
+        while at < end {
+            let count = V::LANES.min(end - at);
+            let mut values = [0.0f32; LANES];
+            // SAFETY: the array has at least `V::LANES` elements.
+            unsafe { term(at, count).store(values.as_mut_ptr()) };
+            for (sum, value) in lanes[lane..lane + count].iter_mut().zip(&values) {
+                *sum += value;
+            }
+            at += count;
+            lane += count;
+        }
+        tree.push(fold(&mut lanes, LANES));
+        start = end;
+    }
+    tree.sum()
+}
+
+/// The vector at `x[at ..]`; where fewer than `V::LANES` elements count, the others are +0.
+#[inline(always)]
+pub(crate) fn load<V: VectorLane>(x: &[f32], at: usize, count: usize) -> V {
+    if count == V::LANES {
+        let x = &x[at..at + V::LANES];
+        // SAFETY: as many elements as lanes.
+        return unsafe { V::load(x.as_ptr()) };
+    }
+    let mut padded = [0.0f32; LANES];
+    padded[..count].copy_from_slice(&x[at..at + count]);
+    // SAFETY: the array has at least `V::LANES` elements.
+    unsafe { V::load(padded.as_ptr()) }
+}
+
+/// The row sum of `term(x[i])`.
+#[inline(always)]
+pub(crate) fn sum<V: VectorLane>(x: &[f32], term: impl Fn(V) -> V) -> f32 {
+    sum_terms::<V>(x.len(), |at, count| term(load(x, at, count)))
+}
+
+/// Row sums of neighbouring columns: of `term(x[i * stride + lane])` over `0 .. len`.
+///
+/// # Safety
+/// `V::LANES` elements are readable at every `i * stride`.
+#[inline(always)]
+pub(crate) unsafe fn sum_columns<V: VectorLane>(
+    x: *const f32,
+    len: usize,
+    stride: usize,
+    term: impl Fn(V) -> V,
+) -> V {
+    let mut tree = Tree::<V>::new();
+    let mut start = 0;
+    while start < len {
+        let end = len.min(start + BLOCK);
+        let mut lanes = [V::splat(0.0); LANES];
+        for i in start..end {
+            let lane = &mut lanes[(i - start) % LANES];
+            // SAFETY: the caller's promise.
+            *lane = lane.add(term(unsafe { V::load(x.add(i * stride)) }));
+        }
+        tree.push(fold(&mut lanes, end - start));
+        start = end;
+    }
+    tree.sum()
+}
+
+/// The exact maximum or minimum of a row; of no elements the infinity.
+#[inline(always)]
+pub(crate) fn extreme<V: VectorLane>(x: &[f32], largest: bool) -> f32 {
+    let start = if largest { f32::NEG_INFINITY } else { f32::INFINITY };
+    let pick = |a: V, b: V| if largest { maximum(a, b) } else { minimum(a, b) };
+    let mut best = [V::splat(start); 4];
+    let mut chunks = x.chunks_exact(4 * V::LANES);
+    for chunk in &mut chunks {
+        for (r, best) in best.iter_mut().enumerate() {
+            // SAFETY: the chunk has four times as many elements as lanes.
+            *best = pick(*best, unsafe { V::load(chunk.as_ptr().add(r * V::LANES)) });
+        }
+    }
+    let best = pick(pick(best[0], best[1]), pick(best[2], best[3]));
+    let mut lanes = [start; LANES];
+    // SAFETY: the array has at least `V::LANES` elements.
+    unsafe { best.store(lanes.as_mut_ptr()) };
+    let rest = lanes[..V::LANES].iter().chain(chunks.remainder());
+    rest.fold(start, |a, &b| if largest { maximum(a, b) } else { minimum(a, b) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::lane::dispatch::{Vectorized, dispatch};
+    use crate::isa::Isa;
+
+    struct Sum<'a>(&'a [f32]);
+    impl Vectorized for Sum<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn run<V: VectorLane>(self) -> f32 {
+            sum::<V>(self.0, |x| x)
+        }
+    }
+
+    #[test]
+    fn every_length_has_the_reference_order() {
+        let x: Vec<f32> =
+            (0..40_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 9) as f32 * 1e-4 - 300.0).collect();
+        let lengths = (0..200).chain([4095, 4096, 4097, 8192, 8200, 12_288, 12_300, 40_000]);
+        for len in lengths {
+            let want = repops::reduce::row_sum(len, |i| x[i]);
+            for isa in Isa::available() {
+                assert_eq!(
+                    dispatch(isa, Sum(&x[..len])).to_bits(),
+                    want.to_bits(),
+                    "{len} with {}",
+                    isa.name()
+                );
+            }
+        }
+    }
+}
