@@ -52,6 +52,9 @@ pub struct Compile {
     /// Keep every operator a step of its own.
     #[arg(long)]
     pub no_fuse: bool,
+    /// Keep constants in row-major order.
+    #[arg(long)]
+    pub no_layout: bool,
     /// Show the module after this pass, or after each with `all`.
     #[arg(long, value_name = "PASS")]
     pub emit: Option<String>,
