@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod mutate;
+#[cfg(feature = "compiler")]
+pub mod node_suite;

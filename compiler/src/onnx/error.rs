@@ -17,7 +17,7 @@ pub enum ImportError {
     Limit { what: String, found: u64, limit: u64 },
     #[error("the model holds no graph")]
     NoGraph,
-    #[error("the model does not say which opset of ai.onnx it uses")]
+    #[error("the model does not say which opsets it uses")]
     NoOpset,
     #[error("opset {version} of {domain} is not supported; {supported}")]
     Opset { domain: String, version: i64, supported: String },

@@ -31,13 +31,8 @@ const KNOWN_BYTES_MAX: usize = 4096;
 pub fn import(model: &ModelProto, files: &mut ExternalFiles) -> Result<Graph, ImportError> {
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
     let opsets = opsets(&model.opset_import)?;
-    let version = *opsets.get("").ok_or(ImportError::NoOpset)?;
-    if !OPSETS.contains(&version) {
-        return Err(ImportError::Opset {
-            domain: domain_name("").to_string(),
-            version,
-            supported: format!("{} to {} are", OPSETS.start(), OPSETS.end()),
-        });
+    if opsets.is_empty() {
+        return Err(ImportError::NoOpset);
     }
     let mut importer = Importer {
         graph: Graph { name: graph.name().to_string(), ..Graph::default() },
@@ -90,6 +85,16 @@ fn opsets(imports: &[OperatorSetIdProto]) -> Result<BTreeMap<String, i64>, Impor
             let domain = domain_name(&domain).to_string();
             return Err(ImportError::OpsetTwice { domain, first, second: version });
         }
+    }
+    // Who uses no operator of ai.onnx need not import it.
+    if let Some(&version) = out.get("")
+        && !OPSETS.contains(&version)
+    {
+        return Err(ImportError::Opset {
+            domain: domain_name("").to_string(),
+            version,
+            supported: format!("{} to {} are", OPSETS.start(), OPSETS.end()),
+        });
     }
     Ok(out)
 }

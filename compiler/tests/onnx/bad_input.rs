@@ -89,13 +89,15 @@ fn opsets_are_checked() {
     old.opset_import[0].version = Some(27);
     refused(&old, &["opset 27 of ai.onnx", "7 to 26"]);
     old.opset_import.clear();
-    refused(&old, &["does not say which opset"]);
+    refused(&old, &["does not say which opsets"]);
+    let ml = |version| OperatorSetIdProto { domain: Some("ai.onnx.ml".to_string()), version: Some(version) };
+    old.opset_import = vec![ml(2)];
+    refused(&old, &["Identity of ai.onnx version 0", "does not import this domain"]);
     let twice = |version| OperatorSetIdProto { domain: Some("ai.onnx".to_string()), version: Some(version) };
     old.opset_import = vec![twice(17), twice(18)];
     refused(&old, &["ai.onnx twice, as version 17 and 18"]);
     // A domain that nothing uses is no error.
-    let ml = OperatorSetIdProto { domain: Some("ai.onnx.ml".to_string()), version: Some(2) };
-    old.opset_import = vec![twice(17), twice(17), ml];
+    old.opset_import = vec![twice(17), twice(17), ml(2)];
     import_model(&old).unwrap();
 }
 
