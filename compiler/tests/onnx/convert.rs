@@ -197,16 +197,12 @@ fn constants() {
         node("Constant", &[], &["y"], vec![floats("value_floats", &[1.0, f32::from_bits(0xffff_ffff)])]),
         &["const c0 \"\": f32[2] = 0x0000803f0000c07f"],
     );
-    check(
-        9,
-        node("ConstantOfShape", &["i"], &["y"], vec![]),
-        &["const c0 \"\": f32[] = 0x00000000", "%y = Expand(c0, %i)"],
-    );
+    check(9, node("ConstantOfShape", &["i"], &["y"], vec![]), &["%y = ConstantOfShape(%i)"]);
     let value = tensor_attribute("value", raw_ints("", &[3]));
     check(
         9,
         node("ConstantOfShape", &["i"], &["y"], vec![value]),
-        &["const c0 \"y\": i64[] = [3]", "%y = Expand(c0, %i)"],
+        &["const c0 \"y\": i64[1] = [3]", "%y = ConstantOfShape(%i, c0)"],
     );
     let text = converted(12, node("Constant", &[], &["y"], vec![string("value_string", "a")]), vec![]);
     assert!(text.contains("value_string: is not supported"), "{text}");

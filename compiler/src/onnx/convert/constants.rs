@@ -1,7 +1,6 @@
 //! Constant and ConstantOfShape: values that the model spells out become constants of the graph.
 
 use repops::Tensor;
-use repops::attrs::Attrs;
 
 use crate::onnx::call::{Call, Outputs};
 
@@ -44,20 +43,13 @@ pub fn constant(call: &mut Call<'_, '_>) -> Outputs {
     Ok(vec![value])
 }
 
-/// ConstantOfShape, all versions: the value, repeated. Without one it is an f32 zero.
+/// ConstantOfShape, all versions: the attribute `value` becomes an input.
 pub fn constant_of_shape(call: &mut Call<'_, '_>) -> Outputs {
     let shape = call.input(0)?;
     let value = match call.tensor("value")? {
-        Some(mut tensor) => {
-            if tensor.dims.iter().any(|&d| d != 1) {
-                return Err(call.attribute_error("value", "must have one element"));
-            }
-            // As a scalar it takes any shape, of rank 0 too.
-            tensor.dims.clear();
-            call.constant_proto(&tensor)?
-        }
-        None => call.constant(&Tensor::scalar(0.0f32)),
+        Some(tensor) => Some(call.constant_proto(&tensor)?),
+        None => None,
     };
-    call.rest()?;
-    Ok(vec![call.emit1("Expand", Attrs::new(), &[Some(value), Some(shape)])?])
+    let attrs = call.rest()?;
+    call.emit("ConstantOfShape", attrs, &[Some(shape), value], 1)
 }
