@@ -1,9 +1,12 @@
 //! A graph becomes a program that computes the graph's bits, whatever the options.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use repops::attrs::Attrs;
 use repops::dim::DimExpr;
 use repops::exec::{Executor, HashLevel, Unobserved};
-use repops::ops::{REGION, SymType, by_name};
+use repops::ops::{EvalCtx, REGION, SymType, by_name, infer_known};
 use repops::program::Origin;
 use repops::reference::Reference;
 use repops::{DType, Layout, Program, Tensor};
@@ -164,4 +167,87 @@ fn errors_name_the_node() {
         error.to_string(),
         "node \"/MatMul_0\" (MatMul): shapes do not fit: A has 300 columns, B has 299 rows"
     );
+}
+
+/// A graph over rows of 8 numbers from a list of choices: an operator, and which earlier values it reads.
+fn grown(choices: &[(u8, u8, u8)], outputs: usize) -> Graph {
+    let mut model = Model::default();
+    let rows = [DimExpr::sym("batch"), DimExpr::Const(8)];
+    let mut all = vec![model.input("x", &rows), model.input("y", &rows)];
+    let weight = model.constant("w", &values(&[8, 8], 5));
+    let bias = model.constant("b", &values(&[8], 6));
+    let flat = model.constant("flat", &Tensor::from_slice(&[1], &[-1i64]));
+    let back = model.constant("back", &Tensor::from_slice(&[2], &[-1i64, 8]));
+    for &(op, a, b) in choices {
+        // Late values more often than early ones.
+        let pick = |n: u8| all[all.len() - 1 - usize::from(n) % all.len().min(6)];
+        let (a, b) = (pick(a), pick(b));
+        let value = match op % 12 {
+            0 => model.node("Add", Attrs::new(), &[a, b]),
+            1 => model.node("Mul", Attrs::new(), &[a, b]),
+            2 => model.node("Sub", Attrs::new(), &[a, bias]),
+            3 => model.node("Relu", Attrs::new(), &[a]),
+            4 => model.node("Tanh", Attrs::new(), &[a]),
+            5 => model.node("Softmax", Attrs::new().with_int("axis", -1), &[a]),
+            6 => model.node("MatMul", Attrs::new(), &[a, weight]),
+            7 => {
+                let greater = model.node("Greater", Attrs::new(), &[a, b]);
+                model.node("Where", Attrs::new(), &[greater, b, bias])
+            }
+            8 => {
+                let flat = model.node("Reshape", Attrs::new(), &[a, flat]);
+                let flat = model.node("Neg", Attrs::new(), &[flat]);
+                model.node("Reshape", Attrs::new(), &[flat, back])
+            }
+            9 => model.node("Identity", Attrs::new(), &[a]),
+            10 => model.node("Gemm", Attrs::new().with_int("transB", 1), &[a, weight, bias]),
+            // The same as an earlier one, perhaps.
+            _ => model.node("Erf", Attrs::new(), &[a]),
+        };
+        all.push(value);
+    }
+    let results: Vec<ValueId> = all.into_iter().rev().take(outputs).collect();
+    model.finish(&results)
+}
+
+/// The graph, node by node, by the operators' own evaluation.
+fn evaluate(graph: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
+    let mut values: BTreeMap<ValueId, Tensor> = BTreeMap::new();
+    for (&id, input) in graph.main.parameters.iter().zip(inputs) {
+        values.insert(id, input.clone());
+    }
+    for index in 0..graph.values.len() as u32 {
+        if let Some(constant) = graph.as_constant(ValueId(index)) {
+            values.insert(ValueId(index), constant.to_tensor().unwrap());
+        }
+    }
+    for node in &graph.main.nodes {
+        let inputs: Vec<_> = node.inputs.iter().map(|id| id.map(|id| values[&id].view())).collect();
+        infer_known(node.def, &node.attrs, &inputs, node.outputs.len()).unwrap();
+        let ctx = EvalCtx { attrs: &node.attrs, inputs: &inputs, outputs: node.outputs.len() };
+        let outputs = (node.def.eval)(&ctx).unwrap();
+        for (&id, output) in node.outputs.iter().zip(outputs) {
+            values.insert(id, output);
+        }
+    }
+    graph.main.results.iter().map(|id| values[id].clone()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #[test]
+    fn no_pass_changes_a_bit(
+        choices in prop::collection::vec(any::<(u8, u8, u8)>(), 1..30),
+        outputs in 1usize..4,
+        batch in 0usize..4,
+    ) {
+        let inputs = [values(&[batch, 8], 7), values(&[batch, 8], 8)];
+        let expected = evaluate(&grown(&choices, outputs), &inputs);
+        for (fuse, layout) in [(false, false), (true, true)] {
+            let options = CompileOptions { fuse, layout };
+            let program = compile(grown(&choices, outputs), &options, &mut |_, _| {}).unwrap();
+            let found = Reference.execute(&program, &inputs, HashLevel::None, &mut Unobserved).unwrap();
+            prop_assert_eq!(&expected, &found.result.unwrap());
+        }
+    }
 }

@@ -423,6 +423,11 @@ pub fn attribute_key(attribute: Attribute<'_>) -> Key {
     Key(attribute.to_raw().ptr as usize)
 }
 
+/// Locations are uniqued: equal ones have equal keys.
+pub(super) fn location_key(location: Location<'_>) -> Key {
+    Key(location.to_raw().ptr as usize)
+}
+
 /// Types are uniqued: equal ones have equal keys.
 pub fn type_key(ty: Type<'_>) -> Key {
     Key(ty.to_raw().ptr as usize)

@@ -4,6 +4,8 @@
 //! and `::` where that is not the default one), its number in the model, and its opset. Several are a fused location.
 //! Every pass that merges operations fuses their locations: an origin is lost only with the operation itself.
 
+use std::collections::BTreeSet;
+
 use melior::ir::Location;
 use repops::program::Origin;
 
@@ -27,15 +29,7 @@ pub fn named<'c>(context: &'c Context, name: &str) -> Location<'c> {
 
 /// The ONNX nodes that `location` names, each once, in the model's order.
 pub fn origins(location: Location<'_>) -> Vec<Origin> {
-    let mut found: Vec<(u32, Origin)> = Vec::new();
-    for part in parts(location) {
-        if let Some(origin) = origin(part)
-            && !found.contains(&origin)
-        {
-            found.push(origin);
-        }
-    }
-    found.sort();
+    let found: BTreeSet<(u32, Origin)> = parts(location).into_iter().filter_map(origin).collect();
     found.into_iter().map(|(_, origin)| origin).collect()
 }
 
@@ -78,12 +72,9 @@ fn parts(location: Location<'_>) -> Vec<Location<'_>> {
 /// One location for all: the given ones, flattened, each once, in order; unknown ones left out.
 pub fn fuse<'a>(context: &'a Context, locations: impl IntoIterator<Item = Location<'a>>) -> Location<'a> {
     let unknown = Location::unknown(context.melior());
-    let mut all: Vec<Location<'a>> = Vec::new();
-    for part in locations.into_iter().flat_map(parts) {
-        if part != unknown && !all.contains(&part) {
-            all.push(part);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let new = |part: &Location<'a>| *part != unknown && seen.insert(ffi::location_key(*part));
+    let all: Vec<Location<'a>> = locations.into_iter().flat_map(parts).filter(new).collect();
     match all[..] {
         [] => unknown,
         [one] => one,

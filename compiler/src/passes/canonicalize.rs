@@ -12,6 +12,9 @@ use crate::Result;
 use crate::mlir::tensor::SymTypes;
 use crate::mlir::{Block, Op, Value, ops, origin};
 
+/// How many views are looked through. Longer chains are shortened by other rules, or stay.
+const VIEWS_MAX: usize = 16;
+
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     let session = &*session;
     block(session, &mut SymTypes::default(), session.body()?);
@@ -91,15 +94,16 @@ fn viewed<'a>(types: &mut SymTypes, op: Op<'a>) -> Option<Value<'a>> {
     let wanted = types.get(op.result(0).ty())?;
     let mut found = None;
     let mut value = op.operand(0);
-    loop {
+    for _ in 0..VIEWS_MAX {
         if types.get(value.ty()).is_some_and(|ty| provably_same(&ty, &wanted)) {
             found = Some(value);
         }
         match value.defining_op().filter(|op| is_view(*op)) {
             Some(op) => value = op.operand(0),
-            None => return found,
+            None => break,
         }
     }
+    found
 }
 
 pub(super) fn is_view(op: Op<'_>) -> bool {

@@ -12,11 +12,18 @@ use super::Session;
 use super::fold::is_random;
 use super::infer::Inference;
 use crate::Result;
-use crate::mlir::{Block, Key, Op, Value, attribute_key, ops, origin, type_key};
+use crate::mlir::{Block, Key, Location, Op, Value, attribute_key, ops, origin, type_key};
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     let session = &*session;
-    Merge { session, inference: Inference::new(session), outer: Vec::new() }.block(session.body()?)
+    let mut merge =
+        Merge { session, inference: Inference::new(session), outer: Vec::new(), merged: BTreeMap::new() };
+    merge.block(session.body()?)?;
+    // All at once: one operation may stand for thousands.
+    for (kept, locations) in merge.merged.into_values() {
+        kept.set_location(origin::fuse(session.context(), locations));
+    }
+    Ok(())
 }
 
 struct Merge<'a> {
@@ -24,6 +31,9 @@ struct Merge<'a> {
     inference: Inference<'a>,
     /// What was seen in the block being walked and those around it, innermost last.
     outer: Vec<Seen<'a>>,
+    /// Operations that stand for others, with the locations of all. Keys are addresses, but each entry is for itself,
+    /// so that their order does not matter.
+    merged: BTreeMap<Key, (Op<'a>, Vec<Location<'a>>)>,
 }
 
 #[derive(Default)]
@@ -75,7 +85,8 @@ impl<'a> Merge<'a> {
     }
 
     fn merge(&mut self, op: Op<'a>, earlier: Op<'a>, values: &[Value<'a>]) {
-        earlier.set_location(origin::fuse(self.session.context(), [earlier.location(), op.location()]));
+        let entry = self.merged.entry(earlier.key()).or_insert_with(|| (earlier, vec![earlier.location()]));
+        entry.1.push(op.location());
         self.session.module.replace(op, values);
     }
 

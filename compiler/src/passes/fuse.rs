@@ -1,9 +1,10 @@
-//! Fusion: element-wise operators whose results only other element-wise operators read become one region with them.
+//! Fusion: neighbouring element-wise operators become one region.
 //!
 //! Every operator rounds in the region as it does alone, so fusing changes no bit. From the last operation of a block
-//! to the first, each becomes the root of a group, which takes in the makers of its operands as long as nobody else
-//! reads them and they have the root's shape. Since all readers of a member but the root are members, no value leaves
-//! a group and comes back.
+//! to the first, each becomes the root of a group, which takes in the makers of its operands that have the root's
+//! shape, as long as whoever else reads them stands behind the root: the region stands in the root's place, and gives
+//! what is read outside as results. Since all readers of a member are members or stand behind the root, no value
+//! leaves a group and comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,12 +35,15 @@ struct Group<'a> {
     members: Vec<Op<'a>>,
     /// The region's inputs, in order of first use.
     inputs: Vec<Value<'a>>,
+    /// Members' results that are read outside, in order.
+    results: Vec<Value<'a>>,
 }
 
 impl<'a> Fusion<'a> {
     fn block(&mut self, block: Block<'a>) {
         let all = block.ops();
-        let position: BTreeMap<Key, usize> = all.iter().enumerate().map(|(at, op)| (op.key(), at)).collect();
+        let mut position: BTreeMap<Key, usize> =
+            all.iter().enumerate().map(|(at, op)| (op.key(), at)).collect();
         let mut taken: BTreeSet<Key> = BTreeSet::new();
         for &root in all.iter().rev() {
             if root.name() != ops::REGION {
@@ -51,7 +55,8 @@ impl<'a> Fusion<'a> {
             let group = self.group(root, block, &position);
             if group.members.len() > 1 && self.has_shape_of_root(&group, root) {
                 taken.extend(group.members.iter().map(|op| op.key()));
-                self.join(&group, root);
+                let region = self.join(&group, root);
+                position.insert(region.key(), position[&root.key()]);
             }
         }
     }
@@ -70,33 +75,50 @@ impl<'a> Fusion<'a> {
     fn group(&mut self, root: Op<'a>, block: Block<'a>, position: &BTreeMap<Key, usize>) -> Group<'a> {
         let mut members: BTreeMap<usize, Op<'a>> = BTreeMap::new();
         let mut pending = vec![root];
-        let Some(shape) = self.types.get(root.result(0).ty()) else {
-            return Group { members: vec![root], inputs: Vec::new() };
-        };
+        let mut outside = 1;
+        let place = |user: Op<'a>| place(user, block).and_then(|op| position.get(&op.key()).copied());
+        let end = position[&root.key()];
+        let shape = self.types.get(root.result(0).ty());
         while let Some(op) = pending.pop() {
             let Some(&at) = position.get(&op.key()) else { continue };
-            members.insert(at, op);
+            if members.insert(at, op).is_some() {
+                continue;
+            }
             for operand in op.operands() {
-                let Some(maker) = operand.defining_op() else { continue };
+                let Some(maker) = operand.defining_op().filter(|maker| maker.block() == Some(block)) else {
+                    continue;
+                };
                 let Some(&at) = position.get(&maker.key()) else { continue };
-                let joins = !members.contains_key(&at)
-                    && maker.block() == Some(block)
-                    && self.is_fusable(maker)
-                    && self.types.get(operand.ty()).is_some_and(|ty| same_extents(&ty, &shape))
-                    && operand.uses().iter().all(|(user, _)| {
-                        position.get(&user.key()).is_some_and(|at| members.contains_key(at))
-                    });
+                let has_shape = |fusion: &mut Self| {
+                    let ty = fusion.types.get(operand.ty());
+                    shape.as_ref().zip(ty).is_some_and(|(shape, ty)| same_extents(shape, &ty))
+                };
+                if members.contains_key(&at) || !self.is_fusable(maker) || !has_shape(self) {
+                    continue;
+                }
+                // Readers that are no members, by their places.
+                let others: Vec<Option<usize>> = operand
+                    .uses()
+                    .into_iter()
+                    .map(|(user, _)| place(user))
+                    .filter(|at| at.is_none_or(|at| !members.contains_key(&at)))
+                    .collect();
                 // One more member adds an instruction, and as many inputs as it has operands at the most.
                 let fits = members.len() + pending.len() + 1 < INSTRUCTIONS_MAX
-                    && count_inputs(members.values().chain(&pending).chain([&maker])) <= PARAMS_MAX;
-                if joins && fits {
+                    && outside < PARAMS_MAX
+                    && inputs(members.values().chain(&pending).chain([&maker])).len() <= PARAMS_MAX;
+                if fits && others.iter().all(|at| at.is_some_and(|at| at > end)) {
+                    outside += usize::from(!others.is_empty());
                     pending.push(maker);
                 }
             }
         }
-        let members: Vec<Op<'a>> = members.into_values().collect();
-        let inputs = inputs(members.iter());
-        Group { members, inputs }
+        let is_outside = |value: &Value<'a>| {
+            value.uses().into_iter().any(|(user, _)| place(user).is_none_or(|at| !members.contains_key(&at)))
+        };
+        let results = members.values().map(|op| op.result(0)).filter(is_outside).collect();
+        let inputs = inputs(members.values());
+        Group { members: members.into_values().collect(), inputs, results }
     }
 
     /// A region's results have the shape that its inputs broadcast to: it must be the root's.
@@ -110,7 +132,7 @@ impl<'a> Fusion<'a> {
     }
 
     /// Puts a region in the place of the group's root.
-    fn join(&mut self, group: &Group<'a>, root: Op<'a>) {
+    fn join(&mut self, group: &Group<'a>, root: Op<'a>) -> Op<'a> {
         let module = &self.session.module;
         let context = self.session.context();
         let element = |types: &mut SymTypes, value: Value<'a>| {
@@ -121,7 +143,7 @@ impl<'a> Fusion<'a> {
         let params = group.inputs.iter().map(|&value| element(&mut self.types, value)).collect();
         let new = New {
             operands: group.inputs.clone(),
-            results: vec![root.result(0).ty()],
+            results: group.results.iter().map(|value| value.ty()).collect(),
             bodies: vec![params],
             ..New::default()
         };
@@ -136,13 +158,22 @@ impl<'a> Fusion<'a> {
             let copy = module.create_apply(At::End(body), op.location(), &applied, &operands, &[result]);
             inner.insert(op.result(0).key(), copy.result(0));
         }
-        let result = inner[&root.result(0).key()];
-        module.create_terminator(At::End(body), ops::YIELD, location, &[result]);
-        module.replace(root, &[region.result(0)]);
-        for &op in group.members.iter().rev().skip(1) {
+        let yielded: Vec<Value<'a>> = group.results.iter().map(|value| inner[&value.key()]).collect();
+        module.create_terminator(At::End(body), ops::YIELD, location, &yielded);
+        for (&value, result) in group.results.iter().zip(region.results()) {
+            value.replace_all_uses_with(result);
+        }
+        // Readers first. Inside of the region nothing reads the members, only their copies.
+        for &op in group.members.iter().rev() {
             module.erase(op);
         }
+        region
     }
+}
+
+/// The operation of `block` that is `op` or holds it.
+fn place<'a>(op: Op<'a>, block: Block<'a>) -> Option<Op<'a>> {
+    std::iter::successors(Some(op), |op| op.parent()).find(|op| op.block() == Some(block))
 }
 
 /// The values that the operations read but do not make, in order of first use.
@@ -156,13 +187,6 @@ where
         .flat_map(|op| op.operands())
         .filter(|value| !made.contains(&value.key()) && seen.insert(value.key()))
         .collect()
-}
-
-fn count_inputs<'a, 'o>(members: impl Iterator<Item = &'o Op<'a>> + Clone) -> usize
-where
-    'a: 'o,
-{
-    inputs(members).len()
 }
 
 fn same_extents(a: &SymType, b: &SymType) -> bool {

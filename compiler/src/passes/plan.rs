@@ -3,12 +3,12 @@
 //! Every operation with results gets an attribute `slots`, one number for each result, -1 for none: views, constants,
 //! results of their block, and values whose size is known only when their step has run have memory of their own or
 //! none at all. A slot is given anew only when its value and every view of it have had their last use, and only to a
-//! value of provably the same size, or to one of constant size (the smallest slot that holds it, else the largest).
+//! value that provably fits, or to one of constant size (the smallest slot that holds it, else the largest).
 //! Blocks have slots of their own, since they run while values around them are alive.
 
 use std::collections::BTreeMap;
 
-use repops::dim::DimExpr;
+use repops::dim::{Atom, DimExpr};
 use repops::ops::SymType;
 
 use super::canonicalize::is_view;
@@ -136,7 +136,9 @@ impl<'a> Plan<'a> {
                 .map(|(has, slot)| (Size::Constant(has.max(*bytes)), slot))
             }
             Size::Symbolic(bytes) => {
+                let fits = |(has, _): &(DimExpr, i64)| is_at_least(has, bytes);
                 let at = free.symbolic.iter().position(|(has, _)| has == bytes);
+                let at = at.or_else(|| free.symbolic.iter().position(fits));
                 at.map(|at| free.symbolic.swap_remove(at)).map(|(has, slot)| (Size::Symbolic(has), slot))
             }
         };
@@ -156,6 +158,19 @@ impl Free {
             }
             Size::Symbolic(bytes) => self.symbolic.push((bytes, slot)),
         }
+    }
+}
+
+/// Whether `a >= b` whatever the sizes: their difference has no negative term, and sizes are not negative.
+fn is_at_least(a: &DimExpr, b: &DimExpr) -> bool {
+    match a.sub(b) {
+        DimExpr::Const(difference) => difference >= 0,
+        DimExpr::Poly(terms) => {
+            // Of the atoms a quotient or a minimum could be negative; a product of named sizes cannot.
+            let named = |atom: &Atom| matches!(atom, Atom::Sym(_));
+            terms.iter().all(|(monomial, &coefficient)| coefficient >= 0 && monomial.iter().all(named))
+        }
+        DimExpr::Opaque => false,
     }
 }
 
