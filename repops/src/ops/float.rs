@@ -9,6 +9,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use half::{bf16, f16};
 
 use crate::dtype::{DType, Element};
+use crate::lane_op::{BinaryOp, UnaryOp};
 use crate::reduce::Accumulate;
 use crate::tensor::TensorView;
 
@@ -41,6 +42,11 @@ pub(crate) trait Real:
     fn exp(self) -> Self;
     /// The natural logarithm, as `scalar` has it for the type.
     fn log(self) -> Self;
+    fn pow(self, exponent: Self) -> Self;
+    /// As the operator Tanh.
+    fn tanh(self) -> Self;
+    /// As the operator Sigmoid.
+    fn sigmoid(self) -> Self;
 
     /// IEEE 754-2019 9.6: NaN if either is NaN; +0 is above -0.
     #[inline]
@@ -91,6 +97,9 @@ macro_rules! reals {
             use $functions as functions;
             functions::log(self)
         }
+        fn pow(self, exponent: $t) -> $t { BinaryOp::Pow.apply(self, exponent) }
+        fn tanh(self) -> $t { UnaryOp::Tanh.apply(self) }
+        fn sigmoid(self) -> $t { UnaryOp::Sigmoid.apply(self) }
         fn sign(self) -> bool { self.is_sign_negative() }
     })* };
 }

@@ -43,12 +43,13 @@ pub static LP: OpDef = OpDef {
     id: 404,
     name: "GlobalLpPool",
     version: 1,
-    doc: "y[n, c] = row sum of |x| (p = 1) or sqrt(row sum of x * x), each square rounded (p = 2), of X[n, c, \
+    doc: "y[n, c] = row sum of |x| (p = 1), sqrt(row sum of x * x), each square rounded (p = 2), else \
+          pow(row sum of pow(|x|, p), 1 / p), each operation rounded, of X[n, c, \
           ..] in row-major order; the spatial axes keep extent 1. f64 in f64, f16 and bf16 in f32, rounded \
           once. Row sum: SPEC.md, Row reductions. Source: ONNX GlobalLpPool-2, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
-    attrs: &[AttrDef::default("p", AttrKind::Int, || AttrValue::Int(2), "1 or 2.")],
+    attrs: &[AttrDef::default("p", AttrKind::Int, || AttrValue::Int(2), "The norm: 1 or more.")],
     class: OpClass::Reduction,
     infer: |ctx| {
         check_p(ctx)?;

@@ -7,6 +7,7 @@ use super::window::{Window, WindowAxis, covered, unravel};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::dtype::DType;
+use crate::reduce::row_sum;
 use crate::tensor::{Tensor, element_count};
 
 /// Attributes of all three.
@@ -85,7 +86,8 @@ pub static LP: OpDef = OpDef {
     id: 407,
     name: "LpPool",
     version: 1,
-    doc: "y = row sum of |x| (p = 1) or sqrt(row sum of x * x), each square rounded (p = 2), over the elements \
+    doc: "y = row sum of |x| (p = 1), sqrt(row sum of x * x), each square rounded (p = 2), else pow(row sum of \
+          pow(|x|, p), 1 / p), each operation rounded, over the elements \
           of X inside the window, ascending in the window's index. Output extents as MaxPool. f64 in f64, \
           f16 and bf16 in f32, rounded once. Row sum: SPEC.md, Row reductions. Source: ONNX LpPool-18, -22.",
     inputs: Arity::exactly(1),
@@ -93,7 +95,7 @@ pub static LP: OpDef = OpDef {
     attrs: pool_attrs![
         DILATIONS,
         KERNEL,
-        AttrDef::default("p", AttrKind::Int, || AttrValue::Int(2), "1 or 2."),
+        AttrDef::default("p", AttrKind::Int, || AttrValue::Int(2), "The norm: 1 or more."),
         PADS,
         STRIDES
     ],
@@ -108,14 +110,22 @@ pub static LP: OpDef = OpDef {
 /// The norms that are supported.
 pub(crate) fn check_p(ctx: &InferCtx<'_>) -> Result<(), OpError> {
     match ctx.attrs.int("p") {
-        1 | 2 => Ok(()),
-        p => Err(OpError::attr("p", format!("{p} is neither 1 nor 2"))),
+        // Exact in f32.
+        1..=0x100_0000 => Ok(()),
+        p => Err(OpError::attr("p", format!("{p} is not in 1 ..= 2^24"))),
     }
 }
 
-/// The norm of a row for p = 1 or 2.
+/// The norm of a row: p = 1, p = 2, or by powers.
 pub(crate) fn norm<W: Real>(row: &[W], p: i64) -> W {
-    if p == 1 { l1(row) } else { l2(row) }
+    match p {
+        1 => l1(row),
+        2 => l2(row),
+        _ => {
+            let p = W::from_f64(p as f64);
+            row_sum(row.len(), |i| row[i].abs().pow(p)).pow(W::ONE / p)
+        }
+    }
 }
 
 fn infer(ctx: &InferCtx<'_>, expected: &'static str, accept: fn(DType) -> bool) -> Result<Inferred, OpError> {
@@ -234,7 +244,6 @@ mod tests {
     use super::*;
     use crate::attrs::Attrs;
     use crate::ops::testing::{assert_bits, noise, output, run, run_optional};
-    use crate::reduce::row_sum;
 
     fn kernel(extents: &[i64]) -> Attrs {
         Attrs::new().with_ints("kernel_shape", extents)
@@ -286,6 +295,9 @@ mod tests {
         assert_bits(&lp(1), &[1, 1, 3], &[7.0f32, 5.0, 3.0]);
         assert_bits(&lp(2), &[1, 1, 3], &[5.0f32, 17.0f32.sqrt(), 5.0f32.sqrt()]);
         assert!(run("LpPool", &kernel(&[2]).with_int("p", 0), &[&x]).is_err());
+        let third = 1.0f32 / 3.0;
+        let cube = |a: f32, b: f32| crate::scalar::pow::pow(a * a * a + b * b * b, third);
+        assert_bits(&lp(3), &[1, 1, 3], &[cube(3.0, 4.0), cube(4.0, 1.0), cube(1.0, 2.0)]);
     }
 
     #[test]

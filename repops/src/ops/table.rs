@@ -120,6 +120,7 @@ static TABLE: &[&OpDef] = &[
     &super::conv_integer::INTEGER,
     &super::matmul_integer::QLINEAR,
     &super::conv_integer::QLINEAR,
+    &super::einsum::DEF,
     &super::reduce_sum::SUM,
     &super::reduce_sum::MEAN,
     &super::reduce_max::MAX,
@@ -144,6 +145,7 @@ static TABLE: &[&OpDef] = &[
     &super::instance_normalization::GROUP,
     &super::lp_normalization::LP,
     &super::lp_normalization::MEAN_VARIANCE,
+    &super::lrn::DEF,
     &super::pool::MAX,
     &super::pool::AVERAGE,
     &super::global_pool::AVERAGE,
@@ -161,6 +163,10 @@ static TABLE: &[&OpDef] = &[
     &super::random::BERNOULLI,
     &super::random::MULTINOMIAL,
     &super::non_max_suppression::DEF,
+    &super::rotary_embedding::DEF,
+    &super::recurrent::RNN,
+    &super::recurrent::GRU,
+    &super::recurrent::LSTM,
 ];
 
 /// All operators, by id and version.
