@@ -7,8 +7,10 @@ use repops::reference::Reference;
 use repops::{Program, Tensor};
 use repops_runtime::{Isa, Runtime, RuntimeOptions};
 
+#[cfg(not(feature = "compile"))]
+use crate::Failure;
+use crate::Result;
 use crate::arguments::{self, IsaChoice, Regions};
-use crate::{Failure, Result};
 
 /// An executor and its name.
 pub enum Engine {
@@ -77,6 +79,14 @@ pub fn load(path: &Path) -> Result<Program> {
     Ok(repops_runtime::load(path)?)
 }
 
+/// Regions as machine code, made by the compiler.
+#[cfg(feature = "compile")]
+fn native() -> Result<repops_runtime::Regions> {
+    let backend = repops_compiler::native::regions::NativeRegions::new()?;
+    Ok(repops_runtime::Regions::Backend(std::sync::Arc::new(backend)))
+}
+
+#[cfg(not(feature = "compile"))]
 fn native() -> Result<repops_runtime::Regions> {
     Err(Failure::new("--regions native: the compiler is not part of this build; there are tiles and steps"))
 }
