@@ -1,6 +1,8 @@
 //! Conformance suites and the matrix of machines.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "compiler")]
+pub mod hostile;
 pub mod mutate;
 #[cfg(feature = "compiler")]
 pub mod node_suite;
