@@ -1,1 +1,2 @@
 //! Measurements against peers, side by side in one run.
+#![forbid(unsafe_code)]

@@ -8,6 +8,7 @@
 //! `cargo xtask prove tables`: rewrites the expected bits that the ordinary tests read.
 //!
 //! Exit code: 0 proved, 1 something differs, 2 bad command line or files.
+#![forbid(unsafe_code)]
 
 mod double;
 mod exhaustive;

@@ -1,3 +1,5 @@
+//! Resize against hand-computed values.
+
 use super::*;
 use crate::ops::testing::{assert_bits, noise, run_optional};
 use crate::ops::{InferInput, SymTensor, SymType};

@@ -68,17 +68,27 @@ fn machine_paths(name: &str, content: &str, findings: &mut Vec<String>) {
     }
 }
 
-/// Each `unsafe` block and impl has `SAFETY:` on its line or just above; each `unsafe fn` that or `# Safety`.
+/// Whether the line uses the keyword otherwise than in a type.
+pub fn has_unsafe(line: &str) -> bool {
+    unsafe_kind(&code_of(line)).is_some()
+}
+
+/// Each `unsafe` block and impl has `SAFETY:` on its line or just above; each public `unsafe fn` that or `# Safety`.
+/// Blocks of foreign declarations need none: each call does. Nor do private functions and those of a trait's
+/// implementations, whose conditions stand with the callers and with the trait.
 fn unsafe_reasons(name: &str, content: &str, findings: &mut Vec<String>) {
     let lines: Vec<&str> = content.lines().collect();
     for (index, line) in lines.iter().enumerate() {
         let code = code_of(line);
         let Some(kind) = unsafe_kind(&code) else { continue };
+        if kind == Unsafe::Private {
+            continue;
+        }
         // Consecutive `unsafe` lines may share the reason above the first of them.
         let from = index.saturating_sub(SAFETY_REACH_LINES);
         let near = &lines[from..=index];
         let has_reason = near.iter().any(|near| near.contains("SAFETY:"))
-            || (kind == Unsafe::Function
+            || (kind == Unsafe::Public
                 && lines[..=index].iter().rev().take(40).any(|near| near.contains("# Safety")));
         if !has_reason {
             findings.push(format!("{name}:{}: `unsafe` without `// SAFETY:`", index + 1));
@@ -89,7 +99,8 @@ fn unsafe_reasons(name: &str, content: &str, findings: &mut Vec<String>) {
 #[derive(Debug, PartialEq, Eq)]
 enum Unsafe {
     Block,
-    Function,
+    Public,
+    Private,
 }
 
 /// The line without its comment and without what stands in quotation marks.
@@ -102,6 +113,9 @@ fn unsafe_kind(code: &str) -> Option<Unsafe> {
     let after = code.split("unsafe").nth(1)?;
     // `unsafe_code` and the like are names, not the keyword; `unsafe fn(` is a type.
     let before = code.split("unsafe").next().unwrap_or("");
+    if before.trim_start().starts_with("type ") {
+        return None;
+    }
     if before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
         || after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
     {
@@ -113,7 +127,7 @@ fn unsafe_kind(code: &str) -> Option<Unsafe> {
     } else if after.starts_with("fn(") || after.starts_with("fn (") {
         None
     } else if after.starts_with("fn") || after.starts_with("extern") || after.starts_with("trait") {
-        Some(Unsafe::Function)
+        Some(if before.contains("pub") { Unsafe::Public } else { Unsafe::Private })
     } else {
         None
     }
@@ -184,6 +198,9 @@ mod tests {
         assert_eq!(unsafe_kind("#![forbid(unsafe_code)]"), None);
         assert_eq!(unsafe_kind("unsafe_op_in_unsafe_fn"), None);
         assert_eq!(unsafe_kind("let f: unsafe fn(u8) = g;"), None);
+        assert_eq!(unsafe_kind("type F = unsafe extern fn(u8);"), None);
+        assert_eq!(unsafe_kind("    unsafe fn load(from: *const f32) -> Self {"), Some(Unsafe::Private));
+        assert_eq!(unsafe_kind("pub(crate) unsafe fn load() {"), Some(Unsafe::Public));
         assert_eq!(unsafe_kind(&code_of("// an unsafe { in a comment")), None);
         assert_eq!(unsafe_kind(&code_of("let text = \"unsafe {\";")), None);
         assert_eq!(unsafe_kind("    unsafe {"), Some(Unsafe::Block));
