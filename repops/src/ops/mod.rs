@@ -12,6 +12,7 @@ mod and;
 mod arg_max;
 mod asin;
 mod atan;
+mod attention;
 mod batch_normalization;
 mod bit_shift;
 mod bitwise_and;

@@ -121,6 +121,7 @@ static TABLE: &[&OpDef] = &[
     &super::matmul_integer::QLINEAR,
     &super::conv_integer::QLINEAR,
     &super::einsum::DEF,
+    &super::attention::DEF,
     &super::reduce_sum::SUM,
     &super::reduce_sum::MEAN,
     &super::reduce_max::MAX,
