@@ -16,7 +16,7 @@ pub static DEF: OpDef = OpDef {
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Elementwise(Some(|_| LaneOp::Unary(UnaryOp::Neg))),
-    infer: infer,
+    infer,
     eval: |ctx: &EvalCtx<'_>| eval_lane_or_int1(&DEF, ctx, IntUnary::Neg),
 };
 
