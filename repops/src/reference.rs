@@ -280,7 +280,7 @@ pub fn pack_panel16(tensor: TensorView<'_>) -> Vec<u8> {
     let size = tensor.dtype.size();
     let (k, n) = (tensor.shape[tensor.shape.len() - 2], tensor.shape[tensor.shape.len() - 1]);
     let matrix = k * n.next_multiple_of(16);
-    let batches = if k * n == 0 { 0 } else { tensor.len() / (k * n) };
+    let batches = tensor.len().checked_div(k * n).unwrap_or(0);
     let mut out = vec![0; batches * matrix * size];
     for (at, element) in tensor.bytes.chunks_exact(size).enumerate() {
         let (batch, row, column) = (at / (k * n), at / n % k, at % n);
