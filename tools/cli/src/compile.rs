@@ -40,7 +40,7 @@ mod with_compiler {
         let mut emitted = Emitted::new(arguments);
         let options = CompileOptions { fuse: !arguments.no_fuse, layout: !arguments.no_layout };
         let program = compile_file(&arguments.model, &options, &mut |pass, text| emitted.show(pass, text))
-            .map_err(|error| Failure(format!("{}: {error}", arguments.model.display())))?;
+            .map_err(|error| named(&arguments.model, &error))?;
         emitted.finish()?;
         if let Some(expected) = expected {
             return compare(arguments, &program, &expected);
@@ -65,6 +65,12 @@ mod with_compiler {
             print(&format!("{steps} steps, {constants} constants, {}, {ms} ms", bytes(size)));
         }
         Ok(Answer::Yes)
+    }
+
+    /// The error with the model's path, which some errors hold already.
+    fn named(model: &Path, error: &dyn std::error::Error) -> Failure {
+        let (path, text) = (model.display().to_string(), error.to_string());
+        Failure(if text.starts_with(&path) { text } else { format!("{path}: {text}") })
     }
 
     fn check_emit(arguments: &Compile) -> Result<()> {

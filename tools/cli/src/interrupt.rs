@@ -12,8 +12,9 @@ use repops::program::Program;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes the first Ctrl-C end the run cleanly and the second one end the process.
-fn watch_for_interrupts() {
+/// Makes the first Ctrl-C end the run cleanly and the second one end the process. Called before anything
+/// is made that would be left behind.
+pub fn watch_for_interrupts() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         // Where no handler can be installed, Ctrl-C ends the process as it always does.

@@ -16,12 +16,13 @@ use serde_json::{Map, Value, json};
 
 use crate::arguments::{Level, Run};
 use crate::engine::{self, Engine};
-use crate::interrupt::Watcher;
+use crate::interrupt::{Watcher, watch_for_interrupts};
 use crate::report::{note, print, print_json, table};
 use crate::{Answer, Failure, Result, inputs, keys};
 
 pub fn run(arguments: &Run) -> Result<Answer> {
     check_arguments(arguments)?;
+    watch_for_interrupts();
     let program = engine::load(&arguments.program)?;
     let tensors = inputs::read(&arguments.inputs, &program)?;
     // Before anything is made, a key for instance: do the inputs fit?

@@ -5,7 +5,7 @@ mod fixture;
 
 use std::path::Path;
 
-use fixture::{Folder, Ran, WEIGHTS, division, doctored, program};
+use fixture::{Folder, Ran, WEIGHTS, chain, division, doctored, program};
 use repops::Tensor;
 use serde_json::{Value, json};
 
@@ -61,7 +61,9 @@ fn every_way_of_running_gives_the_same_root() {
     let folder = folder();
     let first = run(&folder, &["--json"]).json();
     assert_eq!(first["trace_root"].as_str().unwrap().len(), 64);
-    let ways: [&[&str]; 8] = [
+    let ways: &[&[&str]] = &[
+        #[cfg(feature = "compile")]
+        &["--regions", "native"],
         &["--reference"],
         &["--unfused"],
         &["--regions", "steps"],
@@ -72,7 +74,7 @@ fn every_way_of_running_gives_the_same_root() {
         &["--isa", "portable"],
     ];
     for way in ways {
-        let object = run(&folder, &[&["--json"], way].concat()).json();
+        let object = run(&folder, &[&["--json"], *way].concat()).json();
         assert_eq!(object["trace_root"], first["trace_root"], "{way:?}");
         assert_eq!(object["outputs"], first["outputs"], "{way:?}");
     }
@@ -419,4 +421,77 @@ fn keys_are_private() {
     }
     folder.repops(["keygen", "-o", "key.pem"]).expect(2);
     folder.repops(["keygen"]).expect(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let folder = Folder::new();
+    folder.write_program("p.rep", &chain(20_000));
+    folder.write_npy("x.npy", &Tensor::zeros(repops::DType::F32, &[5000, 3]).unwrap());
+    let arguments = ["run", "p.rep", "--input", "X:0=x.npy", "--output", "out", "--receipt", "r.json"];
+    let mut running = Command::new(env!("CARGO_BIN_EXE_repops"))
+        .args(arguments)
+        .args(["--trace", "t.trace", "--reference"])
+        .current_dir(folder.path(""))
+        .env("XDG_CONFIG_HOME", folder.path("config"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(running.stderr.take().unwrap()).lines();
+    assert!(errors.next().unwrap().unwrap().contains("a signing key was made"));
+    let id = running.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(2));
+    assert_eq!(errors.next().unwrap().unwrap(), "error: interrupted");
+    let names: Vec<_> = folder.listing().iter().map(|p| p.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["key.pem", "p.rep", "x.npy"]);
+}
+
+#[cfg(not(feature = "compile"))]
+#[test]
+fn a_build_without_the_compiler_says_so() {
+    let folder = folder();
+    let text = folder.repops(["compile", "model.onnx", "-o", "out.rep"]).expect(2);
+    assert!(text.contains("not part of this build"), "{text}");
+    run(&folder, &["--regions", "native"]).expect(2);
+}
+
+#[cfg(feature = "compile")]
+#[test]
+fn models_are_compiled_and_checked() {
+    let folder = Folder::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/magika/standard_v3_3.onnx");
+    let object = folder.repops(["compile", model, "-o", "a.rep", "--json"]).json();
+    folder.repops(["compile", model, "-o", "b.rep"]).expect(0);
+    let read = |name: &str| std::fs::read(folder.path(name)).unwrap();
+    assert!(read("a.rep") == read("b.rep"), "compiling twice gives the same file");
+    let text = folder.repops(["compile", model, "--check", "a.rep"]).expect(0);
+    assert!(text.contains(object["program"].as_str().unwrap()), "{text}");
+    folder.repops(["compile", model, "--no-fuse", "--check", "a.rep"]).expect(1);
+    folder.repops(["compile", model, "--check", "missing.rep"]).expect(2);
+    folder.repops(["compile", model, "--emit", "all", "--emit-dir", "passes"]).expect(0);
+    let fused = String::from_utf8(read("passes/07_fuse.mlir")).unwrap();
+    assert!(fused.contains("repops.region"));
+    let shown = folder.repops(["compile", model, "--emit", "prune"]).expect(0);
+    assert!(shown.starts_with("// ----- after prune -----"));
+    folder.repops(["compile", model, "--emit", "nothing"]).expect(2);
+    folder.repops(["compile", model]).expect(2);
+}
+
+#[cfg(feature = "compile")]
+#[test]
+fn bad_models_leave_no_program() {
+    let folder = Folder::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/magika/standard_v3_3.onnx");
+    let bytes = std::fs::read(model).unwrap();
+    folder.write("cut.onnx", &bytes[..bytes.len() / 2]);
+    folder.write("empty.onnx", b"");
+    for name in ["cut.onnx", "empty.onnx", "missing.onnx"] {
+        let text = folder.repops(["compile", name, "-o", "out.rep"]).expect(2);
+        assert!(text.contains(name), "{text}");
+        assert!(!folder.path("out.rep").exists());
+    }
 }
