@@ -235,7 +235,7 @@ pub fn find(domain: &str, op_type: &str, opset: Option<i64>) -> Result<(i64, Con
     let forms = || row.forms.iter().flat_map(|form| form.since.iter().map(move |&s| (s, form.convert)));
     let listed = || forms().map(|(since, _)| since.to_string()).collect::<Vec<_>>().join(", ");
     let removed = removed_in(op_type).is_some_and(|version| opset >= version);
-    let found = forms().filter(|(since, _)| *since <= opset).last().filter(|_| !removed);
+    let found = forms().rfind(|(since, _)| *since <= opset).filter(|_| !removed);
     found.ok_or_else(|| format!("its versions {} are supported", listed()))
 }
 

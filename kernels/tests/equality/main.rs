@@ -24,7 +24,7 @@ static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(|| {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Random {
 
     /// A number in `0 .. n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.draw() % n as u64) as usize
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
@@ -58,7 +58,7 @@ pub fn random(dtype: DType, shape: &[usize], data: Data, random: &mut Random) ->
     let count: usize = shape.iter().product();
     let mut bytes = Vec::with_capacity(count * dtype.size());
     for _ in 0..count {
-        let word = random.next();
+        let word = random.draw();
         if !dtype.is_float() {
             let value = if dtype == DType::Bool { word & 1 } else { word };
             bytes.extend_from_slice(&value.to_le_bytes()[..dtype.size()]);
@@ -66,7 +66,7 @@ pub fn random(dtype: DType, shape: &[usize], data: Data, random: &mut Random) ->
         }
         let mut value = (word >> 40) as f64 / (1u64 << 22) as f64 - 2.0;
         let mut exact_bits = None;
-        if data != Data::Plain && word % 8 == 0 {
+        if data != Data::Plain && word.is_multiple_of(8) {
             value = match word >> 3 & 7 {
                 0 | 1 => 0.0,
                 2 | 3 => -0.0,
