@@ -10,7 +10,7 @@ use crate::Kernel;
 use crate::cpu::elementwise::operators;
 use crate::cpu::movement::{join, strided};
 use crate::cpu::rows::{normalize, reduce, softmax};
-use crate::cpu::{conv, gemm, matmul, pool};
+use crate::cpu::{conv, conv_transpose, gemm, matmul, pool, resize};
 
 /// Picks the kernel for the types of the inputs.
 type Choose = fn(&[Option<DType>]) -> Option<Kernel>;
@@ -21,6 +21,7 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("BatchNormalization", 1, normalize::choose_batch),
     ("Concat", 1, join::choose_concat),
     ("Conv", 1, conv::choose),
+    ("ConvTranspose", 1, conv_transpose::choose),
     ("Expand", 1, strided::choose_expand),
     ("Gather", 1, join::choose_gather),
     ("Gemm", 1, gemm::choose),
@@ -38,8 +39,11 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("ReduceMin", 1, reduce::choose_min),
     ("ReduceSum", 1, reduce::choose_sum),
     ("ReduceSumSquare", 1, reduce::choose_sum_square),
+    ("Resize", 1, resize::choose),
     ("Slice", 1, strided::choose_slice),
     ("Softmax", 1, softmax::choose),
+    ("Split", 1, strided::choose_split),
+    ("Tile", 1, strided::choose_tile),
     ("Transpose", 1, strided::choose_transpose),
 ];
 

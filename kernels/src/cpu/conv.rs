@@ -17,7 +17,7 @@ use repops::tensor::{TensorViewMut, element_count};
 use super::contract::pack::{Right, Storage, Strided};
 use super::contract::target::RowTarget;
 use super::contract::tile::PANEL;
-use super::contract::{Size, TileElem, contract};
+use super::contract::{Size, Target, TileElem, contract};
 use super::{by_reference, depthwise, require, require_row_major};
 use crate::scratch::with_scratch;
 use crate::{Kernel, KernelCtx, Operand};
@@ -127,11 +127,30 @@ fn product<S: Storage<E>, E: TileElem>(
         .map(|b| (groups(b).0 * g.channels + groups(b).1 * g.group_channels) * image)
         .collect();
     let left = Strided { data: w, offsets: &weights, outer: terms, term: 1, extent: g.group_out };
-    let finish = |batch: usize, row: usize, _: Range<usize>, sums: &[E], out: &mut [S]| {
+    let target = bias_target::<S, E>(y, bias, g.groups, g.group_out, pixels, found_nan);
+    if g.is_pointwise() {
+        let right = Strided { data: x, offsets: &planes, outer: 1, term: image, extent: pixels };
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+    } else {
+        let right = Patches { geometry: g, data: x, planes: &planes, pixels, image };
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+    }
+}
+
+/// Stores planes of pixels with their channel's bias, and tells of NaNs.
+pub(crate) fn bias_target<'a, S: Storage<E>, E: TileElem>(
+    y: &'a mut [S],
+    bias: Option<&'a [S]>,
+    groups: usize,
+    group_out: usize,
+    pixels: usize,
+    found_nan: &'a AtomicBool,
+) -> impl Target<E> + 'a {
+    let finish = move |batch: usize, row: usize, _: Range<usize>, sums: &[E], out: &mut [S]| {
         let mut nan = false;
         match bias {
             Some(bias) => {
-                let bias = bias[groups(batch).1 * g.group_out + row].widen();
+                let bias = bias[batch % groups * group_out + row].widen();
                 for (y, &sum) in out.iter_mut().zip(sums) {
                     let value = sum.add(bias);
                     nan |= value.is_nan();
@@ -149,14 +168,7 @@ fn product<S: Storage<E>, E: TileElem>(
             found_nan.store(true, Ordering::Relaxed);
         }
     };
-    let target = RowTarget::new(y, g.group_out * pixels, pixels, finish);
-    if g.is_pointwise() {
-        let right = Strided { data: x, offsets: &planes, outer: 1, term: image, extent: pixels };
-        contract::<E>(ctx.isa, size, &left, &right, &target);
-    } else {
-        let right = Patches { geometry: g, data: x, planes: &planes, pixels, image };
-        contract::<E>(ctx.isa, size, &left, &right, &target);
-    }
+    RowTarget::new(y, group_out * pixels, pixels, finish)
 }
 
 /// The image's pixels under each tap: the right operand, made as it is packed.

@@ -7,6 +7,7 @@ use repops::ops::OpError;
 use repops::tensor::{TensorViewMut, element_count, strides};
 
 use super::contract::pack::{Left, Panels, Right, Storage, Strided};
+use super::contract::rows;
 use super::contract::target::StridedTarget;
 use super::contract::{Size, TileElem, contract};
 use super::{require, require_row_major};
@@ -77,6 +78,14 @@ pub(crate) fn matrices<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>
     y: &mut [Y],
 ) {
     let Size { batches, m, n, k } = size;
+    let single = A::DTYPE == DType::F32 && B::DTYPE == DType::F32 && Y::DTYPE == DType::F32;
+    let plain = left.term == 1 && left.outer == k && right.outer == 1 && right.term == n;
+    if single && plain && batches == 1 && (1..=rows::ROWS_MAX).contains(&m) && n >= 16 {
+        let start = |offsets: &[usize]| offsets.first().copied().unwrap_or(0);
+        let a = bytemuck::cast_slice(&left.data[start(left.offsets)..]);
+        let b = bytemuck::cast_slice(&right.data[start(right.offsets)..]);
+        return rows::FewRows { m, n, k, a, b }.product(isa, bytemuck::cast_slice_mut(y));
+    }
     if n <= 8 && m > n {
         let size = Size { batches, m: n, n: m, k };
         let target = StridedTarget::new(y, m * n, 1, n);

@@ -3,6 +3,7 @@
 pub mod binary;
 pub(crate) mod contract;
 pub(crate) mod conv;
+pub(crate) mod conv_transpose;
 pub(crate) mod depthwise;
 pub mod elementwise;
 pub(crate) mod gemm;
@@ -11,6 +12,7 @@ pub mod map;
 pub(crate) mod matmul;
 pub(crate) mod movement;
 pub(crate) mod pool;
+pub(crate) mod resize;
 pub(crate) mod rows;
 pub mod unary;
 

@@ -227,3 +227,43 @@ fn a_weight_that_is_not_finite_is_not_multiplied_outside_of_the_image() {
         }
     }
 }
+
+#[test]
+fn conv_transpose() {
+    let mut source = Random(8);
+    for seed in 0..60 {
+        let axes = source.pick(&[1usize, 2, 2, 2]);
+        let group = source.pick(&[1usize, 1, 2]);
+        let channels = group * source.pick(&[1, 3, 24, 70]);
+        let mut x = vec![source.pick(&[1, 2]), channels];
+        x.extend((0..axes).map(|_| 1 + source.below(12)));
+        let mut w = vec![channels, source.pick(&[1, 2, 13])];
+        w.extend((0..axes).map(|_| source.pick(&[1, 2, 3, 4])));
+        let mut list =
+            |from: &[i64], count: usize| (0..count).map(|_| source.pick(from)).collect::<Vec<i64>>();
+        let mut attrs = Attrs::new()
+            .with_int("group", group as i64)
+            .with_ints("strides", &list(&[1, 2, 2, 3], axes))
+            .with_ints("dilations", &list(&[1, 1, 2], axes))
+            .with_ints("output_padding", &list(&[0, 0, 1], axes));
+        if seed % 5 == 4 {
+            attrs = attrs.with_str("auto_pad", "SAME_UPPER");
+        }
+        let dtype = if seed % 7 == 6 { source.pick(&[DType::F64, DType::F16]) } else { DType::F32 };
+        let data = FLOATS[seed % 3];
+        let mut inputs = vec![random(dtype, &x, data, &mut source), random(dtype, &w, data, &mut source)];
+        if source.below(2) == 0 {
+            inputs.push(random(dtype, &[group * w[1]], data, &mut source));
+        }
+        Case::new("ConvTranspose", attrs, inputs).check();
+    }
+}
+
+#[test]
+fn few_rows() {
+    for (m, k, n) in [(1, 1300, 2100), (2, 257, 1025), (3, 6, 64), (4, 771, 333), (4, 3, 17), (1, 0, 40)] {
+        for data in FLOATS {
+            matmul(DType::F32, &[m, k], &[k, n], data, 9);
+        }
+    }
+}

@@ -118,3 +118,50 @@ fn gather() {
             .check_with_panels(&[0]);
     }
 }
+
+#[test]
+fn split_and_tile() {
+    let mut source = Random(6);
+    for dtype in TYPES {
+        for axis in [0, 1, -1] {
+            let x = random(dtype, &[7, 7, 7], Data::Laden, &mut source);
+            let attrs = Attrs::new().with_int("axis", axis);
+            let inputs = vec![Some(x.clone()), Some(ints(&[2, 0, 4, 1]))];
+            Case { op: "Split", attrs: attrs.clone(), inputs, outputs: 4 }.check();
+            Case { op: "Split", attrs, inputs: vec![Some(x)], outputs: 3 }.check();
+        }
+        for (shape, repeats) in
+            [(&[3, 5][..], &[2, 3][..]), (&[1, 40], &[300, 1]), (&[2, 1, 3], &[1, 4, 0]), (&[], &[])]
+        {
+            let x = random(dtype, shape, Data::Laden, &mut source);
+            Case::new("Tile", Attrs::new(), vec![x, ints(repeats)]).check();
+        }
+    }
+}
+
+#[test]
+fn resize() {
+    let mut source = Random(7);
+    for mode in ["nearest", "linear", "cubic"] {
+        for coordinates in ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"] {
+            for (shape, sizes) in
+                [(&[1, 2, 9, 11][..], &[1, 2, 18, 22][..]), (&[2, 3, 8, 8], &[2, 3, 5, 8]), (&[40], &[33])]
+            {
+                let dtype = if mode == "nearest" { source.pick(&TYPES) } else { DType::F32 };
+                let attrs = Attrs::new()
+                    .with_str("mode", mode)
+                    .with_str("nearest_mode", source.pick(&["floor", "ceil", "round_prefer_floor"]))
+                    .with_str("coordinate_transformation_mode", coordinates);
+                let x = random(dtype, shape, Data::Laden, &mut source);
+                let inputs = vec![Some(x), None, None, Some(ints(sizes))];
+                Case { op: "Resize", attrs, inputs, outputs: 1 }.check();
+            }
+        }
+    }
+    let x = random(DType::F32, &[1, 3, 20, 20], Data::Plain, &mut source);
+    let scales = Tensor::from_slice(&[4], &[1.0f32, 1.0, 2.0, 2.0]);
+    let attrs = Attrs::new()
+        .with_str("coordinate_transformation_mode", "asymmetric")
+        .with_str("nearest_mode", "floor");
+    Case { op: "Resize", attrs, inputs: vec![Some(x), None, Some(scales)], outputs: 1 }.check();
+}

@@ -104,7 +104,7 @@ mod reduce_sum;
 mod region;
 mod relu;
 mod reshape;
-mod resize;
+pub mod resize;
 mod reverse_sequence;
 mod rotary_embedding;
 mod round;

@@ -13,13 +13,14 @@ mod block;
 mod neon;
 pub(crate) mod pack;
 mod portable;
+pub(crate) mod rows;
 pub(crate) mod target;
 pub(crate) mod tile;
 
 use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
-pub(crate) use block::{Size, contract};
+pub(crate) use block::{Size, Target, contract};
 use tile::TileSet;
 
 use crate::isa::Isa;

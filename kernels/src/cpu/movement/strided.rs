@@ -89,3 +89,48 @@ fn expand(
     copy_view(x.dtype.size(), &View { shape: y.shape, strides: &repeated, base: 0 }, x.bytes, y.bytes);
     Ok(())
 }
+
+pub(crate) fn choose_split(_: &[Option<DType>]) -> Option<Kernel> {
+    Some(split)
+}
+
+pub(crate) fn choose_tile(_: &[Option<DType>]) -> Option<Kernel> {
+    Some(tile)
+}
+
+fn split(
+    ctx: &KernelCtx<'_>,
+    inputs: &[Option<Operand<'_>>],
+    outputs: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    let x = require_row_major(inputs, 0)?;
+    let axis = normalize_axis(ctx.attrs.int("axis"), x.shape.len()).map_err(OpError::Shape)?;
+    let own = signed(strides(x.shape));
+    let mut first = 0;
+    for y in outputs {
+        let view = View { shape: y.shape, strides: &own, base: first as isize * own[axis] };
+        copy_view(x.dtype.size(), &view, x.bytes, y.bytes);
+        first += y.shape[axis];
+    }
+    Ok(())
+}
+
+fn tile(
+    _: &KernelCtx<'_>,
+    inputs: &[Option<Operand<'_>>],
+    outputs: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    let x = require_row_major(inputs, 0)?;
+    let y = &mut outputs[0];
+    if y.bytes.is_empty() {
+        return Ok(());
+    }
+    // Each axis becomes two: the repetition, which moves nothing, and the axis itself.
+    let (mut shape, mut steps) = (Vec::new(), Vec::new());
+    for ((&extent, &out), stride) in x.shape.iter().zip(y.shape).zip(strides(x.shape)) {
+        shape.extend([out / extent, extent]);
+        steps.extend([0, stride as isize]);
+    }
+    copy_view(x.dtype.size(), &View { shape: &shape, strides: &steps, base: 0 }, x.bytes, y.bytes);
+    Ok(())
+}

@@ -13,7 +13,8 @@ use crate::dim::DimExpr;
 use crate::dtype::{DType, Element};
 use crate::reduce::contract;
 use crate::tensor::{Tensor, TensorView, strides};
-use weights::{AxisPlan, Sampling, Stencil};
+use weights::Sampling;
+pub use weights::{AxisPlan, Stencil};
 
 pub static DEF: OpDef = OpDef {
     id: 405,
@@ -234,7 +235,7 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
 }
 
 /// What happens to each axis that changes.
-fn plans(ctx: &EvalCtx<'_>, shape: &[usize]) -> Result<Vec<AxisPlan>, OpError> {
+pub fn plans(ctx: &EvalCtx<'_>, shape: &[usize]) -> Result<Vec<AxisPlan>, OpError> {
     let x = ctx.input(0).shape;
     let sampling = Sampling::new(ctx.attrs)?;
     let axes = resized_axes(ctx.attrs, x.len())?;

@@ -6,7 +6,7 @@ use crate::attrs::Attrs;
 
 /// What one output element takes along one axis.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Stencil {
+pub enum Stencil {
     /// Outside of the cropped image.
     Outside,
     /// One element.
@@ -28,7 +28,7 @@ impl Stencil {
 }
 
 /// What happens to one axis.
-pub(super) struct AxisPlan {
+pub struct AxisPlan {
     pub axis: usize,
     /// One for each output element along the axis.
     pub stencils: Vec<Stencil>,

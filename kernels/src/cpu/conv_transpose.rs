@@ -1,0 +1,180 @@
+//! ConvTranspose as a product: output channels by output pixels, over (channel, tap) in the order of W.
+//!
+//! A tap that the reference skips (its place in X is no integer or outside) is multiplied as +0, with the
+//! same reasoning and the same way out as in `conv`.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use half::{bf16, f16};
+use repops::dtype::DType;
+use repops::ops::window::{Window, WindowAxis};
+use repops::ops::{self, OpError};
+use repops::tensor::{TensorViewMut, element_count};
+
+use super::contract::pack::{Right, Storage, Strided};
+use super::contract::tile::PANEL;
+use super::contract::{Size, TileElem, contract};
+use super::conv::bias_target;
+use super::{by_reference, require_row_major};
+use crate::scratch::with_scratch;
+use crate::{Kernel, KernelCtx, Operand};
+
+/// The kernel for the operands' type.
+pub(crate) fn choose(dtypes: &[Option<DType>]) -> Option<Kernel> {
+    Some(match dtypes.first()?.as_ref()? {
+        DType::F32 => conv_transpose::<f32, f32>,
+        DType::F64 => conv_transpose::<f64, f64>,
+        DType::F16 => conv_transpose::<f16, f32>,
+        DType::BF16 => conv_transpose::<bf16, f32>,
+        _ => return None,
+    })
+}
+
+fn conv_transpose<S: Storage<E>, E: TileElem>(
+    ctx: &KernelCtx<'_>,
+    inputs: &[Option<Operand<'_>>],
+    outputs: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    let (x, w) = (require_row_major(inputs, 0)?, require_row_major(inputs, 1)?);
+    let bias = match inputs.get(2).copied().flatten() {
+        Some(_) => Some(require_row_major(inputs, 2)?.as_slice::<S>()),
+        None => None,
+    };
+    let reference = |outputs: &mut [TensorViewMut<'_>]| {
+        let def =
+            ops::by_name("ConvTranspose").ok_or_else(|| OpError::Unsupported("ConvTranspose".to_string()))?;
+        by_reference(def, ctx, inputs, outputs)
+    };
+    // Pads that follow from the output's extent are rare.
+    let plain = ctx.attrs.opt_ints("output_shape").is_none()
+        && matches!(ctx.attrs.str("auto_pad"), "NOTSET" | "VALID");
+    if !plain {
+        return reference(outputs);
+    }
+    let extents: Vec<i64> = w.shape[2..].iter().map(|&k| k as i64).collect();
+    let axes = Window::new(ctx.attrs, &extents)?.axes;
+    let groups = ctx.attrs.int("group") as usize;
+    let out: Vec<usize> = outputs[0].shape[2..].to_vec();
+    let (image, kernel) = (x.shape[2..].to_vec(), w.shape[2..].to_vec());
+    let (group_in, group_out) = (x.shape[1] / groups, w.shape[1]);
+    let (taps, pixels, plane) = (element_count(&kernel), element_count(&out), element_count(&image));
+    let terms = group_in * taps;
+    let y = outputs[0].as_mut_slice::<S>();
+    if y.is_empty() {
+        return Ok(());
+    }
+    let found_nan = AtomicBool::new(false);
+    // W holds (channel, output channel, tap): each output channel's terms are copied together.
+    let data = w.as_slice::<S>();
+    with_scratch(w.len(), |turned: &mut [S]| {
+        for (at, to) in turned.chunks_exact_mut(taps.max(1)).enumerate() {
+            let (group, row, channel) =
+                (at / (group_out * group_in), at / group_in % group_out, at % group_in);
+            let from = ((group * group_in + channel) * group_out + row) * taps;
+            to.copy_from_slice(&data[from..][..taps]);
+        }
+        let size = Size { batches: x.shape[0] * groups, m: group_out, n: pixels, k: terms };
+        let weights: Vec<usize> = (0..size.batches).map(|b| b % groups * group_out * terms).collect();
+        let planes: Vec<usize> = (0..size.batches).map(|b| b * group_in * plane).collect();
+        let left = Strided { data: &*turned, offsets: &weights, outer: terms, term: 1, extent: group_out };
+        let right = Spread {
+            axes: &axes,
+            image: &image,
+            kernel: &kernel,
+            out: &out,
+            data: x.as_slice::<S>(),
+            planes: &planes,
+        };
+        let target = bias_target::<S, E>(y, bias, groups, group_out, pixels, &found_nan);
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+    });
+    let finite = || data.iter().all(|w| !TileElem::mul(w.widen(), E::ZERO).is_nan());
+    if found_nan.load(Ordering::Relaxed) && !finite() {
+        return reference(outputs);
+    }
+    Ok(())
+}
+
+/// The elements of X that each tap brings to each output pixel.
+struct Spread<'a, S> {
+    axes: &'a [WindowAxis],
+    image: &'a [usize],
+    kernel: &'a [usize],
+    out: &'a [usize],
+    data: &'a [S],
+    /// Offset of a batch's first plane.
+    planes: &'a [usize],
+}
+
+impl<S: Storage<E>, E: TileElem> Right<E> for Spread<'_, S> {
+    fn in_place(&self, _: usize) -> Option<&[E]> {
+        None
+    }
+
+    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, to: &mut [E]) {
+        let (pixels, plane) = (element_count(self.out), element_count(self.image));
+        let columns = panels.start * PANEL..pixels.min(panels.end * PANEL);
+        let size = terms.len() * PANEL;
+        let taps = element_count(self.kernel);
+        with_scratch(panels.len() * PANEL, |row: &mut [E]| {
+            row.fill(E::ZERO);
+            for (index, term) in terms.enumerate() {
+                let from = &self.data[self.planes[batch] + term / taps * plane..][..plane];
+                self.tap(from, term % taps, &columns, &mut row[..columns.len()]);
+                for (panel, from) in row.chunks_exact(PANEL).enumerate() {
+                    to[panel * size + index * PANEL..][..PANEL].copy_from_slice(from);
+                }
+            }
+        });
+    }
+}
+
+impl<S> Spread<'_, S> {
+    /// The place in X that output `o` takes for tap `k` of an axis.
+    fn place(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
+        let window = &self.axes[axis];
+        let at = o as i64 + window.pad_begin - k as i64 * window.dilation;
+        let whole = at >= 0 && at % window.stride == 0;
+        whole.then(|| (at / window.stride) as usize).filter(|at| *at < self.image[axis])
+    }
+
+    /// The elements under one tap for a range of output pixels; +0 where the tap is skipped.
+    fn tap<E: TileElem>(&self, plane: &[S], tap: usize, pixels: &Range<usize>, to: &mut [E])
+    where
+        S: Storage<E>,
+    {
+        let last = self.out.len() - 1;
+        let width = self.out[last];
+        let mut ks = vec![0; self.out.len()];
+        let mut rest = tap;
+        for axis in (0..=last).rev() {
+            ks[axis] = rest % self.kernel[axis];
+            rest /= self.kernel[axis];
+        }
+        to.fill(E::ZERO);
+        let stride = self.axes[last].stride as usize;
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            let (line, first) = (pixel / width, pixel % width);
+            let end = width.min(first + (pixels.end - pixel));
+            let to = &mut to[pixel - pixels.start..][..end - first];
+            pixel += end - first;
+            let (mut rest, mut start, mut unit) = (line, Some(0), self.image[last]);
+            for axis in (0..last).rev() {
+                let at = self.place(axis, rest % self.out[axis], ks[axis]);
+                start = start.zip(at).map(|(start, at)| start + at * unit);
+                rest /= self.out[axis];
+                unit *= self.image[axis];
+            }
+            let Some(start) = start else { continue };
+            // The first column that takes an element; the next ones follow a stride apart.
+            let Some(o) = (first..end).find(|&o| self.place(last, o, ks[last]).is_some()) else { continue };
+            let at = self.place(last, o, ks[last]).unwrap_or(0);
+            let from = &plane[start + at..start + self.image[last]];
+            for (to, from) in to[o - first..].iter_mut().step_by(stride).zip(from) {
+                *to = from.widen();
+            }
+        }
+    }
+}

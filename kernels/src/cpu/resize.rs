@@ -1,0 +1,97 @@
+//! Resize in mode nearest: whole lines where the last axis stays, single elements where it does not.
+
+use bytemuck::Pod;
+use repops::dtype::DType;
+use repops::ops::resize::{self, Stencil};
+use repops::ops::{self, EvalCtx, OpError};
+use repops::tensor::{TensorView, TensorViewMut, strides};
+
+use super::{by_reference, require_row_major};
+use crate::parallel::{Shared, parallel_ranges};
+use crate::{Kernel, KernelCtx, Operand};
+
+pub(crate) fn choose(_: &[Option<DType>]) -> Option<Kernel> {
+    Some(resize)
+}
+
+fn resize(
+    ctx: &KernelCtx<'_>,
+    inputs: &[Option<Operand<'_>>],
+    outputs: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    let mut views: Vec<Option<TensorView<'_>>> = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        views.push(match input {
+            Some(_) => require_row_major(inputs, index)?.row_major(),
+            None => None,
+        });
+    }
+    let reference = |outputs: &mut [TensorViewMut<'_>]| {
+        let def = ops::by_name("Resize").ok_or_else(|| OpError::Unsupported("Resize".to_string()))?;
+        by_reference(def, ctx, inputs, outputs)
+    };
+    if ctx.attrs.str("mode") != "nearest" || outputs[0].bytes.is_empty() {
+        return reference(outputs);
+    }
+    let shape = outputs[0].shape;
+    let plans = resize::plans(&EvalCtx { attrs: ctx.attrs, inputs: &views, outputs: 1 }, shape)?;
+    let x = require_row_major(inputs, 0)?;
+    // The element of X that each position takes, axis by axis.
+    let mut sources: Vec<Vec<usize>> = Vec::new();
+    for (axis, &extent) in shape.iter().enumerate() {
+        let source: Option<Vec<usize>> = match plans.iter().find(|plan| plan.axis == axis) {
+            None => Some((0..extent).collect()),
+            Some(plan) => plan.stencils.iter().map(Stencil::nearest).collect(),
+        };
+        match source {
+            Some(source) => sources.push(source),
+            // Positions outside of a cropped image.
+            None => return reference(outputs),
+        }
+    }
+    let bytes = &mut *outputs[0].bytes;
+    match x.dtype.size() {
+        1 => nearest::<u8>(x.shape, &sources, x.bytes, bytes),
+        2 => {
+            nearest::<u16>(x.shape, &sources, bytemuck::cast_slice(x.bytes), bytemuck::cast_slice_mut(bytes))
+        }
+        4 => {
+            nearest::<u32>(x.shape, &sources, bytemuck::cast_slice(x.bytes), bytemuck::cast_slice_mut(bytes))
+        }
+        _ => {
+            nearest::<u64>(x.shape, &sources, bytemuck::cast_slice(x.bytes), bytemuck::cast_slice_mut(bytes))
+        }
+    }
+    Ok(())
+}
+
+fn nearest<T: Pod + Send + Sync>(shape: &[usize], sources: &[Vec<usize>], x: &[T], y: &mut [T]) {
+    let Some((columns, outer)) = sources.split_last() else {
+        y.copy_from_slice(x);
+        return;
+    };
+    let own = strides(shape);
+    let width = columns.len();
+    let whole = columns.iter().enumerate().all(|(at, from)| at == *from) && shape.last() == Some(&width);
+    let y = Shared::new(y);
+    let rows: usize = outer.iter().map(Vec::len).product();
+    parallel_ranges(rows, 1, width * size_of::<T>() * 2, |range| {
+        for row in range {
+            let (mut rest, mut start) = (row, 0);
+            for (axis, source) in outer.iter().enumerate().rev() {
+                start += source[rest % source.len()] * own[axis];
+                rest /= source.len();
+            }
+            // SAFETY: tasks write rows of their own.
+            let y = unsafe { y.slice(row * width..(row + 1) * width) };
+            let x = &x[start..start + shape[shape.len() - 1]];
+            if whole {
+                y.copy_from_slice(x);
+            } else {
+                for (y, &from) in y.iter_mut().zip(columns) {
+                    *y = x[from];
+                }
+            }
+        }
+    });
+}
