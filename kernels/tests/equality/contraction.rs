@@ -231,7 +231,7 @@ fn a_weight_that_is_not_finite_is_not_multiplied_outside_of_the_image() {
 #[test]
 fn conv_transpose() {
     let mut source = Random(8);
-    for seed in 0..60 {
+    for seed in 0..35 {
         let axes = source.pick(&[1usize, 2, 2, 2]);
         let group = source.pick(&[1usize, 1, 2]);
         let channels = group * source.pick(&[1, 3, 24, 70]);
@@ -261,7 +261,7 @@ fn conv_transpose() {
 
 #[test]
 fn few_rows() {
-    for (m, k, n) in [(1, 1300, 2100), (2, 257, 1025), (3, 6, 64), (4, 771, 333), (4, 3, 17), (1, 0, 40)] {
+    for (m, k, n) in [(1, 1300, 1100), (2, 257, 1025), (3, 6, 64), (4, 771, 333), (4, 3, 17), (1, 0, 40)] {
         for data in FLOATS {
             matmul(DType::F32, &[m, k], &[k, n], data, 9);
         }

@@ -2,6 +2,7 @@
 //! has, on 1, 2 and 7 threads, for data laden with NaNs, infinities, zeros of both signs and subnormals.
 
 mod contraction;
+mod digest;
 mod elementwise;
 mod movement;
 mod rows;
