@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use repops::Tensor;
+use repops::attrs::AttrValue;
 use repops::ops::{InferCtx, InferInput, SymTensor, SymType};
 
 use super::call::Call;
@@ -46,6 +47,7 @@ pub fn import(model: &ModelProto, files: &mut ExternalFiles) -> Result<Graph, Im
         known: Vec::new(),
         fresh: Cell::new(0),
         node_count: 0,
+            streams: 0,
         name_bytes: 0,
         expanded: BTreeMap::new(),
     };
@@ -144,6 +146,8 @@ pub(super) struct Importer<'m> {
     known: Vec<Known>,
     fresh: Cell<u32>,
     node_count: u64,
+    /// Random nodes so far.
+    streams: i64,
     name_bytes: u64,
     /// The number of nodes that a call of a function becomes, for functions that are called.
     expanded: BTreeMap<FunctionKey, u64>,
@@ -426,7 +430,13 @@ impl<'m> Importer<'m> {
     }
 
     /// Appends a node to the innermost open block.
-    pub(super) fn push(&mut self, node: Node) -> Result<(), ImportError> {
+    ///
+    /// Random operators are numbered, so that two nodes never draw the same numbers.
+    pub(super) fn push(&mut self, mut node: Node) -> Result<(), ImportError> {
+        if node.attrs.get("stream").is_some() {
+            node.attrs.insert("stream", AttrValue::Int(self.streams));
+            self.streams += 1;
+        }
         self.node_count += 1;
         if self.node_count > NODES_MAX {
             let what = format!("nodes, functions inlined, at node {:?}", node.origin.name);
