@@ -4,14 +4,16 @@
 //! [`FloatEnv::enter`], which sets the default and puts the host's setting back at the end.
 
 /// Restores the thread's former environment when dropped.
-pub(crate) struct FloatEnv {
+#[must_use]
+pub struct FloatEnv {
     /// `None`: it was the default already.
     former: Option<u64>,
 }
 
 impl FloatEnv {
+    /// Sets the default for this thread until the value is dropped.
     #[inline]
-    pub(crate) fn enter() -> FloatEnv {
+    pub fn enter() -> FloatEnv {
         let former = control();
         if former & CONTROL_MASK == CONTROL_DEFAULT {
             return FloatEnv { former: None };

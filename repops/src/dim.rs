@@ -12,6 +12,10 @@ use std::sync::Arc;
 const TERMS_MAX: usize = 32;
 /// Depth to which an expression in text may nest.
 const DEPTH_MAX: usize = 16;
+/// Depth to which atoms may nest: what is written can be read.
+const ATOM_DEPTH_MAX: usize = DEPTH_MAX - 2;
+/// Atoms that an expression may hold, nested ones counted.
+const ATOMS_MAX: usize = 256;
 
 /// A factor of a product.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -23,6 +27,19 @@ pub enum Atom {
     FloorDiv(Box<DimExpr>, Box<DimExpr>),
     Min(Box<DimExpr>, Box<DimExpr>),
     Max(Box<DimExpr>, Box<DimExpr>),
+}
+
+impl Atom {
+    /// Depth of nesting and number of atoms. Parts passed this check themselves, so this walk is short.
+    fn extent(&self) -> (usize, usize) {
+        match self {
+            Atom::Sym(_) | Atom::Unknown(_) => (0, 1),
+            Atom::FloorDiv(a, b) | Atom::Min(a, b) | Atom::Max(a, b) => {
+                let ((da, na), (db, nb)) = (a.extent(), b.extent());
+                (1 + da.max(db), 1 + na + nb)
+            }
+        }
+    }
 }
 
 /// A product of atoms, sorted, with repetition; the empty product is the constant term.
@@ -59,7 +76,12 @@ impl DimExpr {
         DimExpr::atom(Atom::Unknown(number))
     }
 
+    /// One atom; opaque when it nests too deeply or holds too much to be written down.
     fn atom(atom: Atom) -> DimExpr {
+        let (depth, atoms) = atom.extent();
+        if depth > ATOM_DEPTH_MAX || atoms > ATOMS_MAX {
+            return DimExpr::Opaque;
+        }
         DimExpr::Poly(Arc::new(BTreeMap::from([(vec![atom], 1)])))
     }
 
@@ -128,8 +150,17 @@ impl DimExpr {
             0 => DimExpr::Const(0),
             1 if terms.contains_key(&vec![]) => DimExpr::Const(terms[&vec![]]),
             n if n > TERMS_MAX => DimExpr::Opaque,
-            _ => DimExpr::Poly(Arc::new(terms)),
+            _ => {
+                let sum = DimExpr::Poly(Arc::new(terms));
+                if sum.extent().1 > ATOMS_MAX { DimExpr::Opaque } else { sum }
+            }
         }
+    }
+
+    fn extent(&self) -> (usize, usize) {
+        let DimExpr::Poly(terms) = self else { return (0, 0) };
+        let atoms = terms.keys().flatten().map(Atom::extent);
+        atoms.fold((0, 0), |(depth, count), (d, n)| (depth.max(d), count + n))
     }
 
     /// The terms of a constant or polynomial; `None` when opaque.
@@ -529,6 +560,21 @@ mod tests {
         });
         assert_eq!(bound.to_string(), "-?3 + 54");
         assert!(bound.depends_on_data());
+    }
+
+    #[test]
+    fn what_grows_without_end_becomes_opaque() {
+        let mut wide = DimExpr::sym("N");
+        let mut deep = DimExpr::sym("N");
+        for _ in 0..200 {
+            let half = wide.add(&DimExpr::Const(1)).floor_div(&DimExpr::Const(2));
+            wide = half.add(&wide.floor_div(&DimExpr::Const(3)));
+            deep = deep.sub(&DimExpr::Const(1)).floor_div(&DimExpr::Const(2));
+            for expr in [&wide, &deep] {
+                assert_eq!(DimExpr::parse(&expr.to_string()).as_ref(), Some(expr));
+            }
+        }
+        assert_eq!((wide, deep), (DimExpr::Opaque, DimExpr::Opaque));
     }
 
     #[test]

@@ -123,3 +123,29 @@ fn values_are_defined_before_use() {
     let program = Program::new(digest).unwrap();
     assert!(program.check_constants(repops::digest::bytes_digest).is_err());
 }
+
+#[test]
+fn panels_are_read_by_contractions_alone() {
+    let panels = |parts: &mut ProgramParts| {
+        let bytes = vec![0u8; 2 * 16 * 4];
+        parts.constants[0].layout = Layout::Panel16;
+        parts.constants[0].digest = repops::digest::bytes_digest(DType::F32, Layout::Panel16, &[2, 2], &bytes);
+        parts.data = vec![ConstantBytes { len: bytes.len(), backing: Arc::new(bytes), offset: 0 }];
+    };
+    let mut right = parts([0, 1]);
+    panels(&mut right);
+    Program::new(right).unwrap();
+    let mut left = parts([0, 1]);
+    panels(&mut left);
+    left.blocks[0].steps[1].inputs.swap(0, 1);
+    assert!(matches!(Program::new(left), Err(ProgramError::Operator { op: "MatMul", .. })));
+    let mut viewed = parts([0, 1]);
+    panels(&mut viewed);
+    let ty = SymType::new(DType::F32, vec![2i64.into(), 2i64.into()]);
+    viewed.blocks[0].steps[1] = step("Identity", &[0], ty, None);
+    assert!(matches!(Program::new(viewed), Err(ProgramError::Operator { op: "Identity", .. })));
+    let mut result = parts([0, 1]);
+    panels(&mut result);
+    result.blocks[0].results = vec![ValueId(0)];
+    assert!(Program::new(result).is_err());
+}

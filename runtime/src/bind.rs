@@ -73,6 +73,10 @@ fn infer_step(step: &Step, values: &[Option<Known<'_>>], fresh: &Cell<u32>) -> O
         });
     }
     if let Some(region) = &step.region {
+        // A step whose types do not fit is left to say so when it runs.
+        if inputs.iter().flatten().zip(&region.params).any(|(input, dtype)| input.ty.dtype != *dtype) {
+            return None;
+        }
         let shapes: Vec<&[DimExpr]> = inputs.iter().flatten().map(|i| i.ty.shape.as_slice()).collect();
         let full = broadcast(&shapes).ok()?;
         let result = |&r: &u16| Inferred::new(region.value_dtype(r), full.clone());

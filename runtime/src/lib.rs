@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer, bind_sizes};
 use repops::region::RegionBackend;
 use repops::{Digest, Program, Tensor};
-use repops_kernels::TileRegions;
 pub use repops_kernels::isa::Isa;
+use repops_kernels::{FloatEnv, TileRegions};
 
 pub use load::{LoadError, load};
 
@@ -66,7 +66,7 @@ pub struct Runtime {
 struct State {
     program: Digest,
     prepared: Arc<run::Prepared>,
-    binding: Option<(Vec<Vec<usize>>, Arc<bind::Binding>)>,
+    binding: Option<(Vec<bind::Shape>, Arc<bind::Binding>)>,
     memory: memory::Memory,
 }
 
@@ -79,6 +79,8 @@ impl Runtime {
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)
+            // For good: these threads run nothing but kernels and hashing.
+            .start_handler(|_| std::mem::forget(FloatEnv::enter()))
             .thread_name(|index| format!("repops-{index}"))
             .build()
             .map_err(|e| RuntimeError::Threads { threads: options.threads, problem: e.to_string() })?;
@@ -129,10 +131,11 @@ impl Executor for Runtime {
                 program: program.digest(),
                 prepared: Arc::new(run::Prepared::new(program, &self.regions, &self.tiles)),
                 binding: None,
-                memory: memory::Memory::new(program),
+                memory: memory::Memory::default(),
             },
         };
-        let shapes: Vec<Vec<usize>> = inputs.iter().map(|t| t.shape().to_vec()).collect();
+        let shape = |t: &Tensor| bind::Shape { dtype: t.dtype(), extents: t.shape().to_vec() };
+        let shapes: Vec<bind::Shape> = inputs.iter().map(shape).collect();
         let binding = match &state.binding {
             Some((bound, binding)) if *bound == shapes => binding.clone(),
             _ => Arc::new(bind::Binding::new(program, inputs)),
@@ -140,6 +143,7 @@ impl Executor for Runtime {
         state.binding = Some((shapes, binding.clone()));
         let prepared = state.prepared.clone();
         let result = self.pool.install(|| {
+            let _env = FloatEnv::enter();
             let setup = run::Setup {
                 program,
                 isa: self.isa,

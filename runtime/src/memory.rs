@@ -4,11 +4,12 @@
 //! hashing by reference count: one that is still being hashed is not written; the value gets another
 //! buffer instead. So hashing never waits for computing, nor computing for hashing, within a bound.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use repops::DType;
 use repops::program::{ConstantId, SlotId};
 use repops::tensor::{AlignedBytes, TensorError};
-use repops::{DType, Program};
 
 /// Spare buffers kept for reuse.
 const SPARES_MAX: usize = 16;
@@ -34,22 +35,14 @@ pub(crate) struct Value {
 }
 
 /// The buffers of one program, kept between runs.
+#[derive(Default)]
 pub(crate) struct Memory {
     /// By block, then slot.
-    slots: Vec<Vec<Option<Arc<AlignedBytes>>>>,
+    slots: BTreeMap<(usize, SlotId), Arc<AlignedBytes>>,
     spares: Vec<Arc<AlignedBytes>>,
 }
 
 impl Memory {
-    pub fn new(program: &Program) -> Memory {
-        let slots = program.blocks().iter().map(|block| {
-            let outputs = block.steps.iter().flat_map(|s| &s.outputs);
-            let count = outputs.filter_map(|o| o.slot).map(|s| s.index() + 1).max().unwrap_or(0);
-            vec![None; count]
-        });
-        Memory { slots: slots.collect(), spares: Vec::new() }
-    }
-
     /// A buffer of `len` bytes that nobody else holds, for a value of `slot`.
     pub fn take(
         &mut self,
@@ -58,7 +51,7 @@ impl Memory {
         len: usize,
     ) -> Result<Arc<AlignedBytes>, TensorError> {
         if let Some(slot) = slot {
-            if let Some(mut held) = self.slots[block][slot.index()].take() {
+            if let Some(mut held) = self.slots.remove(&(block, slot)) {
                 if fit(&mut held, len) {
                     return Ok(held);
                 }
@@ -74,7 +67,7 @@ impl Memory {
     /// Gives the slot its buffer back; the value holds a reference too.
     pub fn keep(&mut self, block: usize, slot: Option<SlotId>, buffer: &Arc<AlignedBytes>) {
         if let Some(slot) = slot {
-            self.slots[block][slot.index()] = Some(buffer.clone());
+            self.slots.insert((block, slot), buffer.clone());
         }
     }
 

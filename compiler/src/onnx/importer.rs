@@ -47,7 +47,7 @@ pub fn import(model: &ModelProto, files: &mut ExternalFiles) -> Result<Graph, Im
         known: Vec::new(),
         fresh: Cell::new(0),
         node_count: 0,
-            streams: 0,
+        streams: 0,
         name_bytes: 0,
         expanded: BTreeMap::new(),
     };

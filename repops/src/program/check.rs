@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Block, BlockId, Output, ProgramParts, Step, ValueId};
-use crate::digest::Digest;
-use crate::ops::{self, OpClass, OpError};
+use crate::digest::{Digest, Layout};
+use crate::ops::{self, OpClass, OpDef, OpError};
 use crate::region::RegionError;
 
 /// The version of SPEC.md that this crate implements: major, minor.
@@ -73,7 +73,8 @@ pub(super) fn check(parts: &ProgramParts) -> Result<Vec<u32>, ProgramError> {
     names("output", &parts.header.outputs, main.results.len())?;
     constants(parts)?;
     let block_values = number_values(parts)?;
-    Checker { parts, block_values: &block_values, used: BTreeSet::from([0]) }.check_main()?;
+    let outputs = parts.blocks.iter().flat_map(|b| &b.steps).map(|s| s.outputs.len()).sum();
+    Checker { parts, block_values: &block_values, outputs, used: BTreeSet::from([0]) }.check_main()?;
     Ok(block_values)
 }
 
@@ -125,6 +126,8 @@ fn number_values(parts: &ProgramParts) -> Result<Vec<u32>, ProgramError> {
 struct Checker<'a> {
     parts: &'a ProgramParts,
     block_values: &'a [u32],
+    /// Outputs of all steps: more slots than that have no use.
+    outputs: usize,
     /// Blocks that a step holds already; each is held once.
     used: BTreeSet<u32>,
 }
@@ -167,7 +170,11 @@ impl Checker<'_> {
             scope.last_mut().expect("just pushed").1 += step.outputs.len() as u32;
         }
         for &value in &block.results {
-            defined(&scope, value, &|| format!("block {}'s result", id.0))?;
+            let place = || format!("block {}'s result", id.0);
+            defined(&scope, value, &place)?;
+            if self.parts.constants.get(value.index()).is_some_and(|c| c.layout != Layout::RowMajor) {
+                return Err(ProgramError::UndefinedValue { place: place(), value: value.0 });
+            }
         }
         self.check_slots(id, block)
     }
@@ -185,11 +192,18 @@ impl Checker<'_> {
         if checked != step.attrs {
             return Err(wrong(OpError::Unsupported("defaults of attributes are not filled in".to_string())));
         }
-        if matches!(def.class, OpClass::Control) == step.blocks.is_empty() {
-            return Err(wrong(OpError::Unsupported(
-                "blocks where none belong, or none where they do".to_string(),
-            )));
+        let blocks = match def.id {
+            ops::IF => 2,
+            ops::LOOP | ops::SCAN => 1,
+            _ => 0,
+        };
+        if step.blocks.len() != blocks {
+            return Err(wrong(OpError::Unsupported(format!(
+                "{blocks} blocks belong here, not {}",
+                step.blocks.len()
+            ))));
         }
+        self.check_layouts(step, def).map_err(wrong)?;
         match &step.region {
             None if def.id == ops::REGION => {
                 Err(wrong(OpError::Unsupported("a region step has no body".to_string())))
@@ -212,10 +226,27 @@ impl Checker<'_> {
         }
     }
 
+    /// A constant in panels is read by contractions alone, as their right operand.
+    fn check_layouts(&self, step: &Step, def: &OpDef) -> Result<(), OpError> {
+        for (index, value) in step.inputs.iter().enumerate() {
+            let constant = value.and_then(|v| self.parts.constants.get(v.index()));
+            if constant.is_none_or(|c| c.layout == Layout::RowMajor) {
+                continue;
+            }
+            let reads_panels = match def.name {
+                "MatMul" => index == 1,
+                "Gemm" => index == 1 && step.attrs.int("transB") == 0,
+                _ => false,
+            };
+            if !reads_panels {
+                return Err(OpError::Unsupported(format!("input {index} is a constant in panels")));
+            }
+        }
+        Ok(())
+    }
+
     /// No slot is given a new value while the old one, or a view of it, is still to be used.
     fn check_slots(&self, id: BlockId, block: &Block) -> Result<(), ProgramError> {
-        let slot_count: usize =
-            self.parts.blocks.iter().flat_map(|b| &b.steps).map(|s| s.outputs.len()).sum();
         let last_uses = LastUses::of(self.parts, self.block_values, id);
         // Slot -> (value, index of the last step that needs it).
         let mut held = std::collections::BTreeMap::<u32, (u32, usize)>::new();
@@ -223,7 +254,7 @@ impl Checker<'_> {
         for (index, step) in block.steps.iter().enumerate() {
             for Output { slot, .. } in &step.outputs {
                 if let Some(slot) = slot {
-                    if slot.index() >= slot_count {
+                    if slot.index() >= self.outputs {
                         return Err(ProgramError::Slot { place: place(id, index, step), slot: slot.0 });
                     }
                     let last = last_uses.of_value(value);
