@@ -20,6 +20,7 @@ use repops::digest::Layout;
 use repops::ops::{EvalCtx, OpDef, OpError};
 use repops::tensor::{TensorView, TensorViewMut};
 
+use crate::float_env::FloatEnv;
 use crate::{KernelCtx, Operand};
 
 /// An input that inference demanded.
@@ -46,6 +47,7 @@ pub(crate) fn by_reference(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
+    let _env = FloatEnv::enter();
     let mut views: Vec<Option<TensorView<'_>>> = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
         views.push(match input {

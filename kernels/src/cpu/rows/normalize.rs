@@ -9,6 +9,7 @@ use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch, each};
 use super::super::{by_reference, require_row_major};
 use super::sums;
+use crate::float_env::FloatEnv;
 use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -129,6 +130,7 @@ fn batch(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
+    let _env = FloatEnv::enter();
     let x = require_row_major(inputs, 0)?;
     let mut parameters = [&[][..]; 4];
     for (index, parameter) in parameters.iter_mut().enumerate() {
