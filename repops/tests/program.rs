@@ -129,7 +129,8 @@ fn panels_are_read_by_contractions_alone() {
     let panels = |parts: &mut ProgramParts| {
         let bytes = vec![0u8; 2 * 16 * 4];
         parts.constants[0].layout = Layout::Panel16;
-        parts.constants[0].digest = repops::digest::bytes_digest(DType::F32, Layout::Panel16, &[2, 2], &bytes);
+        parts.constants[0].digest =
+            repops::digest::bytes_digest(DType::F32, Layout::Panel16, &[2, 2], &bytes);
         parts.data = vec![ConstantBytes { len: bytes.len(), backing: Arc::new(bytes), offset: 0 }];
     };
     let mut right = parts([0, 1]);

@@ -8,7 +8,7 @@ use super::{POOLS, Random};
 #[test]
 fn every_length_of_leaf_and_tree() {
     let mut source = Random(3);
-    let bytes: Vec<u8> = (0..1_200_000).map(|_| source.next() as u8).collect();
+    let bytes: Vec<u8> = (0..1_200_000).map(|_| source.draw() as u8).collect();
     let lengths = (0..40)
         .map(|i| i * 331)
         .chain((1..=40).map(|i| i * 1024 + i % 3))
