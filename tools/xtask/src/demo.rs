@@ -33,7 +33,7 @@ pub fn show() -> Result<()> {
 
     println!("\n== Compiling magika's file-type model");
     let program = demo.folder.join("magika.rep");
-    demo.repops.compile(&command::root().join(magika::MODEL), &program)?;
+    demo.repops.compile(&command::root().join(magika::MODEL), &program, &[])?;
     let key = demo.folder.join("honest.key");
     run(demo.repops.command()?.arg("keygen").arg("-o").arg(&key))?;
 
@@ -120,7 +120,7 @@ impl Demo {
         );
         let (cheat_model, cheat_program) = (folder.join("magika.onnx"), folder.join("magika.rep"));
         command::write(&cheat_model, &model)?;
-        self.repops.compile(&cheat_model, &cheat_program)?;
+        self.repops.compile(&cheat_model, &cheat_program, &[])?;
         let key = folder.join("cheat.key");
         run(self.repops.command()?.arg("keygen").arg("-o").arg(&key))?;
         let cheat = Claim {
@@ -140,15 +140,12 @@ impl Demo {
         println!("\n== Verifying the forged receipt against the original program must refuse it");
         self.expect_verdict(&forged, program, &honest.inputs, 1)?;
         println!("\n== And the two traces tell which operator was not computed as claimed");
-        let code = repops::exit_code(
-            self.repops
-                .command()?
-                .args(["trace", "diff"])
-                .arg(&honest.trace)
-                .arg(&cheat.trace)
-                .arg("--program")
-                .arg(program),
-        )?;
+        let mut diff = self.repops.command()?;
+        diff.args(["trace", "diff"]).arg(&honest.trace).arg(&cheat.trace);
+        diff.arg("--program").arg(program).arg("--program-b").arg(&cheat_program);
+        diff.args(repops::input_arguments(&honest.inputs));
+        let code = repops::exit_code(&mut diff)?;
+        println!("exit code {code}");
         if code != 1 {
             return Err(Error::Failed(format!("`repops trace diff` gave {code}, expected 1")));
         }

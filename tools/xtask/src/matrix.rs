@@ -1,7 +1,7 @@
 //! `cargo xtask matrix`: the same programs and inputs on every path there is, and one trace root demanded.
 //!
-//! The paths: instruction sets, thread counts, fused regions as native code or interpreted, steps whole or operator
-//! by operator, and aarch64 under qemu. Invariant: a run that fails, or that gives another root or another output
+//! The paths: instruction sets, thread counts, fused regions as native code, tile by tile or operator by operator,
+//! and aarch64 under qemu; and the same model compiled without fusing, which must give the same outputs. Invariant: a run that fails, or that gives another root or another output
 //! digest than the first, fails the matrix and is named; no path is left out silently.
 
 use crate::command::{self, Error, Result};
@@ -28,11 +28,15 @@ pub struct Options {
 /// Where the repository keeps small models made for this matrix.
 const CASES: &str = "conformance/matrix";
 const THREADS: [u32; 3] = [1, 2, 7];
+/// Fused steps as native code, tile by tile, or operator by operator.
+const REGIONS: [&str; 3] = ["native", "tiles", "steps"];
 
 /// A compiled program with the inputs to run it on.
 struct Case {
     name: String,
     program: PathBuf,
+    /// The same model compiled with `--no-fuse`: another program with the same outputs.
+    unfused: PathBuf,
     inputs: Vec<(String, PathBuf)>,
 }
 
@@ -43,7 +47,6 @@ struct Way {
     isa: &'static str,
     threads: u32,
     regions: &'static str,
-    is_fused: bool,
 }
 
 pub fn check(options: &Options) -> Result<()> {
@@ -79,10 +82,7 @@ fn check_case(
     folder: &Path,
 ) -> Result<Vec<String>> {
     println!("\n{}", case.name);
-    println!(
-        "  {:<8} {:<9} {:>7}  {:<12} {:<8} {:>10}  trace root",
-        "machine", "isa", "threads", "regions", "steps", "ms"
-    );
+    println!("  {:<8} {:<9} {:>7}  {:<8} {:>10}  trace root", "machine", "isa", "threads", "regions", "ms");
     let mut first: Option<Run> = None;
     let mut failures = Vec::new();
     let output = folder.join(&case.name).join("outputs");
@@ -97,12 +97,11 @@ fn check_case(
         };
         let shown = found.as_ref().ok();
         println!(
-            "  {:<8} {:<9} {:>7}  {:<12} {:<8} {:>10}  {} {verdict}",
+            "  {:<8} {:<9} {:>7}  {:<8} {:>10}  {} {verdict}",
             way.machine,
             way.isa,
             way.threads,
             way.regions,
-            if way.is_fused { "whole" } else { "unfused" },
             shown.map_or("", |run| run.elapsed_ms.split('.').next().unwrap_or("")),
             shown.map_or("", |run| run.trace_root.as_str()),
         );
@@ -114,7 +113,34 @@ fn check_case(
             }
         }
     }
+    if let Some(first) = first {
+        let found = host.run(&case.unfused, &case.inputs, &[], &output)?;
+        let is_same = found.outputs == first.outputs;
+        println!(
+            "  compiled with --no-fuse: {}",
+            if is_same { "the same outputs" } else { "OUTPUTS DIFFER" }
+        );
+        if !is_same {
+            failures.push(format!("{}: compiled with --no-fuse, the outputs differ", case.name));
+        }
+    }
     Ok(failures)
+}
+
+/// Compiles the model twice: as it is, and without fusing.
+fn case(
+    repops: &Repops,
+    name: String,
+    model: &Path,
+    folder: &Path,
+    inputs: Vec<(String, PathBuf)>,
+) -> Result<Case> {
+    let folder = folder.join(&name);
+    command::make_dir(&folder)?;
+    let (program, unfused) = (folder.join("model.rep"), folder.join("unfused.rep"));
+    repops.compile(model, &program, &[])?;
+    repops.compile(model, &unfused, &["--no-fuse"])?;
+    Ok(Case { name, program, unfused, inputs })
 }
 
 impl Way {
@@ -124,11 +150,7 @@ impl Way {
             2 => "2",
             _ => "7",
         };
-        let mut arguments = vec!["--isa", self.isa, "--threads", threads, "--regions", self.regions];
-        if !self.is_fused {
-            arguments.push("--unfused");
-        }
-        arguments
+        vec!["--isa", self.isa, "--threads", threads, "--regions", self.regions]
     }
 }
 
@@ -139,34 +161,21 @@ fn ways(is_fast: bool, with_aarch64: bool) -> Vec<Way> {
     let mut ways = Vec::new();
     for (isa_index, &isa) in isas.iter().enumerate() {
         for (thread_index, &threads) in THREADS.iter().enumerate() {
-            for (regions_index, regions) in ["native", "interpreted"].into_iter().enumerate() {
-                for is_fused in [true, false] {
-                    let away = [isa_index, thread_index, regions_index, usize::from(!is_fused)];
-                    let axes_changed = away.iter().filter(|&&index| index > 0).count();
-                    if !is_fast || axes_changed <= 1 || axes_changed == away.len() {
-                        ways.push(Way { machine: std::env::consts::ARCH, isa, threads, regions, is_fused });
-                    }
+            for (regions_index, regions) in REGIONS.into_iter().enumerate() {
+                let away = [isa_index, thread_index, regions_index];
+                let axes_changed = away.iter().filter(|&&index| index > 0).count();
+                if !is_fast || axes_changed <= 1 || axes_changed == away.len() {
+                    ways.push(Way { machine: std::env::consts::ARCH, isa, threads, regions });
                 }
             }
         }
     }
     if with_aarch64 {
         // Without LLVM there is no native code for regions.
-        let way = |isa, threads, is_fused| Way {
-            machine: "aarch64",
-            isa,
-            threads,
-            regions: "interpreted",
-            is_fused,
-        };
-        ways.extend([way("neon", 2, true), way("portable", 1, true)]);
+        let way = |isa, threads, regions| Way { machine: "aarch64", isa, threads, regions };
+        ways.extend([way("neon", 2, "tiles"), way("portable", 1, "tiles")]);
         if !is_fast {
-            ways.extend([
-                way("neon", 1, true),
-                way("neon", 7, true),
-                way("neon", 2, false),
-                way("portable", 7, false),
-            ]);
+            ways.extend([way("neon", 1, "tiles"), way("neon", 7, "steps"), way("portable", 7, "steps")]);
         }
     }
     ways
@@ -202,16 +211,13 @@ fn has_x86_feature(name: &str) -> bool {
 
 /// The shipped model on a file of this repository.
 fn magika_case(repops: &Repops, folder: &Path) -> Result<Case> {
-    let folder = folder.join("magika");
-    command::make_dir(&folder)?;
     let content = command::read(&command::root().join("LICENSE"))?;
     let tokens = magika::input(&content)
         .ok_or_else(|| Error::Failed("LICENSE is too short to be magika's input".to_owned()))?;
-    let input = folder.join("bytes.npy");
+    let input = folder.join("magika").join("bytes.npy");
     command::write(&input, &npy::int32(&[1, magika::INPUT_LEN], &tokens))?;
-    let program = folder.join("model.rep");
-    repops.compile(&command::root().join(magika::MODEL), &program)?;
-    Ok(Case { name: "magika".to_owned(), program, inputs: vec![("bytes".to_owned(), input)] })
+    let inputs = vec![("bytes".to_owned(), input)];
+    case(repops, "magika".to_owned(), &command::root().join(magika::MODEL), folder, inputs)
 }
 
 /// Each subfolder is a case. A model whose compilation fails is an error: it was put there to be run.
@@ -219,10 +225,7 @@ fn cases_in(repops: &Repops, dir: &Path, folder: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for case_dir in case_folders(dir)? {
         let name = case_dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let program = folder.join(&name).join("model.rep");
-        command::make_dir(&folder.join(&name))?;
-        repops.compile(&case_dir.join("model.onnx"), &program)?;
-        cases.push(Case { name, program, inputs: inputs_of(&case_dir)? });
+        cases.push(case(repops, name, &case_dir.join("model.onnx"), folder, inputs_of(&case_dir)?)?);
     }
     Ok(cases)
 }
@@ -254,7 +257,7 @@ mod tests {
     fn the_full_matrix_has_every_combination_once() {
         let ways = ways(false, true);
         let host = ways.iter().filter(|way| way.machine != "aarch64" || std::env::consts::ARCH == "aarch64");
-        assert!(host.count() >= host_isas().len() * 3 * 2 * 2);
+        assert!(host.count() >= host_isas().len() * 3 * 3);
         for (index, way) in ways.iter().enumerate() {
             assert!(!ways[..index].contains(way), "{way:?} twice");
         }
@@ -270,7 +273,9 @@ mod tests {
         for threads in THREADS {
             assert!(fast.iter().any(|way| way.threads == threads));
         }
-        assert!(fast.iter().any(|way| way.regions == "interpreted") && fast.iter().any(|way| !way.is_fused));
+        for regions in REGIONS {
+            assert!(fast.iter().any(|way| way.regions == regions));
+        }
         assert!(fast.iter().any(|way| way.machine == "aarch64" && way.isa == "neon"));
     }
 }

@@ -60,8 +60,8 @@ impl Repops {
         if self.is_aarch64 { aarch64::start(&self.program) } else { Ok(command::command(&self.program)) }
     }
 
-    pub fn compile(&self, model: &Path, program: &Path) -> Result<()> {
-        command::run(self.command()?.arg("compile").arg(model).arg("-o").arg(program))
+    pub fn compile(&self, model: &Path, program: &Path, arguments: &[&str]) -> Result<()> {
+        command::run(self.command()?.arg("compile").arg(model).arg("-o").arg(program).args(arguments))
     }
 
     /// `repops run --json`, with these further arguments.

@@ -55,7 +55,7 @@ fn make_cases() -> Result<PathBuf> {
 
 fn compare(repops: &Repops, case: &std::path::Path) -> Result<()> {
     let program = case.join("model.rep");
-    repops.compile(&case.join("model.onnx"), &program)?;
+    repops.compile(&case.join("model.onnx"), &program, &[])?;
     let outputs = case.join("outputs");
     let found = repops.run(&program, &matrix::inputs_of(case)?, &[], &outputs)?;
     println!("{}: {} ms, trace root {}", case.display(), found.elapsed_ms, found.trace_root);
