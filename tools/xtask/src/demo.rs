@@ -86,8 +86,8 @@ impl Demo {
         let scores = npy::float32(&command::read(scores)?)?;
         let best = magika::best(&scores).ok_or_else(|| Error::Failed("the output is empty".to_owned()))?;
         let label = self.labels.get(best).map_or("?", String::as_str);
-        println!("program {}", run.program);
         println!("{name:<22} is {label:<10} score {:<12} trace root {}", scores[best], run.trace_root);
+        println!("{:<22}    program {}", "", run.program);
         Ok(claim)
     }
 
