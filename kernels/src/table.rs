@@ -10,7 +10,7 @@ use crate::Kernel;
 use crate::cpu::elementwise::operators;
 use crate::cpu::movement::{join, strided};
 use crate::cpu::rows::{normalize, reduce, softmax};
-use crate::cpu::{conv, conv_transpose, gemm, matmul, pool, resize};
+use crate::cpu::{conv, conv_transpose, gemm, matmul, matmul_integer, pool, resize};
 
 /// Picks the kernel for the types of the inputs.
 type Choose = fn(&[Option<DType>]) -> Option<Kernel>;
@@ -30,6 +30,7 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("LayerNormalization", 1, normalize::choose_layer),
     ("LogSoftmax", 1, softmax::choose_log),
     ("MatMul", 1, matmul::choose),
+    ("MatMulInteger", 1, matmul_integer::choose),
     ("MaxPool", 1, pool::choose_max),
     ("RMSNormalization", 1, normalize::choose_rms),
     ("ReduceL1", 1, reduce::choose_l1),

@@ -9,7 +9,6 @@ mod bind;
 mod hashing;
 mod load;
 mod memory;
-mod region;
 mod run;
 
 use std::sync::{Arc, Mutex};

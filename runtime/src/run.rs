@@ -13,13 +13,12 @@ use repops::tensor::{AlignedBytes, byte_len};
 use repops::trace::Frame;
 use repops::{Digest, Program, Tensor, TensorView, TensorViewMut};
 use repops_kernels::isa::Isa;
-use repops_kernels::{KernelCtx, Operand, TileRegions, lookup};
+use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup};
 
 use crate::Regions;
 use crate::bind::{Binding, Shape};
 use crate::hashing::{DigestSource, Hashing, Pending, RootCell};
 use crate::memory::{Memory, Place, Value};
-use crate::region::{broadcast_extents, evaluate};
 
 /// What is made ready once for a program.
 pub(crate) struct Prepared {
@@ -337,7 +336,7 @@ impl<'a> Run<'a> {
             match &self.setup.prepared.steps[block.index()][index].region {
                 Some(kernel) => {
                     let full = outputs[0].shape;
-                    evaluate(kernel.as_ref(), full, &inputs, &mut outputs);
+                    evaluate_broadcast(kernel.as_ref(), full, &inputs, &mut outputs);
                 }
                 None => self.write_unfused(region, &inputs, &mut outputs)?,
             }
@@ -528,4 +527,21 @@ impl BlockRunner for Blocks<'_, '_> {
         let block = self.run.setup.program.block(block);
         (block.params.len(), block.results.len())
     }
+}
+
+/// The shape that all inputs broadcast to; `None` when they do not.
+fn broadcast_extents(inputs: &[TensorView<'_>]) -> Option<Vec<usize>> {
+    let rank = inputs.iter().map(|t| t.shape.len()).max().unwrap_or(0);
+    let mut full = vec![1; rank];
+    for input in inputs {
+        for (slot, &extent) in full[rank - input.shape.len()..].iter_mut().zip(input.shape) {
+            match (*slot, extent) {
+                (1, e) => *slot = e,
+                (_, 1) => {}
+                (s, e) if s == e => {}
+                _ => return None,
+            }
+        }
+    }
+    Some(full)
 }

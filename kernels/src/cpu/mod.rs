@@ -10,6 +10,7 @@ pub(crate) mod gemm;
 pub mod lane;
 pub mod map;
 pub(crate) mod matmul;
+pub(crate) mod matmul_integer;
 pub(crate) mod movement;
 pub(crate) mod pool;
 pub(crate) mod resize;

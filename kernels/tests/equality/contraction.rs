@@ -267,3 +267,26 @@ fn few_rows() {
         }
     }
 }
+
+#[test]
+fn matmul_integer() {
+    let mut source = Random(12);
+    for (a, b) in [(&[3, 5][..], &[5, 7][..]), (&[2, 9, 300], &[300, 33]), (&[1, 40], &[40, 200])] {
+        for (left, right) in [(DType::U8, DType::I8), (DType::I8, DType::I8), (DType::U8, DType::U8)] {
+            let x = Some(random(left, a, Data::Plain, &mut source));
+            let w = Some(random(right, b, Data::Plain, &mut source));
+            let zero =
+                |dtype, shape: &[usize], source: &mut Random| Some(random(dtype, shape, Data::Plain, source));
+            let one = zero(left, &[], &mut source);
+            let columns = zero(right, &[b[1]], &mut source);
+            let other = zero(right, &[1], &mut source);
+            for inputs in [
+                vec![x.clone(), w.clone()],
+                vec![x.clone(), w.clone(), one.clone(), other],
+                vec![x.clone(), w.clone(), one, columns],
+            ] {
+                Case { op: "MatMulInteger", attrs: Attrs::new(), inputs, outputs: 1 }.check();
+            }
+        }
+    }
+}
