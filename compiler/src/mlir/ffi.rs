@@ -328,20 +328,27 @@ impl<'a> Value<'a> {
         unsafe { repopsValueHasUses(self.raw) }
     }
 
-    /// Every use, as (operation, operand number), in program order of the textual module only by accident: sort
-    /// or search before relying on an order.
+    /// Every use, as (operation, operand number), in no order that means anything.
     pub fn uses(self) -> Vec<(Op<'a>, usize)> {
+        self.uses_up_to(usize::MAX).unwrap_or_default()
+    }
+
+    /// [`Value::uses`]; `None` if there are more than `most`.
+    pub fn uses_up_to(self, most: usize) -> Option<Vec<(Op<'a>, usize)>> {
         let mut uses = Vec::new();
         // SAFETY: `self` is live, and the chain of uses is not changed while it is followed.
         unsafe {
             let mut current = mlirValueGetFirstUse(self.raw);
             while !mlirOpOperandIsNull(current) {
+                if uses.len() == most {
+                    return None;
+                }
                 let owner = Op::from_raw(mlirOpOperandGetOwner(current));
                 uses.push((owner, mlirOpOperandGetOperandNumber(current) as usize));
                 current = mlirOpOperandGetNextUse(current);
             }
         }
-        uses
+        Some(uses)
     }
 
     pub fn replace_all_uses_with(self, other: Value<'a>) {

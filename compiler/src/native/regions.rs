@@ -6,8 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use repops::dtype::DType;
-use repops::lane::Lane;
-use repops::lane::MaskLane;
+use repops::lane::{Lane, MaskLane};
 use repops::lane_op::{self, LaneOp};
 use repops::ops::{self, OpClass};
 use repops::region::{Region, RegionBackend, RegionKernel};
@@ -16,11 +15,14 @@ use super::kernel::{Compiler, Function};
 use super::sym::{Kind, NodeId, Recording, SymF32, SymMask, record};
 use crate::Result;
 
+/// A region, and its code if there can be any.
+type Known = (Region, Option<Arc<dyn RegionKernel>>);
+
 /// Compiles regions for the CPU this runs on.
 pub struct NativeRegions {
     compiler: Compiler,
     /// What was compiled so far; `None` for regions that cannot be. A model has few different ones.
-    known: Mutex<Vec<(Region, Option<Arc<dyn RegionKernel>>)>>,
+    known: Mutex<Vec<Known>>,
 }
 
 impl NativeRegions {

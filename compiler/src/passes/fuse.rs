@@ -25,6 +25,9 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A value with more readers stays what it is: to look at all of them for each would take too long.
+const USES_MAX: usize = 256;
+
 struct Fusion<'a> {
     session: &'a Session<'a>,
     types: SymTypes,
@@ -96,9 +99,9 @@ impl<'a> Fusion<'a> {
                 if members.contains_key(&at) || !self.is_fusable(maker) || !has_shape(self) {
                     continue;
                 }
+                let Some(uses) = operand.uses_up_to(USES_MAX) else { continue };
                 // Readers that are no members, by their places.
-                let others: Vec<Option<usize>> = operand
-                    .uses()
+                let others: Vec<Option<usize>> = uses
                     .into_iter()
                     .map(|(user, _)| place(user))
                     .filter(|at| at.is_none_or(|at| !members.contains_key(&at)))
