@@ -145,6 +145,13 @@ fn pools() {
         let include = source.below(2) as i64;
         Case::new("AveragePool", attrs.with_int("count_include_pad", include), vec![x]).check();
     }
+    // Outputs without elements: no images, no channels, no rows, no columns.
+    for shape in [[0, 2, 5, 6], [2, 0, 5, 6], [2, 3, 0, 6], [2, 3, 5, 0]] {
+        let x = random(F32, &shape, Data::Plain, &mut source);
+        let attrs = Attrs::new().with_ints("kernel_shape", &[2, 2]).with_str("auto_pad", "SAME_UPPER");
+        Case::new("MaxPool", attrs.clone(), vec![x.clone()]).check();
+        Case::new("AveragePool", attrs, vec![x]).check();
+    }
     // More taps than accumulators, and dilated windows.
     let x = random(F32, &[1, 2, 30, 31], Data::Plain, &mut source);
     let attrs = Attrs::new().with_ints("kernel_shape", &[9, 10]);
