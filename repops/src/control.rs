@@ -191,7 +191,11 @@ fn scan<R: BlockRunner>(
             list.reverse();
         }
         let declared = step.outputs.get(states + index).and_then(|o| o.ty.as_ref());
-        let rank = list.first().map_or(0, |t| t.shape().len()) + 1;
+        // Without slices the declared type says how many axes there are.
+        let rank = match list.first() {
+            Some(slice) => slice.shape().len() + 1,
+            None => declared.ok_or(OpError::Fault(Fault::BadShape))?.shape.len(),
+        };
         carried.push(stack(&list, axis_of(rank, out_axes[index])?, declared)?);
     }
     Ok(carried)
@@ -239,4 +243,54 @@ fn stack(slices: &[Tensor], axis: usize, declared: Option<&crate::ops::SymType>)
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+    use crate::attrs::Attrs;
+    use crate::dim::DimExpr;
+    use crate::ops::SymType;
+    use crate::program::Output;
+
+    /// A body of one parameter and one result, which is not run.
+    struct Never;
+
+    impl BlockRunner for Never {
+        type Error = OpError;
+
+        fn run_block(&mut self, _: BlockId, _: u64, _: Vec<Tensor>) -> Result<Vec<Tensor>, OpError> {
+            Err(OpError::Unsupported("the body ran".to_string()))
+        }
+
+        fn arity(&self, _: BlockId) -> (usize, usize) {
+            (1, 1)
+        }
+    }
+
+    #[test]
+    fn a_scan_of_nothing_has_its_declared_type() {
+        let scan = |axis: i64, ty: Option<SymType>| {
+            let step = Step {
+                op: SCAN,
+                version: 1,
+                attrs: Attrs::new().with_int("num_scan_inputs", 1).with_ints("scan_output_axes", &[axis]),
+                inputs: vec![None],
+                outputs: vec![Output { ty, slot: None }],
+                region: None,
+                blocks: vec![BlockId(1)],
+                origins: Vec::new(),
+            };
+            execute(&step, &[Some(Tensor::from_slice::<f32>(&[0, 2], &[]).view())], &mut Never)
+        };
+        let ty = |dims: Vec<DimExpr>| Some(SymType::new(DType::F32, dims));
+        let known = || ty([2usize, 7, 4].map(DimExpr::from).to_vec());
+        for (axis, shape) in [(0, [0, 7, 4]), (1, [2, 0, 4]), (-1, [2, 7, 0])] {
+            assert_eq!(scan(axis, known()).unwrap()[0].shape(), shape);
+        }
+        assert!(scan(3, known()).is_err());
+        assert!(scan(0, ty(Vec::new())).is_err());
+        assert!(matches!(scan(1, None), Err(OpError::Fault(Fault::BadShape))));
+    }
 }
