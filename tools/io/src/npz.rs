@@ -1,7 +1,8 @@
 //! NumPy's `.npz`: a ZIP archive of `.npy` members, stored or deflated.
 //!
 //! Invariant: a member is unpacked only when it is asked for, and to no more bytes than it declares,
-//! which deflate could have made of what is there. Encrypted, split and other archives are refused.
+//! which deflate could have made of what is there; all members together are bounded too. Encrypted,
+//! split and other archives are refused.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,8 @@ const LOCAL_HEADER: u32 = 0x0403_4b50;
 const LOCAL_HEADER_BYTES: usize = 30;
 /// Deflate makes at most this many bytes of one.
 const EXPANSION_MAX: u64 = 1032;
+/// All members together unpack to at most this much more than the archive's length, whatever is asked for.
+const EXPANSION_TOTAL_MAX: u64 = 1 << 32;
 
 /// Why bytes are no `.npz` that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,8 @@ pub enum NpzError {
     Member { name: String, problem: &'static str },
     #[error("member {name:?} declares {declared} bytes, which {stored} bytes cannot hold")]
     Bomb { name: String, declared: u64, stored: u64 },
+    #[error("the members up to {name:?} declare {declared} bytes; {limit} are the most for this archive")]
+    TooLarge { name: String, declared: u64, limit: u64 },
     #[error("member {name:?}: {error}")]
     Npy { name: String, error: NpyError },
 }
@@ -74,10 +79,17 @@ impl<'a> Archive<'a> {
         let mut members = Vec::new();
         let mut seen = BTreeSet::new();
         let mut at = directory.start;
+        let limit = (bytes.len() as u64).saturating_add(EXPANSION_TOTAL_MAX);
+        let mut declared = 0u64;
         for _ in 0..directory.entries {
             let (member, next) = read_entry(bytes, at, directory.end)?;
             if !seen.insert(member.name.clone()) {
                 return Err(NpzError::Duplicate { name: member.name });
+            }
+            // Members may share stored bytes, so that the bound on each does not bound all.
+            declared = declared.saturating_add(member.unpacked);
+            if declared > limit {
+                return Err(NpzError::TooLarge { name: member.name, declared, limit });
             }
             members.push(member);
             at = next;

@@ -115,6 +115,34 @@ fn an_archive_that_declares_gigabytes_is_refused() {
 }
 
 #[test]
+fn an_archive_whose_members_add_up_to_gigabytes_is_refused() {
+    // A directory alone: members that all claim the same 4 MiB.
+    let stored = 4u32 << 20;
+    let archive = |unpacked: u32| {
+        let mut bytes = vec![0u8; stored as usize];
+        for name in [b'a', b'b'] {
+            let mut entry = [0u8; 47];
+            entry[..4].copy_from_slice(b"PK\x01\x02");
+            entry[10] = 8;
+            entry[20..24].copy_from_slice(&stored.to_le_bytes());
+            entry[24..28].copy_from_slice(&unpacked.to_le_bytes());
+            entry[28] = 1;
+            entry[46] = name;
+            bytes.extend(entry);
+        }
+        bytes.extend(b"PK\x05\x06\0\0\0\0\x02\0\x02\0");
+        bytes.extend(94u32.to_le_bytes());
+        bytes.extend(stored.to_le_bytes());
+        bytes.extend([0, 0]);
+        bytes
+    };
+    assert_eq!(Archive::open(&archive(1 << 31)).unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
+    let large = archive((1 << 31) + (4 << 20));
+    let Err(NpzError::TooLarge { name, declared, .. }) = Archive::open(&large) else { panic!("not refused") };
+    assert_eq!((name.as_str(), declared), ("b", (1 << 32) + (8 << 20)));
+}
+
+#[test]
 fn onnx_tensors_are_read() {
     for (name, dtype) in TYPES.into_iter().chain([("bool", DType::Bool)]) {
         assert_eq!(tensor_proto::parse(&bytes(&format!("raw_{name}.pb"))).unwrap(), base(dtype), "{name}");
