@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 101,
     name: "Acos",
     version: 1,
-    doc: "Y = the arc cosine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). In radians; acos(1) = +0, \
+    doc: "Y = the arc cosine of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). In radians; acos(1) = +0, \
           NaN outside of [-1, 1]. f16 and bf16 through f32. Source: ONNX Acos-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 105,
     name: "Asin",
     version: 1,
-    doc: "Y = the arc sine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). In radians; asin(+-0) = +-0, \
+    doc: "Y = the arc sine of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). In radians; asin(+-0) = +-0, \
           NaN outside of [-1, 1]. f16 and bf16 through f32. Source: ONNX Asin-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 107,
     name: "Atan",
     version: 1,
-    doc: "Y = the arc tangent of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). In radians; atan(+-0) = \
+    doc: "Y = the arc tangent of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). In radians; atan(+-0) = \
           +-0, atan(+-inf) = +-pi/2. f16 and bf16 through f32. Source: ONNX Atan-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -23,7 +23,8 @@ pub static DEF: OpDef = OpDef {
           absent; s[i, j] = contraction over d of (Q[i] * f) * (K[j] * f), those products rounded; with \
           softcap > 0 s = tanh(s / softcap) * softcap; s + attn_mask for a float mask; -infinity in its place \
           where a bool mask is false, where the mask has no column j, where is_causal and j > i + past, or j \
-          >= nonpad_kv_seqlen; p = Softmax of s over j; Y[i] = contraction over j of p[i, j] * V[j]. The \
+          >= nonpad_kv_seqlen (past is the extent of past_key; attn_mask is not added there); p = Softmax of s over j; Y[i] = contraction over j of p[i, j] * V[j]; a row \
+          whose keys are all masked is NaN. f and softcap: each operation rounded in the wide type. The \
           fourth output holds s: 0 as contracted, 1 after softcap, 2 masked, 3 p. f64 in f64, f16 and bf16 \
           in f32 throughout, rounded at the outputs. Orders: SPEC.md, Contractions, Row reductions. Source: \
           ONNX Attention-23, -24.",

@@ -13,7 +13,7 @@ pub static DEF: OpDef = OpDef {
     name: "Compress",
     version: 1,
     doc: "The slices of X along `axis`, or without it the elements, where the one-axis bool condition is true. \
-          A shorter condition is false from its end on; one that is true past X's end is a fault. Source: \
+          A shorter condition is false from its end on; one that is true past X's end is fault 2. Source: \
           ONNX Compress-9, -11.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),

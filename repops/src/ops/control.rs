@@ -45,7 +45,11 @@ pub static LOOP_DEF: OpDef = row(
     "Runs its block while the condition holds and fewer than M iterations have run (either may be absent). \
      Inputs: M, condition, initial carried values. Parameters of the block: iteration number (i64 scalar), \
      condition, carried values; results: condition, carried values, scan slices. Outputs: the last carried \
-     values, then each scan output's slices stacked along a new axis 0. Source: ONNX Loop-1 and later.",
+     values, then each scan output's slices stacked along a new axis 0. M and the condition have one \
+     element; a negative M is 0. The body's iteration and condition are scalars without axes; its condition \
+     parameter is always true. Slices of one output must have one type and shape (fault 4). Without iterations \
+     a scan output has its declared type, unknown extents 0, and extent 0 along the new axis. At most 2^24 \
+     iterations; then fault 5. Source: ONNX Loop-1 and later.",
     Arity::at_least(0),
     &[],
 );
@@ -56,6 +60,8 @@ pub static SCAN_DEF: OpDef = row(
     "Runs its block once for each slice of the last `num_scan_inputs` inputs along their scan axes. The other \
      inputs are initial states. Parameters of the block: states, slices; results: states, output slices. \
      Outputs: last states, then the output slices stacked along their axes. A direction of 1 is backwards. \
+     Slices of one output must have one type and shape (fault 4). Without iterations a scan output has its \
+     declared type, unknown extents 0, and extent 0 along the new axis. \
      Source: ONNX Scan-9 and later.",
     Arity::at_least(1),
     &[

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 118,
     name: "Cos",
     version: 1,
-    doc: "Y = the cosine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). X in radians; NaN for \
+    doc: "Y = the cosine of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). X in radians; NaN for \
           infinities. f16 and bf16 through f32. Source: ONNX Cos-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 119,
     name: "Cosh",
     version: 1,
-    doc: "Y = the hyperbolic cosine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). cosh(+-0) = 1. f16 \
+    doc: "Y = the hyperbolic cosine of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). cosh(+-0) = 1. f16 \
           and bf16 through f32. Source: ONNX Cosh-9, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -21,7 +21,7 @@ pub static SUM: OpDef = OpDef {
     doc: "Along the axis given by the i64 or i32 scalar input `axis`, one element after another (with reverse \
           from the last): s = +0 at first; s = s + x[i]; y[i] = s after that addition, or with exclusive \
           before it. f64 in f64, f16 and bf16 with s in f32, each y[i] rounded once; integers wrap. This is a chain in \
-          ascending order, not a row sum. Source: ONNX CumSum-14.",
+          ascending order, not a row sum. An axis that X does not have is fault 2. Source: ONNX CumSum-14.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: ATTRS,
@@ -36,8 +36,8 @@ pub static PROD: OpDef = OpDef {
     version: 1,
     doc: "Along the axis given by the i64 or i32 scalar input `axis`, one element after another (with reverse \
           from the last): p = 1 at first; p = p * x[i]; y[i] = p after that product, or with exclusive \
-          before it. f64 in f64, f16 and bf16 with p in f32, each y[i] rounded once; integers wrap. Source: ONNX \
-          CumProd-26.",
+          before it. f64 in f64, f16 and bf16 with p in f32, each y[i] rounded once; integers wrap. \
+          An axis that X does not have is fault 2. Source: ONNX CumProd-26.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: ATTRS,

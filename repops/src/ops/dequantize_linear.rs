@@ -16,7 +16,7 @@ pub static DEF: OpDef = OpDef {
     name: "DequantizeLinear",
     version: 1,
     doc: "Y = (X - zero_point) * scale, of type output_dtype (0: the scale's). The difference (absent zero point: \
-          0) is exact, then converted to f32, multiplied by the scale widened to f32, and rounded once more to \
+          0) is exact, then widened or converted to f32 (SPEC.md, 2.4), multiplied by the scale widened to f32, and rounded once more to \
           f16 or bf16. One scale for all, one per position of `axis`, or one per `block_size` positions of it. \
           Source: ONNX DequantizeLinear-10 to -25, 8, 16 and 32 bits.",
     inputs: Arity::between(2, 3),

@@ -11,7 +11,7 @@ pub static DEF: OpDef = OpDef {
     name: "Div",
     version: 1,
     doc: "C = A / B, broadcast; one rounded division. Integers divide toward zero and wrap; an integer \
-          divisor of 0 is a fault. f16 and bf16 through f32. Source: ONNX Div-7, -13, -14.",
+          divisor of 0 is fault 1. f16 and bf16 through f32. Source: ONNX Div-7, -13, -14.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: &[],

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 123,
     name: "Erf",
     version: 1,
-    doc: "Y = the error function of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). erf(+-0) = +-0, \
+    doc: "Y = the error function of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). erf(+-0) = +-0, \
           erf(+-inf) = +-1. f16 and bf16 through f32. Source: ONNX Erf-9, -13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 124,
     name: "Exp",
     version: 1,
-    doc: "Y = e to the power of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). exp(-inf) = +0. f16 and bf16 \
+    doc: "Y = e to the power of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). exp(-inf) = +0. f16 and bf16 \
           through f32. Source: ONNX Exp-6, -13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -12,7 +12,7 @@ pub static DEF: OpDef = OpDef {
     name: "Gather",
     version: 1,
     doc: "Y[a.., i.., b..] = data[a.., indices[i..], b..] with the index at `axis`. Indices are i32 or i64, \
-          negative ones count from the end; any other is a fault. Source: ONNX Gather-1, -11, -13.",
+          negative ones count from the end; any other is fault 2. Source: ONNX Gather-1, -11, -13.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: &[AttrDef::default("axis", AttrKind::Int, || AttrValue::Int(0), "Negative: from the back.")],

@@ -12,7 +12,7 @@ pub static DEF: OpDef = OpDef {
     name: "GatherElements",
     version: 1,
     doc: "Y[.., i, ..] = data[.., indices[.., i, ..], ..]: Y has the shape of indices (i32 or i64), which is \
-          within data's in the other axes. Negative indices count from the end; others are a fault. Source: \
+          within data's in the other axes. Negative indices count from the end; others are fault 2. Source: \
           ONNX GatherElements-11, -13.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),

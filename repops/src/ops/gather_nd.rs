@@ -12,7 +12,7 @@ pub static DEF: OpDef = OpDef {
     version: 1,
     doc: "The last axis of indices (i64 or i32) holds tuples; each names a slice of data by its first axes \
           after the `batch_dims` axes that both share. Y has the shape of indices without the last axis, then \
-          that of a slice. Negative indices count from the end; others out of range are a fault. Source: ONNX \
+          that of a slice. Negative indices count from the end; others out of range are fault 2. Source: ONNX \
           GatherND-11, -12, -13.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 136,
     name: "Log",
     version: 1,
-    doc: "Y = the natural logarithm of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). log(+-0) = -inf, NaN \
+    doc: "Y = the natural logarithm of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). log(+-0) = -inf, NaN \
           below 0. f16 and bf16 through f32. Source: ONNX Log-6, -13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

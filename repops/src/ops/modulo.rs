@@ -14,8 +14,8 @@ pub static DEF: OpDef = OpDef {
     version: 1,
     doc: "C = the remainder of A by B, broadcast. fmod 0, integers only: with the sign of B. fmod 1: with the \
           sign of A; for floats the exact A - n * B with n = trunc(A / B), which needs no rounding: NaN if A \
-          is infinite or B is 0, A if B is infinite, and a zero has A's sign. An integer divisor of 0 is a \
-          fault. Source: ONNX Mod-10, -13.",
+          is infinite or B is 0, A if B is infinite, and a zero has A's sign. An integer divisor of 0 is \
+          fault 1. Source: ONNX Mod-10, -13.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: &[AttrDef::default(

@@ -17,7 +17,7 @@ pub static DEF: OpDef = OpDef {
     doc: "Inputs indices, depth, values = [off, on]. Y has a further axis of extent depth at `axis`: on where \
           the position there is the index (negative ones count from the end), else off; an index out of range \
           gives off alone. Indices and depth of any number type, floats truncated as by Cast. A negative depth \
-          is a fault. Source: ONNX OneHot-9, -11.",
+          is fault 3. Source: ONNX OneHot-9, -11.",
     inputs: Arity::exactly(3),
     outputs: Arity::exactly(1),
     attrs: &[AttrDef::default(

@@ -13,9 +13,9 @@ pub static DEF: OpDef = OpDef {
     name: "Pow",
     version: 1,
     doc: "Z = X to the power Y, broadcast, of X's type. Two floats of one type: that type's pow, correctly \
-          rounded for f32 (f64: as scalar::f64_), f16 and bf16 through f32; pow(x, +-0) = pow(1, y) = 1 also \
+          rounded for f32 (f64: docs/SCALAR.md, S.2), f16 and bf16 through f32; pow(x, +-0) = pow(1, y) = 1 also \
           for NaN, NaN for x < 0 with y no integer. Two integers: the product of Y factors, wrapping; with \
-          negative Y the quotient 1 / X^|Y| toward zero, and 0 to it is a fault. Any other pair: both to f64, \
+          negative Y the quotient 1 / X^|Y| toward zero, and 0 to it is fault 1. Any other pair: both to f64, \
           its pow, the result converted as by Cast. Source: ONNX Pow-7 to -15.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),

@@ -41,7 +41,7 @@ pub static UNIFORM: OpDef = OpDef {
     version: 1,
     doc: "y[i] = low + u * (high - low), the difference and the fma(u, high - low, low) in f64, rounded once \
           to the output's type, i being the row-major position. u = uniform i of Philox4x32-10 with key \
-          (bits of seed, stream), in the open interval (0, 1) with 53 bits (SPEC.md, Randomness). Source: \
+          (bits of seed, stream), in the open interval (0, 1) with 53 bits (SPEC.md, section 5). Source: \
           ONNX RandomUniform-1, -22; the generator is ours.",
     inputs: Arity::exactly(0),
     outputs: Arity::exactly(1),
@@ -70,7 +70,7 @@ pub static NORMAL: OpDef = OpDef {
     version: 1,
     doc: "y[i] = fma(z, scale, mean) in f64, rounded once to the output's type, i being the row-major position. \
           z = normal i of Philox4x32-10 with key (bits of seed, stream), by Box and Muller in f64 (SPEC.md, \
-          Randomness). Source: ONNX RandomNormal-1, -22; the generator is ours.",
+          section 5). Source: ONNX RandomNormal-1, -22; the generator is ours.",
     inputs: Arity::exactly(0),
     outputs: Arity::exactly(1),
     attrs: &[DTYPE, MEAN, SCALE, SEED, SHAPE, STREAM],

@@ -21,7 +21,7 @@ pub static DEF: OpDef = OpDef {
     doc: "Y[i] = start + i * delta for i below max(ceil((limit - start) / delta), 0); scalars of one type. \
           The count of floats is computed in f64 (difference, quotient, ceiling), that of integers exactly. \
           Elements: i rounded to the type, product rounded, sum rounded; f16 and bf16 in f32, rounded once; \
-          integers wrap. A delta of 0, or a count that is NaN or too large, is a fault. Source: ONNX \
+          integers wrap. A delta of 0, or a count that is NaN or too large, is fault 3. Source: ONNX \
           Range-11, -27.",
     inputs: Arity::exactly(3),
     outputs: Arity::exactly(1),

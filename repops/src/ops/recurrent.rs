@@ -33,8 +33,10 @@ pub static RNN: OpDef = OpDef {
     version: 1,
     doc: "Inputs X [seq, batch, input], W [dirs, hidden, input], R [dirs, hidden, hidden], B [dirs, 2 * hidden], \
           sequence_lens i32 [batch], initial_h [dirs, batch, hidden]. H[t] = f(((X[t] * W' + H[t-1] * R') + Wb) + \
-          Rb): each product a contraction over its index, without B no additions of it; clip limits the \
-          argument of f to -clip .. clip. Outputs Y [seq, dirs, batch, hidden] (all H; +0 after a sequence's \
+          Rb): each product a contraction over its index, without B no additions of it; with clip, f is \
+          applied to minimum(maximum(a, -clip), clip) of its argument a. activations names f regardless of \
+          case: Sigmoid, Tanh (when absent) or Relu, which is maximum(x, +0). sequence_lens are limited to 0 .. \
+          seq. Outputs Y [seq, dirs, batch, hidden] (all H; +0 after a sequence's \
           end) and Y_h (the last H of each sequence; an empty one keeps initial_h). reverse runs each \
           sequence from its own end. layout 1 moves batch to the front. f64 in f64, f16 and bf16 in f32 with \
           the state in f32, rounded at the outputs. Order: SPEC.md, Contractions. Source: ONNX RNN-14, -22.",
@@ -53,8 +55,9 @@ pub static GRU: OpDef = OpDef {
     doc: "Inputs as RNN with W [dirs, 3 * hidden, input], R [dirs, 3 * hidden, hidden], B [dirs, 6 * hidden]; gates z, \
           r, h in this order. z and r = f(((X[t] * W' + H[t-1] * R') + Wb) + Rb); h = g(((X[t] * W' + (r * H[t-1]) * \
           R') + Wb) + Rb), or with linear_before_reset h = g((X[t] * W' + Wb) + r * (H[t-1] * R' + Rb)); H[t] = (1 \
-          - z) * h + z * H[t-1]. Matrix products are contractions; clip, outputs, types, direction and \
-          layout as RNN. Source: ONNX GRU-14, -22.",
+          - z) * h + z * H[t-1]. Matrix products are contractions; clip (of the arguments of f and \
+          g), names of activations (f, g; Sigmoid and Tanh when absent), sequence_lens, outputs, types, direction \
+          and layout as RNN. Source: ONNX GRU-14, -22.",
     inputs: Arity::between(3, 6),
     outputs: Arity::between(1, 2),
     attrs: &[
@@ -78,8 +81,9 @@ pub static LSTM: OpDef = OpDef {
           initial_c like initial_h and peepholes P [dirs, 3 * hidden] (i, o, f); gates i, o, f, c in this order. \
           a = ((X[t] * W' + H[t-1] * R') + Wb) + Rb for each; i = f(a_i + P_i * C[t-1]); f = f(a_f + P_f * C[t-1]), \
           or 1 - i with input_forget; c = g(a_c); C[t] = f * C[t-1] + i * c; o = f(a_o + P_o * C[t]); H[t] = o * \
-          h(C[t]). Without P no peephole term. Matrix products are contractions; clip, outputs (and Y_c, the \
-          last C), types, direction and layout as RNN. Source: ONNX LSTM-14, -22.",
+          h(C[t]). Without P no peephole term. Matrix products are contractions; clip (of the arguments \
+          of f and g, not of h), names of activations (f, g, h; Sigmoid, Tanh and Tanh when absent), sequence_lens, \
+          outputs (and Y_c, the last C, which is kept like H), types, direction and layout as RNN. Source: ONNX LSTM-14, -22.",
     inputs: Arity::between(3, 8),
     outputs: Arity::between(1, 3),
     attrs: &[

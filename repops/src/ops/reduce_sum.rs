@@ -70,7 +70,7 @@ reduction!(
         dtype => with_integer!(dtype, integers(ctx, integer_mean)),
     },
     "y = (row sum of x) / n, one division; NaN of no elements. Integers: the sum wraps, the quotient is \
-     truncated; of no elements a fault."
+     truncated; of no elements fault 1."
 );
 reduction!(
     PROD,

@@ -12,7 +12,7 @@ pub static DEF: OpDef = OpDef {
     version: 1,
     doc: "For each position b of the batch axis, the first sequence_lens[b] (i64) elements along the time axis \
           in reverse, the others as they are. The axes are 0 and 1 in either order. A length outside of 0 .. \
-          extent is a fault. Source: ONNX ReverseSequence-10.",
+          extent is fault 2. Source: ONNX ReverseSequence-10.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: &[

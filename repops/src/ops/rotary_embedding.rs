@@ -16,7 +16,7 @@ pub static DEF: OpDef = OpDef {
           or 2i and 2i + 1 if interleaved. With cos and sin of the pair and position: a' = (cos * a) - (sin \
           * b), b' = (sin * a) + (cos * b), each operation rounded; other elements are copied. cos_cache \
           and sin_cache are [positions, r/2] with position_ids (i64 [batch, sequence]), else [batch, \
-          sequence, r/2]. A position outside of the cache is a fault. f64 in f64, f16 and bf16 in f32, \
+          sequence, r/2]. A position outside of the cache is fault 2. f64 in f64, f16 and bf16 in f32, \
           rounded once. Source: ONNX RotaryEmbedding-23.",
     inputs: Arity::between(3, 4),
     outputs: Arity::exactly(1),

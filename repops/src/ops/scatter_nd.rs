@@ -14,7 +14,7 @@ pub static DEF: OpDef = OpDef {
     doc: "The last axis of indices (i64 or i32) holds tuples, each naming a slice of data by its first axes; \
           Y is data with each named slice combined with its slice of updates, in row-major order: replaced \
           (the last one stays), or old op update with op add, mul, max (as Max) or min, each step rounded to \
-          the type; integers wrap. Negative indices count from the end; others out of range are a fault. \
+          the type; integers wrap. Negative indices count from the end; others out of range are fault 2. \
           Source: ONNX ScatterND-11 to -18.",
     inputs: Arity::exactly(3),
     outputs: Arity::exactly(1),

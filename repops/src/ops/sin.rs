@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 155,
     name: "Sin",
     version: 1,
-    doc: "Y = the sine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). X in radians; sin(+-0) = +-0, NaN \
+    doc: "Y = the sine of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). X in radians; sin(+-0) = +-0, NaN \
           for infinities. f16 and bf16 through f32. Source: ONNX Sin-7, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 156,
     name: "Sinh",
     version: 1,
-    doc: "Y = the hyperbolic sine of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). sinh(+-0) = +-0. f16 \
+    doc: "Y = the hyperbolic sine of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). sinh(+-0) = +-0. f16 \
           and bf16 through f32. Source: ONNX Sinh-9, -22.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

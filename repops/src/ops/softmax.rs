@@ -17,7 +17,7 @@ pub static DEF: OpDef = OpDef {
     version: 1,
     doc: "Along `axis`: m = the exact maximum (NaN if there is one), e[i] = exp(x[i] - m), s = row sum of e, \
           y[i] = e[i] / s; every operation rounds. f64 in f64, f16 and bf16 in f32, \
-          rounded once at y. exp and log: SPEC.md, Scalars. Order: SPEC.md, Row reductions. Source: ONNX Softmax-13.",
+          rounded once at y. exp and log: SPEC.md, section 2. Order: SPEC.md, Row reductions. Source: ONNX Softmax-13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: AXIS,

@@ -8,7 +8,7 @@ pub static DEF: OpDef = OpDef {
     id: 164,
     name: "Tanh",
     version: 1,
-    doc: "Y = the hyperbolic tangent of X, correctly rounded to nearest, ties to even (f64: as scalar::f64_). tanh(+-0) = +-0, \
+    doc: "Y = the hyperbolic tangent of X, correctly rounded to nearest, ties to even (f64: docs/SCALAR.md, S.2). tanh(+-0) = +-0, \
           tanh(+-inf) = +-1. f16 and bf16 through f32. Source: ONNX Tanh-6, -13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),

@@ -15,7 +15,7 @@ pub static DEF: OpDef = OpDef {
     doc: "Along `axis` the K (i64, one number) largest elements in descending order, or with largest 0 the \
           smallest in ascending order, and their i64 indices. NaN counts as larger than any number; of \
           equal elements (+0 equals -0, NaN equals NaN) the lower index comes first. sorted 0 gives the \
-          same. A K below 0 or above the extent is a fault. Source: ONNX TopK-11, -24.",
+          same. A K below 0 or above the extent is fault 3. Source: ONNX TopK-11, -24.",
     inputs: Arity::exactly(2),
     outputs: Arity::between(1, 2),
     attrs: &[

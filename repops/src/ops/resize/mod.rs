@@ -21,7 +21,8 @@ pub static DEF: OpDef = OpDef {
     name: "Resize",
     version: 1,
     doc: "Inputs X, roi, scales, sizes, the last three optional; one of scales (f32) and sizes (i64). Extent out: \
-          sizes, or floor(in * scale): exact where scale = m / 2^k with m < 256, else in f32. scale = \
+          sizes, or floor(in * scale): exact where scale = m * 2^k, m odd, m < 256, k of any \
+          sign, else in f32. scale = \
           scales, or out / in; with keep_aspect_ratio_policy not_larger (not_smaller) the least (greatest) \
           sizes / in of all axes, and out = floor(scale * in + 0.5). All in f32, each operation rounded, left to right. \
           Coordinate x of output o: half_pixel (o + 0.5) / scale - 0.5; half_pixel_symmetric (in / 2) * (1 - \
@@ -37,7 +38,8 @@ pub static DEF: OpDef = OpDef {
           (linear) or 2 (cubic), s = min(scale, 1), weighted by 1 - d or Keys' at d = |(i - x) * s|, \
           divided by their sum in ascending order. Taps outside take the edge; with exclude_outside (cubic, antialias) their weight \
           becomes +0 and weights are divided by their sum in ascending order. The weighted sum is a \
-          contraction (SPEC.md) over the taps in ascending order. Axes are interpolated one after another, \
+          contraction (SPEC.md) over the taps in ascending order. Weights and coordinates are f32, then \
+          widened, also for f64 X. Limits: scales 1e-9 to 1e9, extents of Y at most 2^24. Axes are interpolated one after another, \
           the last first, in the wide type; an axis of scale 1 and equal extents is left alone (but not by \
           tf_crop_and_resize). f64 in f64, f16 and bf16 in f32, rounded once. nearest takes any type. \
           Source: ONNX Resize-19.",
