@@ -156,6 +156,68 @@ fn every_pass_shows_a_module_that_parses() {
     assert_eq!(seen, ["build", "infer", "fold", "canonicalize", "cse", "prune", "layout", "fuse", "plan"]);
 }
 
+/// y = sum of n times (x > 0 ? x : exp(x)), each iteration's part beside it: branch in a loop, values from outside.
+fn looped() -> Graph {
+    let mut model = Model::default();
+    let x = model.input("x", &[DimExpr::sym("N")]);
+    let zero = model.constant("zero", &Tensor::scalar(0.0f32));
+    let yes = model.constant("yes", &Tensor::from_bools(&[], &[true]));
+    let trips = model.constant("trips", &Tensor::scalar(3i64));
+    let zeros = model.node("Sub", Attrs::new(), &[x, x]);
+    let outer = std::mem::take(&mut model.block);
+
+    let then_block = Block { results: vec![x], ..Block::default() };
+    let exp = model.node("Exp", Attrs::new(), &[x]);
+    let exp = model.node("Mul", Attrs::new(), &[exp, x]);
+    let else_block = Block { results: vec![exp], ..std::mem::take(&mut model.block) };
+
+    let body_parameter = |model: &mut Model, name: &str| {
+        let id = model.graph.add_value(name, Definition::Parameter, None);
+        model.block.parameters.push(id);
+        id
+    };
+    body_parameter(&mut model, "i");
+    let go = body_parameter(&mut model, "go");
+    let sum = body_parameter(&mut model, "sum");
+    let most = model.node("ReduceMax", Attrs::new().with_int("keepdims", 0), &[sum]);
+    let positive = model.node("Greater", Attrs::new(), &[most, zero]);
+    let part = model.node("If", Attrs::new(), &[positive]);
+    model.block.nodes.last_mut().unwrap().blocks = vec![then_block, else_block];
+    let next = model.node("Add", Attrs::new(), &[sum, part]);
+    let next = model.node("Relu", Attrs::new(), &[next]);
+    let body = Block { results: vec![go, next, part], ..std::mem::take(&mut model.block) };
+
+    model.block = outer;
+    let last = model.node("Loop", Attrs::new(), &[trips, yes, zeros]);
+    let parts = model.graph.add_value("parts", Definition::Output, None);
+    let node = model.block.nodes.last_mut().unwrap();
+    node.outputs.push(parts);
+    node.blocks = vec![body];
+    model.finish(&[last, parts])
+}
+
+#[test]
+fn control_flow_is_compiled() {
+    let input = Tensor::from_slice(&[3], &[0.5f32, -1.0, 2.0]);
+    let mut sum = [0.0f32; 3];
+    let mut parts = Vec::new();
+    for _ in 0..3 {
+        let positive = sum.iter().any(|&value| value > 0.0);
+        for (sum, &x) in sum.iter_mut().zip(input.as_slice::<f32>()) {
+            let part = if positive { x } else { repops::scalar::exp(x) * x };
+            parts.push(part);
+            *sum = if *sum + part > 0.0 { *sum + part } else { 0.0 };
+        }
+    }
+    let expected = [Tensor::from_slice(&[3], &sum), Tensor::from_slice(&[3, 3], &parts)];
+    for fuse in [false, true] {
+        let options = CompileOptions { fuse, ..CompileOptions::default() };
+        let program = compile(looped(), &options, &mut |_, _| {}).unwrap();
+        assert_eq!(program.blocks().len(), 4);
+        assert_eq!(run(&program, &input), expected);
+    }
+}
+
 #[test]
 fn errors_name_the_node() {
     let mut model = Model::default();
