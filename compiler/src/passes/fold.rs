@@ -5,11 +5,13 @@
 //! Types are inferred along the way, since a folded value may be a shape. An operator that meets a fault is left for
 //! the run, which commits to the fault. Random operators are never folded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use repops::attrs::Attrs;
 use repops::dtype::DType;
-use repops::ops::{self as table, EvalCtx, OpClass};
-use repops::tensor::{Tensor, TensorView, element_count};
+use repops::ops::{self as table, EvalCtx, OpClass, OpDef};
+use repops::tensor::{Tensor, TensorView};
 
 use super::Session;
 use super::infer::{Inference, constant, is_absent, yielded};
@@ -123,23 +125,19 @@ fn evaluated<'a>(
     }
     let views: Vec<Option<TensorView<'_>>> =
         weights.iter().map(|weight| weight.as_ref().and_then(|weight| weight.view())).collect();
-    if !is_worth_it(inference, op, &views, def.class) {
-        return Ok(None);
-    }
     // With every value at hand inference either knows all types or finds what is wrong with them.
-    if table::infer_known(def, &applied.attrs, &views, op.result_count()).is_err() {
+    let Ok(types) = table::infer_known(def, &applied.attrs, &views, op.result_count()) else {
+        return Ok(None);
+    };
+    let shape = types.first().and_then(|result| result.ty.extents());
+    if !is_worth_it(inference, op, &views) || is_slow(def, &applied.attrs, &views, shape.as_deref()) {
         return Ok(None);
     }
     let ctx = EvalCtx { attrs: &applied.attrs, inputs: &views, outputs: op.result_count() };
     Ok((def.eval)(&ctx).ok().filter(|results| results.len() >= op.result_count()))
 }
 
-fn is_worth_it<'a>(
-    inference: &mut Inference<'a>,
-    op: Op<'a>,
-    operands: &[Option<TensorView<'_>>],
-    class: OpClass,
-) -> bool {
+fn is_worth_it<'a>(inference: &mut Inference<'a>, op: Op<'a>, operands: &[Option<TensorView<'_>>]) -> bool {
     let read: usize = operands.iter().flatten().map(|view| view.bytes.len()).sum();
     let mut written = 0usize;
     for result in op.results() {
@@ -151,16 +149,71 @@ fn is_worth_it<'a>(
         written = written.saturating_add(bytes.unwrap_or(0));
     }
     let small = written <= SMALL_BYTES_MAX;
-    let fits = small || (written <= RESULT_BYTES_MAX && written <= read.saturating_mul(GROWTH_MAX));
-    let products = match (class, operands) {
-        (OpClass::Contraction, [Some(a), ..]) => {
-            let columns =
-                operands.get(1).copied().flatten().and_then(|b| b.shape.last().copied()).unwrap_or(1);
-            element_count(a.shape).saturating_mul(columns)
+    small || (written <= RESULT_BYTES_MAX && written <= read.saturating_mul(GROWTH_MAX))
+}
+
+/// Whether the reference takes too long: contractions by their number of products, the elements of the result times
+/// the terms of one; recurrences and Attention, which have several contractions, always.
+fn is_slow(
+    def: &OpDef,
+    attrs: &Attrs,
+    operands: &[Option<TensorView<'_>>],
+    result: Option<&[usize]>,
+) -> bool {
+    if matches!(def.name, "RNN" | "GRU" | "LSTM") {
+        return true;
+    }
+    if !matches!(def.class, OpClass::Contraction) {
+        return false;
+    }
+    let shapes: Vec<&[usize]> = operands.iter().map(|view| view.map_or(&[][..], |view| view.shape)).collect();
+    let products = terms(def.name, attrs, &shapes).zip(result);
+    products.is_none_or(|(terms, result)| product(result).saturating_mul(terms) > PRODUCTS_MAX)
+}
+
+fn product(extents: &[usize]) -> usize {
+    extents.iter().fold(1, |all, &extent| all.saturating_mul(extent))
+}
+
+/// The terms of one contraction; `None`: not known here. Taps outside of an image count too.
+fn terms(name: &str, attrs: &Attrs, shapes: &[&[usize]]) -> Option<usize> {
+    match name {
+        "MatMul" | "MatMulInteger" | "QLinearMatMul" => shapes.first()?.last().copied(),
+        "Gemm" => shapes.first()?.get(usize::from(attrs.int("transA") == 0)).copied(),
+        "Conv" | "ConvInteger" => shapes.get(1)?.get(1..).map(product),
+        "QLinearConv" => shapes.get(3)?.get(1..).map(product),
+        "ConvTranspose" => {
+            let [channels, _, kernel @ ..] = *shapes.get(1)? else { return None };
+            let group = usize::try_from(attrs.int("group")).ok()?;
+            Some(channels.checked_div(group)?.saturating_mul(product(kernel)))
         }
-        _ => 0,
+        "Einsum" => einsum_terms(attrs.str("equation"), shapes),
+        _ => None,
+    }
+}
+
+/// The product of the extents of the labels that are not in the output.
+fn einsum_terms(equation: &str, shapes: &[&[usize]]) -> Option<usize> {
+    let equation: String = equation.chars().filter(|c| *c != ' ').collect();
+    let (left, right) = match equation.split_once("->") {
+        Some((left, right)) => (left, Some(right)),
+        None => (equation.as_str(), None),
     };
-    fits && products <= PRODUCTS_MAX
+    // How often a label is there, and its extent.
+    let mut labels: BTreeMap<char, (usize, usize)> = BTreeMap::new();
+    for (term, shape) in left.split(',').zip(shapes) {
+        let (before, after) = term.split_once("...").unwrap_or((term, ""));
+        let skip = shape.len().checked_sub(after.len())?;
+        let axes = before.chars().zip(*shape).chain(after.chars().zip(&shape[skip..]));
+        for (label, &extent) in axes {
+            let (count, known) = labels.entry(label).or_insert((0, 1));
+            *count += 1;
+            *known = extent.max(*known);
+        }
+    }
+    let is_summed = |label: char, count: usize| right.map_or(count > 1, |right| !right.contains(label));
+    let summed = labels.into_iter().filter(|(label, (count, _))| is_summed(*label, *count));
+    Some(summed.fold(1, |all, (_, (_, extent))| all.saturating_mul(extent)))
 }
 
 /// Operators whose results differ from one application to the next.
@@ -187,4 +240,44 @@ fn inline<'a>(module: &'a Module<'_>, op: Op<'a>, body: Block<'a>) -> Vec<Op<'a>
     }
     module.replace(op, &results);
     moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow(name: &str, attrs: Attrs, shapes: &[&[usize]], result: &[usize]) -> bool {
+        let operands: Vec<Tensor> = shapes.iter().map(|s| Tensor::zeros(DType::F32, s).unwrap()).collect();
+        let views: Vec<_> = operands.iter().map(|operand| Some(operand.view())).collect();
+        is_slow(table::by_name(name).unwrap(), &attrs, &views, Some(result))
+    }
+
+    #[test]
+    fn contractions_are_measured_by_their_products() {
+        let none = Attrs::new;
+        // 2^24 products, and as many again.
+        assert!(!slow("MatMul", none(), &[&[256, 256], &[256, 256]], &[256, 256]));
+        assert!(slow("MatMul", none(), &[&[256, 256], &[256, 512]], &[256, 512]));
+        let turned = || none().with_int("transA", 1);
+        assert!(!slow("Gemm", turned(), &[&[16, 1024], &[16, 1024]], &[1024, 1024]));
+        assert!(slow("Gemm", turned(), &[&[32, 1024], &[32, 1024]], &[1024, 1024]));
+        // A 1 x 1 kernel has as many products as there are channels.
+        assert!(!slow("Conv", none(), &[&[1, 64, 64, 64], &[64, 64, 1, 1]], &[1, 64, 64, 64]));
+        assert!(slow("Conv", none(), &[&[1, 64, 64, 64], &[128, 64, 1, 1]], &[1, 128, 64, 64]));
+        let groups = || none().with_int("group", 4);
+        assert!(!slow("ConvTranspose", groups(), &[&[1, 64, 64, 64], &[64, 16, 2, 2]], &[1, 64, 64, 64]));
+        assert!(slow("ConvTranspose", groups(), &[&[1, 64, 64, 64], &[64, 16, 3, 3]], &[1, 64, 64, 64]));
+        let equation = |text: &str| none().with_str("equation", text);
+        assert!(!slow(
+            "Einsum",
+            equation("...ij, jk->...ik"),
+            &[&[2, 128, 256], &[256, 256]],
+            &[2, 128, 256]
+        ));
+        assert!(slow("Einsum", equation("...ij, jk"), &[&[4, 128, 256], &[256, 256]], &[4, 128, 256]));
+        assert!(slow("Einsum", equation("i,j->"), &[&[8192], &[4096]], &[]));
+        for name in ["RNN", "GRU", "LSTM", "Attention"] {
+            assert!(slow(name, none(), &[&[1, 1], &[1, 1], &[1, 1]], &[1, 1]), "{name}");
+        }
+    }
 }
