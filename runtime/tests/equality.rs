@@ -1,7 +1,9 @@
 //! The runtime gives the reference's outputs and traces: on every instruction set, with every number of
 //! threads, with regions by tiles and operator by operator.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use proptest::prelude::*;
 
 use repops::attrs::Attrs;
 use repops::exec::{Executor, HashLevel, Observer, Unobserved};
@@ -186,6 +188,19 @@ fn a_layer_on_every_machine() {
             let x = Tensor::from_slice(&[rows, k], &values(rows * k, 3));
             check(&layer(k, n, layout), &[x], &runtimes);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Odd remainders of every tile, several chunks of a contraction, rows for more threads than there are.
+    #[test]
+    fn drawn_layers_on_every_machine(rows in 1usize..40, k in 1usize..900, n in 1usize..80, panels: bool) {
+        static RUNTIMES: LazyLock<Vec<(String, Runtime)>> = LazyLock::new(runtimes);
+        let layout = if panels { Layout::Panel16 } else { Layout::RowMajor };
+        let x = Tensor::from_slice(&[rows, k], &values(rows * k, (rows * k * n) as u64));
+        check(&layer(k, n, layout), &[x], &RUNTIMES);
     }
 }
 
