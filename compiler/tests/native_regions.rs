@@ -172,3 +172,24 @@ fn equal_regions_are_compiled_once() {
     let (a, b) = (native.prepare(&region).unwrap(), native.prepare(&region).unwrap());
     assert!(std::sync::Arc::ptr_eq(&a, &b));
 }
+
+#[test]
+fn huge_regions_are_left_to_others() {
+    let native = NativeRegions::new().unwrap();
+    let mish = ops::by_name("Mish").unwrap();
+    let instruction = |at: u16| Instruction {
+        op: mish.id,
+        version: mish.version,
+        attrs: Attrs::new(),
+        args: vec![at],
+        dtype: DType::F32,
+    };
+    let chain = |length: u16| Region {
+        params: vec![DType::F32],
+        instructions: (0..length).map(instruction).collect(),
+        results: vec![length],
+    };
+    chain(256).check().unwrap();
+    assert!(native.prepare(&chain(256)).is_none());
+    assert!(native.prepare(&chain(3)).is_some());
+}

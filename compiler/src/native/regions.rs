@@ -15,6 +15,9 @@ use super::kernel::{Compiler, Function};
 use super::sym::{Kind, NodeId, Recording, SymF32, SymMask, record};
 use crate::Result;
 
+/// Larger functions are left to another backend: LLVM takes more than linear time, and programs come from strangers.
+const NODES_MAX: usize = 4096;
+
 /// A region, and its code if there can be any.
 type Known = (Region, Option<Arc<dyn RegionKernel>>);
 
@@ -30,9 +33,10 @@ impl NativeRegions {
         Ok(Self { compiler: Compiler::new()?, known: Mutex::default() })
     }
 
-    /// Compiles a checked region; `Ok(None)` for one that is not of f32 and bool alone.
+    /// Compiles a checked region; `Ok(None)` for one that is too large, or not of f32 and bool alone.
     fn compile(&self, region: &Region) -> Result<Option<Arc<dyn RegionKernel>>> {
-        let Some(recorded) = recorded(region) else { return Ok(None) };
+        let recorded = recorded(region).filter(|recorded| recorded.recording.nodes.len() <= NODES_MAX);
+        let Some(recorded) = recorded else { return Ok(None) };
         let kernel = self.compiler.compile(&Function {
             recording: &recorded.recording,
             inputs: &recorded.inputs,
