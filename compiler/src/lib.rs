@@ -3,6 +3,7 @@
 //! Invariant: nothing in this crate decides what an operator computes; that is said by `repops` alone. Passes change
 //! the shape of a model, never its bits. Only this crate links LLVM and MLIR.
 #![deny(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 mod build;
 mod compile;

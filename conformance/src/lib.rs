@@ -1,5 +1,6 @@
 //! Conformance suites and the matrix of machines.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 #[cfg(feature = "compiler")]
 pub mod hostile;

@@ -4,6 +4,7 @@
 //! injected through [`repops::exec::Executor`]. Everything that is read here may come from an adversary:
 //! sizes are bounded before anything is allocated, and every error names the field or offset.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 pub mod diff;
 pub mod inside;

@@ -12,6 +12,7 @@ use repops::reference::pack_panel16;
 use repops::tensor::Tensor;
 use repops_kernels::{Isa, KernelCtx, Operand, lookup};
 
+#[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize| args[index].parse::<usize>().expect("a number");

@@ -4,6 +4,7 @@
 //! in `onnx/backend/test/data/node`. `--list` writes the names of the cases that pass; `--expect` exits
 //! with 1 when a case named in the file does not pass. Exit code 2: the folder or a file cannot be read.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -39,6 +39,7 @@ pub fn close(expected: &Tensor, found: &Tensor) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::float_arithmetic, reason = "a tolerance, in the suite that ONNX compares with one")]
 fn is_close(expected: f64, found: f64) -> bool {
     if expected.is_nan() || found.is_nan() {
         return expected.is_nan() && found.is_nan();

@@ -32,6 +32,7 @@ mod with_compiler {
     const BUILD: &str = "build";
     const ALL: &str = "all";
 
+    #[expect(clippy::disallowed_methods, reason = "for people; outside of the program")]
     pub fn compile(arguments: &Compile) -> Result<Answer> {
         check_emit(arguments)?;
         // Before the work is done: is there what it is to be compared with?

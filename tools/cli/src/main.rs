@@ -4,6 +4,7 @@
 //! input or environment. Invariant: results go to standard output, everything else to standard error;
 //! with `--json` standard output is one object or nothing.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 mod arguments;
 mod compile;

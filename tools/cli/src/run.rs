@@ -80,6 +80,7 @@ struct Ran {
     elapsed: Duration,
 }
 
+#[expect(clippy::disallowed_methods, reason = "for people; outside of what is signed")]
 fn execute(program: &Program, inputs: &[Tensor], level: Level, engine: &Engine) -> Result<Ran> {
     let mut watcher = Watcher::new(program, "running");
     let start = Instant::now();
@@ -215,6 +216,7 @@ impl Ran {
 }
 
 /// Milliseconds with three decimals.
+#[expect(clippy::float_arithmetic, reason = "for people; outside of what is signed")]
 pub fn milliseconds(elapsed: Duration) -> f64 {
     elapsed.as_micros() as f64 / 1000.0
 }

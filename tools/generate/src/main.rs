@@ -3,6 +3,7 @@
 //! `repops-generate` writes them; `repops-generate --check` writes nothing and exits with 1 when a file
 //! is not what would be written. Pure Rust: no `protoc` is called.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 //! Invariant: what is read is hostile. A size that a file declares is compared with the bytes that are
 //! there before anything is allocated for it, and every error names the offset, field or member.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 pub mod atomic;
 pub mod npy;

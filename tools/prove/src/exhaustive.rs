@@ -43,6 +43,7 @@ struct DigestOnly;
 impl Visitor for DigestOnly {
     type Output = String;
 
+    #[expect(clippy::disallowed_methods, reason = "the record states how long a proof took")]
     fn visit<F: Judged>(self, function: F) -> String {
         let (isa, candidate) = (Isa::detect(), Candidate(function));
         let digests: Vec<[u8; 32]> = (0..CHUNKS)

@@ -16,7 +16,6 @@ const MAY_USE: &[(&str, Option<&[&str]>)] = &[
     ("repops-benches", None),
     ("repops-cli", None),
     ("repops-io", Some(&["repops"])),
-    ("repops-io", Some(&["repops"])),
     ("repops-generate", None),
     ("prove", None),
     // Built before anything is installed.
@@ -29,6 +28,10 @@ const LLVM_CRATES: &[&str] = &["melior", "melior-macro", "mlir-sys", "llvm-sys",
 
 /// Crates with `unsafe`: kernels for SIMD, the compiler for its thin edge to MLIR's C interface.
 const MAY_BE_UNSAFE: &[&str] = &["repops-kernels", "repops-compiler"];
+
+/// Crates whose business is arithmetic on floats: what an operator computes, how fast it is, and the proofs. All others
+/// deny the lint, so that a stray sum in a pass or a tool cannot become part of a result.
+const MAY_COMPUTE: &[&str] = &["repops", "repops-kernels", "repops-benches", "prove"];
 
 pub fn metadata() -> Result<Value> {
     let text = capture(command::cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
@@ -62,6 +65,9 @@ pub fn check(metadata: &Value) -> Vec<String> {
         if !MAY_BE_UNSAFE.contains(&name) {
             findings.extend(targets_without_forbid(package));
         }
+        if !MAY_COMPUTE.contains(&name) {
+            findings.extend(targets_that_compute(package));
+        }
     }
     findings
 }
@@ -74,18 +80,37 @@ pub fn without_llvm(what: &str, tree: &str) -> Result<()> {
 
 /// The crate roots that do not forbid unsafe code.
 fn targets_without_forbid(package: &Value) -> Vec<String> {
+    let is_safe = |target: &Value, source: &str| {
+        if is_shipped(target) { forbids_unsafe(source) } else { !uses_unsafe(source) }
+    };
+    targets_without(package, "#![forbid(unsafe_code)]", is_safe)
+}
+
+/// The shipped crate roots that do not deny arithmetic on floats; tests may compute what they expect.
+fn targets_that_compute(package: &Value) -> Vec<String> {
+    let is_denied = |target: &Value, source: &str| !is_shipped(target) || denies_float_arithmetic(source);
+    targets_without(package, "#![deny(clippy::float_arithmetic)]", is_denied)
+}
+
+fn targets_without(package: &Value, attribute: &str, holds: impl Fn(&Value, &str) -> bool) -> Vec<String> {
     let mut findings = Vec::new();
     for target in list(package, "targets") {
         let path = string(target, "src_path");
         let Ok(source) = std::fs::read_to_string(path) else { continue };
-        let is_shipped = list(target, "kind").iter().any(|kind| kind == "lib" || kind == "bin");
-        let is_safe = if is_shipped { forbids_unsafe(&source) } else { !uses_unsafe(&source) };
-        if !is_safe {
+        if !holds(target, &source) {
             let shown = path.strip_prefix(&command::root().display().to_string()).unwrap_or(path);
-            findings.push(format!("{}: `#![forbid(unsafe_code)]` is missing", shown.trim_start_matches('/')));
+            findings.push(format!("{}: `{attribute}` is missing", shown.trim_start_matches('/')));
         }
     }
     findings
+}
+
+fn is_shipped(target: &Value) -> bool {
+    list(target, "kind").iter().any(|kind| kind == "lib" || kind == "bin")
+}
+
+fn denies_float_arithmetic(source: &str) -> bool {
+    source.lines().any(|line| line.trim_end() == "#![deny(clippy::float_arithmetic)]")
 }
 
 /// Tests, examples and benchmarks need no attribute, but may not use the keyword either.
@@ -168,6 +193,13 @@ mod tests {
     fn a_test_may_not_use_the_keyword() {
         assert!(uses_unsafe("fn f() {\n    unsafe { g() }\n}"));
         assert!(!uses_unsafe("#![allow(unsafe_code)]\n// unsafe { }"));
+    }
+
+    #[test]
+    fn deny_of_float_arithmetic_must_be_an_attribute_of_the_crate() {
+        assert!(denies_float_arithmetic("//! Doc.\n#![deny(clippy::float_arithmetic)]\n"));
+        assert!(!denies_float_arithmetic("// #![deny(clippy::float_arithmetic)]"));
+        assert!(!denies_float_arithmetic("#![allow(clippy::float_arithmetic)]"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub fn check(name: &str, content: &str, findings: &mut Vec<String>, warnings: &m
     lengths(name, content, findings, warnings);
     module_doc(name, content, findings);
     leftovers(name, content, findings);
+    float_sums(name, content, findings);
     unsafe_reasons(name, content, findings);
 }
 
@@ -53,6 +54,22 @@ fn leftovers(name: &str, content: &str, findings: &mut Vec<String>) {
             if line.contains(word) {
                 findings.push(format!("{name}:{}: `{word}` is a leftover", index + 1));
             }
+        }
+    }
+}
+
+/// `Iterator::sum` on floats adds in an order that nobody wrote down. The lint that forbids methods knows no types, so
+/// this looks for a float type beside the call.
+fn float_sums(name: &str, content: &str, findings: &mut Vec<String>) {
+    for (index, line) in content.lines().enumerate() {
+        let code = code_of(line);
+        let adds = [".sum", ".product"].iter().any(|method| {
+            code.split(method).skip(1).any(|after| after.starts_with("()") || after.starts_with("::<"))
+        });
+        let is_float = ["f32", "f64", "f16"].iter().any(|float| code.contains(float));
+        if adds && is_float {
+            findings
+                .push(format!("{name}:{}: `sum` or `product` of floats; write the order down", index + 1));
         }
     }
 }
@@ -180,6 +197,19 @@ mod tests {
         let line = concat!("see /wo", "rk/there");
         assert_eq!(findings("README.md", line).len(), 1);
         assert!(findings("assets/x/README.md", line).is_empty());
+    }
+
+    #[test]
+    fn sums_of_floats_are_found() {
+        for line in
+            ["let s: f32 = v.iter().sum();", "v.iter().sum::<f64>()", "let p = v.iter().product::<f32>();"]
+        {
+            assert_eq!(findings("a.rs", &format!("//! Doc.\n{line}\n")).len(), 1, "{line}");
+        }
+        for line in ["let s: usize = v.iter().sum();", "tree.sum()", "f32::from(summary())", "// f32 .sum()"]
+        {
+            assert!(findings("a.rs", &format!("//! Doc.\n{line}\n")).is_empty(), "{line}");
+        }
     }
 
     #[test]
