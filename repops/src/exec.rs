@@ -60,9 +60,42 @@ pub trait Observer: Send {
 pub struct Unobserved;
 impl Observer for Unobserved {}
 
+/// By what a step was evaluated. It tells where time goes and never changes a bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evaluation {
+    /// The reference evaluation of the operator: slow wherever there is much to do.
+    Reference,
+    /// A kernel for the operator.
+    Kernel,
+    /// A kernel for a fused region, by the name of the backend that made it.
+    Region(&'static str),
+    /// The operators of a region one after the other, each by a kernel.
+    Unfused,
+    /// No bytes were touched: the output is its input under another shape.
+    View,
+    /// Blocks, whose steps are shown by themselves.
+    Control,
+}
+
+impl Evaluation {
+    /// What to call it in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Evaluation::Reference => "reference",
+            Evaluation::Kernel => "kernel",
+            Evaluation::Region(backend) => backend,
+            Evaluation::Unfused => "unfused",
+            Evaluation::View => "view",
+            Evaluation::Control => "control",
+        }
+    }
+}
+
 /// What an observer is shown of a step.
 pub struct StepEvent<'a> {
     pub step: &'a Step,
+    /// `None` when the step met a fault.
+    pub evaluation: Option<Evaluation>,
     /// Steps run before this one.
     pub index: usize,
     /// From the main block inwards.

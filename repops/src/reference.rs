@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::control::{self, BlockRunner};
 use crate::digest::{Digest, Layout, tensor_digest};
 use crate::exec::{
-    ExecError, Execution, Executor, FaultAt, HashLevel, Observer, StepEvent, bind_sizes, node_name,
+    Evaluation, ExecError, Execution, Executor, FaultAt, HashLevel, Observer, StepEvent, bind_sizes,
+    node_name,
 };
 use crate::ops::{self, EvalCtx, OpClass, OpError};
 use crate::program::{BlockId, Program, Step, ValueId};
@@ -169,7 +170,11 @@ impl Run<'_> {
             });
         }
         let views: Vec<TensorView<'_>> = outputs.iter().map(|v| self.values[v].0.view()).collect();
-        self.observer.step(StepEvent { step, index: self.steps, path, outputs: &views });
+        let evaluation = fault.is_none().then_some(match step.def().class {
+            OpClass::Control => Evaluation::Control,
+            _ => Evaluation::Reference,
+        });
+        self.observer.step(StepEvent { step, evaluation, index: self.steps, path, outputs: &views });
         if self.level == HashLevel::Operators {
             self.observer.record(&self.trace.records[self.steps]);
         }

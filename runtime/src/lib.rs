@@ -97,6 +97,13 @@ impl Runtime {
         self.pool.current_num_threads()
     }
 
+    /// Bytes of the buffers for intermediate values that are kept for the program that ran last. Values
+    /// whose place is not planned, the program's outputs for instance, are not among them.
+    pub fn buffer_bytes(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.as_ref().map_or(0, |state| state.memory.bytes())
+    }
+
     /// Compares the constants' bytes with their digests, on all threads.
     pub fn check_constants(&self, program: &Program) -> Result<(), ExecError> {
         self.pool

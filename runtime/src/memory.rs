@@ -71,6 +71,11 @@ impl Memory {
         }
     }
 
+    /// Bytes of all buffers held.
+    pub fn bytes(&self) -> usize {
+        self.slots.values().chain(&self.spares).map(|buffer| buffer.capacity()).sum()
+    }
+
     /// A buffer that is perhaps still read by hashing, to be used again later.
     fn spare(&mut self, buffer: Arc<AlignedBytes>) {
         if self.spares.len() == SPARES_MAX {

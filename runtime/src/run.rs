@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use repops::control::{self, BlockRunner};
 use repops::digest::Layout;
-use repops::exec::{ExecError, Execution, FaultAt, HashLevel, Observer, StepEvent, node_name};
+use repops::exec::{Evaluation, ExecError, Execution, FaultAt, HashLevel, Observer, StepEvent, node_name};
 use repops::ops::{self, EvalCtx, Fault, OpClass, OpError};
 use repops::program::{BlockId, Step, ValueId};
 use repops::reference::unpack_panel16;
@@ -32,16 +32,18 @@ pub(crate) struct Prepared {
 
 struct PreparedStep {
     body: Digest,
-    /// `None`: no region, or evaluated instruction by instruction.
-    region: Option<Arc<dyn RegionKernel>>,
+    /// `None`: no region, or evaluated instruction by instruction. With the name of who made it.
+    region: Option<(Arc<dyn RegionKernel>, &'static str)>,
 }
 
 impl Prepared {
     pub fn new(program: &Program, regions: &Regions, tiles: &TileRegions) -> Prepared {
+        let by =
+            |backend: &dyn RegionBackend, region: &Region| Some((backend.prepare(region)?, backend.name()));
         let prepare = |region: &Region| match regions {
             Regions::Unfused => None,
-            Regions::Tiles => tiles.prepare(region),
-            Regions::Backend(backend) => backend.prepare(region).or_else(|| tiles.prepare(region)),
+            Regions::Tiles => by(tiles, region),
+            Regions::Backend(backend) => by(backend.as_ref(), region).or_else(|| by(tiles, region)),
         };
         let step = |step: &Step| PreparedStep {
             body: step.body_digest(),
@@ -212,12 +214,12 @@ impl<'a> Run<'a> {
     fn step(&mut self, block: BlockId, index: usize, step: &Step, path: &mut Vec<Frame>) -> Result<(), Stop> {
         let first = self.setup.prepared.first_outputs[block.index()][index];
         match self.compute(block, index, step, first, path) {
-            Ok(()) => {
-                self.record(block, index, step, first, path, None);
+            Ok(evaluation) => {
+                self.record(block, index, step, first, path, Ok(evaluation));
                 Ok(())
             }
             Err(Stop::Operator(OpError::Fault(fault))) => {
-                self.record(block, index, step, first, path, Some(fault));
+                self.record(block, index, step, first, path, Err(fault));
                 let at = FaultAt { fault, node: node_name(step), op: step.def().name.to_string() };
                 Err(Stop::Fault(at))
             }
@@ -226,7 +228,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Defines the step's outputs.
+    /// Defines the step's outputs; says by what they were computed.
     fn compute(
         &mut self,
         block: BlockId,
@@ -234,14 +236,14 @@ impl<'a> Run<'a> {
         step: &Step,
         first: ValueId,
         path: &mut Vec<Frame>,
-    ) -> Result<(), Stop> {
+    ) -> Result<Evaluation, Stop> {
         let def = step.def();
         if matches!(def.class, OpClass::Control) {
             let inputs = self.owned_inputs(step)?;
             let views: Vec<_> = inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
             let outputs = control::execute(step, &views, &mut Blocks { run: self, path })?;
             self.define_owned(first, outputs);
-            return Ok(());
+            return Ok(Evaluation::Control);
         }
         let shapes = match (block, &self.setup.binding.steps) {
             (BlockId(0), steps) if steps[index].is_some() => steps[index].clone(),
@@ -251,12 +253,12 @@ impl<'a> Run<'a> {
             // The sizes depend on data: the operator's own evaluation finds them.
             let outputs = self.eval(step)?;
             self.define_owned(first, outputs);
-            return Ok(());
+            return Ok(Evaluation::Reference);
         };
         if let (OpClass::View, Some(Some(from))) = (def.class, step.inputs.first()) {
             let viewed = self.value(*from).clone();
             self.define_view(first, viewed, &shapes[0]);
-            return Ok(());
+            return Ok(Evaluation::View);
         }
         let mut targets = Vec::with_capacity(shapes.len());
         for (shape, output) in shapes.into_iter().zip(&step.outputs) {
@@ -264,7 +266,7 @@ impl<'a> Run<'a> {
             let buffer = self.setup.memory.take(block.index(), output.slot, len).map_err(OpError::from)?;
             targets.push(Target { shape, buffer });
         }
-        self.write(block, index, step, &mut targets)?;
+        let evaluation = self.write(block, index, step, &mut targets)?;
         for (at, (target, output)) in targets.into_iter().zip(&step.outputs).enumerate() {
             self.setup.memory.keep(block.index(), output.slot, &target.buffer);
             let root = self.traced().then(|| self.hashing.root(&target.buffer));
@@ -272,7 +274,7 @@ impl<'a> Run<'a> {
             let Shape { dtype, extents } = target.shape;
             self.values[first.index() + at] = Some(Value { dtype, shape: extents, place, root });
         }
-        Ok(())
+        Ok(evaluation)
     }
 
     fn define_view(&mut self, first: ValueId, viewed: Value, shape: &Shape) {
@@ -322,7 +324,13 @@ impl<'a> Run<'a> {
     }
 
     /// Fills the targets by a kernel, or by the reference where there is none.
-    fn write(&self, block: BlockId, index: usize, step: &Step, targets: &mut [Target]) -> Result<(), Stop> {
+    fn write(
+        &self,
+        block: BlockId,
+        index: usize,
+        step: &Step,
+        targets: &mut [Target],
+    ) -> Result<Evaluation, Stop> {
         let mut outputs: Vec<TensorViewMut<'_>> = targets
             .iter_mut()
             .map(|t| TensorViewMut {
@@ -333,21 +341,22 @@ impl<'a> Run<'a> {
             .collect();
         if let Some(region) = &step.region {
             let inputs = self.region_views(step);
-            match &self.setup.prepared.steps[block.index()][index].region {
-                Some(kernel) => {
+            return match &self.setup.prepared.steps[block.index()][index].region {
+                Some((kernel, backend)) => {
                     let full = outputs[0].shape;
                     evaluate_broadcast(kernel.as_ref(), full, &inputs, &mut outputs);
+                    Ok(Evaluation::Region(backend))
                 }
-                None => self.write_unfused(region, &inputs, &mut outputs)?,
-            }
-            return Ok(());
+                None => self.write_unfused(region, &inputs, &mut outputs),
+            };
         }
         let operands: Vec<Option<Operand<'_>>> =
             step.inputs.iter().map(|v| v.map(|v| self.operand(v))).collect();
         let dtypes: Vec<_> = operands.iter().map(|o| o.as_ref().map(|o| o.dtype)).collect();
         if let Some(kernel) = lookup(step.op, step.version, &dtypes) {
             let ctx = KernelCtx { isa: self.setup.isa, attrs: &step.attrs };
-            return Ok(kernel(&ctx, &operands, &mut outputs)?);
+            kernel(&ctx, &operands, &mut outputs)?;
+            return Ok(Evaluation::Kernel);
         }
         for (output, computed) in outputs.iter_mut().zip(self.eval(step)?) {
             if output.dtype != computed.dtype() || output.shape != computed.shape() {
@@ -355,7 +364,7 @@ impl<'a> Run<'a> {
             }
             output.bytes.copy_from_slice(computed.bytes());
         }
-        Ok(())
+        Ok(Evaluation::Reference)
     }
 
     /// A region, one operator after the other over whole tensors.
@@ -364,7 +373,8 @@ impl<'a> Run<'a> {
         region: &Region,
         inputs: &[TensorView<'_>],
         outputs: &mut [TensorViewMut<'_>],
-    ) -> Result<(), Stop> {
+    ) -> Result<Evaluation, Stop> {
+        let mut evaluation = Evaluation::Unfused;
         let mut computed: Vec<Tensor> = Vec::new();
         for instruction in &region.instructions {
             let args: Vec<TensorView<'_>> = instruction
@@ -389,6 +399,7 @@ impl<'a> Run<'a> {
                     let args: Vec<_> = args.iter().map(|v| Some(*v)).collect();
                     let ctx = EvalCtx { attrs: &instruction.attrs, inputs: &args, outputs: 1 };
                     out = (def.eval)(&ctx)?.swap_remove(0);
+                    evaluation = Evaluation::Reference;
                 }
             }
             computed.push(out);
@@ -398,7 +409,7 @@ impl<'a> Run<'a> {
             let expanded = repops::reference::expand(result, output.shape)?;
             output.bytes.copy_from_slice(expanded.bytes());
         }
-        Ok(())
+        Ok(evaluation)
     }
 
     /// The inputs of a region, which are row-major.
@@ -437,11 +448,11 @@ impl<'a> Run<'a> {
         step: &Step,
         first: ValueId,
         path: &[Frame],
-        fault: Option<Fault>,
+        result: Result<Evaluation, Fault>,
     ) {
-        let outputs: Vec<ValueId> = match fault {
-            None => (0..step.outputs.len() as u32).map(|i| ValueId(first.0 + i)).collect(),
-            Some(_) => Vec::new(),
+        let outputs: Vec<ValueId> = match result {
+            Ok(_) => (0..step.outputs.len() as u32).map(|i| ValueId(first.0 + i)).collect(),
+            Err(_) => Vec::new(),
         };
         let pending = self.traced().then(|| Pending {
             path: path.to_vec(),
@@ -450,7 +461,7 @@ impl<'a> Run<'a> {
             body: self.setup.prepared.steps[block.index()][index].body,
             inputs: step.inputs.iter().map(|v| v.map(|v| self.digest(v))).collect(),
             outputs: outputs.iter().map(|v| self.digest(*v)).collect(),
-            fault,
+            fault: result.err(),
         });
         let view = |id: &ValueId| {
             let value = self.values[id.index()].as_ref().expect("just defined");
@@ -458,7 +469,8 @@ impl<'a> Run<'a> {
             TensorView { dtype, shape, bytes }
         };
         let views: Vec<TensorView<'_>> = outputs.iter().map(view).collect();
-        self.setup.observer.step(StepEvent { step, index: self.steps, path, outputs: &views });
+        let event = StepEvent { step, evaluation: result.ok(), index: self.steps, path, outputs: &views };
+        self.setup.observer.step(event);
         if let Some(pending) = pending {
             self.hashing.push(pending, self.setup.observer);
         }

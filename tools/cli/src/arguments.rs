@@ -21,6 +21,8 @@ pub enum Command {
     Compile(Compile),
     /// Run a program; write outputs, a receipt, a trace.
     Run(Run),
+    /// Run a program many times; say how long it takes, and with `--profile-steps` where.
+    Bench(Bench),
     /// Check a receipt: form, signature, and by running the program again.
     Verify(Verify),
     /// Show what a program consists of.
@@ -95,6 +97,31 @@ pub struct Run {
     /// A number of the client's choice that makes the receipt its own.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "receipt")]
     pub nonce: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Bench {
+    /// The program.
+    pub program: PathBuf,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// How many runs are timed.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub runs: u32,
+    /// How many runs go before them.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub warm_up: u32,
+    /// How much to hash: nothing, inputs and outputs, or every operator's outputs.
+    #[arg(long, value_enum, default_value_t = Level::Operators)]
+    pub hash: Level,
+    /// Time every step, too.
+    #[arg(long)]
+    pub profile_steps: bool,
+    #[command(flatten)]
+    pub engine: Engine,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

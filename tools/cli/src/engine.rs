@@ -49,6 +49,22 @@ impl Engine {
         }
     }
 
+    /// The number of threads in use.
+    pub fn threads(&self) -> usize {
+        match self {
+            Engine::Reference => 1,
+            Engine::Runtime(runtime) => runtime.threads(),
+        }
+    }
+
+    /// Bytes of the buffers that are kept between runs, where the executor knows them.
+    pub fn buffer_bytes(&self) -> Option<usize> {
+        match self {
+            Engine::Reference => None,
+            Engine::Runtime(runtime) => Some(runtime.buffer_bytes()),
+        }
+    }
+
     /// Compares the constants' bytes with the digests that the program declares.
     pub fn check_constants(&self, program: &Program) -> Result<()> {
         match self {

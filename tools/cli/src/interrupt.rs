@@ -47,6 +47,12 @@ impl Watcher {
         bar.set_prefix(what);
         Watcher { bar }
     }
+
+    /// Shows nothing.
+    pub fn silent() -> Watcher {
+        watch_for_interrupts();
+        Watcher { bar: ProgressBar::hidden() }
+    }
 }
 
 impl Observer for Watcher {

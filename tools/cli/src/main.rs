@@ -1,4 +1,4 @@
-//! `repops`: compile models, run programs, verify receipts, look inside.
+//! `repops`: compile models, run and time programs, verify receipts, look inside.
 //!
 //! Exit codes, for every command: 0 yes, 1 no (refuted, different, a run that data made fail), 2 bad
 //! input or environment. Invariant: results go to standard output, everything else to standard error;
@@ -7,6 +7,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod arguments;
+mod bench;
 mod compile;
 mod engine;
 mod inputs;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let answer = match Arguments::parse().command {
         Command::Compile(arguments) => compile::compile(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Trace { command: TraceCommand::Show(arguments) } => trace::show(&arguments),

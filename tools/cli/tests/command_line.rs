@@ -354,6 +354,81 @@ fn inputs_come_in_every_format() {
 }
 
 #[test]
+fn programs_are_timed() {
+    let folder = folder();
+    let bench = ["bench", "p.rep", "--input", "X:0=x.npy", "--runs", "3", "--threads", "2"];
+    let timed = |further: &[&str]| folder.repops(bench.into_iter().chain(further.iter().copied()));
+    let object = timed(&["--json"]).json();
+    let ms = |key: &str| object[key].as_f64().unwrap();
+    assert!(0.0 < ms("min_ms") && ms("min_ms") <= ms("median_ms") && ms("median_ms") <= ms("max_ms"));
+    assert_eq!(
+        (&object["threads"], &object["runs"], &object["hash"]),
+        (&json!(2), &json!(3), &json!("operators"))
+    );
+    assert_eq!(object["program"], json!(program(&WEIGHTS).digest().to_hex()));
+    assert_eq!((&object["constant_bytes"], &object["steps"]), (&json!(36), &Value::Null));
+    assert!(object["buffer_bytes"].as_u64().unwrap() >= 24);
+    // Input, product and region in the trace; input and output in the claim: 24 bytes each.
+    assert_eq!(object["committed_bytes"], json!(5 * 24));
+    assert_eq!(timed(&["--json", "--hash", "outputs"]).json()["committed_bytes"], json!(2 * 24));
+    assert_eq!(timed(&["--json", "--hash", "none"]).json()["committed_bytes"], json!(0));
+    #[cfg(target_os = "linux")]
+    assert!(object["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
+    let text = timed(&[]).expect(0);
+    assert!(
+        text.contains("median_ms") && text.contains("120 bytes hashed") && !text.contains("/layer/MatMul"),
+        "{text}"
+    );
+    assert!(folder.listing().iter().all(|path| path.extension().is_some_and(|e| e == "rep" || e == "npy")));
+}
+
+#[test]
+fn steps_are_timed_and_those_without_a_kernel_told() {
+    let folder = folder();
+    let bench =
+        ["bench", "p.rep", "--input", "X:0=x.npy", "--profile-steps", "--runs", "2", "--warm-up", "1"];
+    let timed = |further: &[&str]| folder.repops(bench.into_iter().chain(further.iter().copied()));
+    let object = timed(&["--json"]).json();
+    let steps = object["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 2);
+    assert_eq!((&steps[0]["step"], &steps[0]["operator"]), (&json!("0"), &json!("MatMul")));
+    assert_eq!((&steps[0]["node"], &steps[0]["kernel"]), (&json!("/layer/MatMul"), &json!(["kernel"])));
+    assert_eq!((&steps[1]["kernel"], &steps[1]["calls"]), (&json!(["tiles"]), &json!(1)));
+    assert_eq!((&steps[1]["outputs"], &steps[1]["bytes"]), (&json!(["f32[2, 3]"]), &json!(24)));
+    let shares: Vec<f64> = steps.iter().map(|step| step["share"].as_f64().unwrap()).collect();
+    assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
+    assert!(steps[0]["median_ms"].as_f64().unwrap() <= object["max_ms"].as_f64().unwrap());
+    let text = timed(&[]).expect(0);
+    for expected in ["/layer/Add .. /layer/Relu", "f32[2, 3]", "tiles", "outside of steps"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("REFERENCE"), "{text}");
+    assert_eq!(timed(&["--json", "--unfused"]).json()["steps"][1]["kernel"], json!(["unfused"]));
+    #[cfg(feature = "compile")]
+    assert_eq!(timed(&["--json", "--regions", "native"]).json()["steps"][1]["kernel"], json!(["native"]));
+    let text = timed(&["--reference"]).expect(0);
+    assert!(text.contains("NO KERNEL: 2 steps") && text.contains("MatMul, Region"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_timed_says_why() {
+    let folder = Folder::new();
+    folder.write_program("p.rep", &division());
+    folder.write_npy("a.npy", &Tensor::from_slice(&[2], &[6i32, 7]));
+    folder.write_npy("b.npy", &Tensor::from_slice(&[2], &[3i32, 0]));
+    let bench = |b: &str, further: &[&str]| {
+        let arguments = ["bench", "p.rep", "--input", "A=a.npy", "--input", b];
+        folder.repops(arguments.into_iter().chain(further.iter().copied()))
+    };
+    let text = bench("B=b.npy", &["--json"]).expect(1);
+    assert!(text.contains("integer division by zero") && !text.contains("median_ms"), "{text}");
+    bench("B=missing.npy", &[]).expect(2);
+    bench("B=a.npy", &["--runs", "0"]).expect(2);
+    bench("B=a.npy", &["--warm-up", "0"]).expect(2);
+    bench("B=a.npy", &["--runs", "1"]).expect(0);
+}
+
+#[test]
 fn programs_are_inspected() {
     let folder = folder();
     let text = folder.repops(["inspect", "p.rep"]).expect(0);
