@@ -186,9 +186,8 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Patches<'_, S> {
         None
     }
 
-    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, to: &mut [E]) {
+    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]) {
         let columns = panels.start * PANEL..self.pixels.min(panels.end * PANEL);
-        let size = terms.len() * PANEL;
         let taps = element_count(&self.geometry.kernel);
         with_scratch(panels.len() * PANEL, |row: &mut [E]| {
             row.fill(E::ZERO);
@@ -196,7 +195,7 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Patches<'_, S> {
                 let plane = self.planes[batch] + term / taps * self.image;
                 self.tap(&self.data[plane..][..self.image], term % taps, &columns, &mut row[..columns.len()]);
                 for (panel, from) in row.chunks_exact(PANEL).enumerate() {
-                    to[panel * size + index * PANEL..][..PANEL].copy_from_slice(from);
+                    to[panel * stride + index * PANEL..][..PANEL].copy_from_slice(from);
                 }
             }
         });

@@ -112,10 +112,9 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Spread<'_, S> {
         None
     }
 
-    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, to: &mut [E]) {
+    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]) {
         let (pixels, plane) = (element_count(self.out), element_count(self.image));
         let columns = panels.start * PANEL..pixels.min(panels.end * PANEL);
-        let size = terms.len() * PANEL;
         let taps = element_count(self.kernel);
         with_scratch(panels.len() * PANEL, |row: &mut [E]| {
             row.fill(E::ZERO);
@@ -123,7 +122,7 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Spread<'_, S> {
                 let from = &self.data[self.planes[batch] + term / taps * plane..][..plane];
                 self.tap(from, term % taps, &columns, &mut row[..columns.len()]);
                 for (panel, from) in row.chunks_exact(PANEL).enumerate() {
-                    to[panel * size + index * PANEL..][..PANEL].copy_from_slice(from);
+                    to[panel * stride + index * PANEL..][..PANEL].copy_from_slice(from);
                 }
             }
         });

@@ -7,6 +7,7 @@ use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
 use super::tile::PANEL;
+use crate::isa::Isa;
 
 /// The type that elements of storage type `Self` are contracted in.
 pub(crate) trait Storage<E>: Element {
@@ -69,8 +70,8 @@ pub(crate) trait Left<E>: Sync {
 pub(crate) trait Right<E>: Sync {
     /// The panels of a batch, each of `terms` by 16, when they lie that way and are of type `E`.
     fn in_place(&self, batch: usize) -> Option<&[E]>;
-    /// Writes `[panel][term][16]`; columns past the last are zero.
-    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, to: &mut [E]);
+    /// Writes `[panel][term][16]`, panels `stride` apart; columns past the last are zero.
+    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]);
 }
 
 /// A matrix with strides, one for each batch.
@@ -93,8 +94,34 @@ impl<S> Strided<'_, S> {
     }
 }
 
+/// Runs `body`, which moves elements, compiled for the widest registers at hand: moving changes no bits, so
+/// the choice of an instruction set does not matter.
+#[inline(always)]
+pub(crate) fn with_wide_moves<R>(body: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        fn avx512<R>(body: impl FnOnce() -> R) -> R {
+            body()
+        }
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn avx2<R>(body: impl FnOnce() -> R) -> R {
+            body()
+        }
+        if Isa::Avx512.is_available() {
+            // SAFETY: the processor has the instructions.
+            return unsafe { avx512(body) };
+        }
+        if Isa::Avx2.is_available() {
+            // SAFETY: the processor has the instructions.
+            return unsafe { avx2(body) };
+        }
+    }
+    body()
+}
+
 /// Writes `to[term * width + i] = from[i * outer + term]` for `count` values of `i` and every term.
-#[inline]
+#[inline(always)]
 fn transpose<S: Storage<E>, E: Accumulate>(
     from: &[S],
     outer: usize,
@@ -155,28 +182,40 @@ impl<S: Storage<E>, E: Accumulate + Element> Left<E> for Strided<'_, S> {
     fn pack(&self, batch: usize, rows: Range<usize>, terms: Range<usize>, tile_rows: usize, to: &mut [E]) {
         let data = &self.data[self.start(batch)..];
         let mut at = 0;
-        let mut first = rows.start;
-        while first < rows.end {
+        for first in rows.clone().step_by(tile_rows) {
             let count = tile_rows.min(rows.end - first);
             let to = &mut to[at..at + count * terms.len()];
-            if self.term == 1 {
-                transpose(
-                    &data[first * self.outer + terms.start..],
-                    self.outer,
-                    count,
-                    terms.len(),
-                    count,
-                    to,
-                );
-            } else {
-                for (term, to) in terms.clone().zip(to.chunks_exact_mut(count)) {
-                    for (r, to) in to.iter_mut().enumerate() {
-                        *to = data[(first + r) * self.outer + term * self.term].widen();
-                    }
-                }
-            }
             at += count * terms.len();
-            first += count;
+            with_wide_moves(
+                #[inline(always)]
+                || self.gather(data, first..first + count, &terms, count, to),
+            );
+        }
+    }
+}
+
+impl<S> Strided<'_, S> {
+    /// Writes `to[term * width + i]` for the elements `i` of an outer range and a range of terms.
+    #[inline(always)]
+    fn gather<E: Accumulate>(
+        &self,
+        data: &[S],
+        outer: Range<usize>,
+        terms: &Range<usize>,
+        width: usize,
+        to: &mut [E],
+    ) where
+        S: Storage<E>,
+    {
+        let count = outer.len();
+        if self.term == 1 && !terms.is_empty() {
+            let from = &data[outer.start * self.outer + terms.start..];
+            return transpose(from, self.outer, count, terms.len(), width, to);
+        }
+        for (term, to) in terms.clone().zip(to.chunks_exact_mut(width)) {
+            for (i, to) in to[..count].iter_mut().enumerate() {
+                *to = data[(outer.start + i) * self.outer + term * self.term].widen();
+            }
         }
     }
 }
@@ -186,58 +225,51 @@ impl<S: Storage<E>, E: Accumulate + Element> Right<E> for Strided<'_, S> {
         None
     }
 
-    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, to: &mut [E]) {
+    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]) {
         let data = &self.data[self.start(batch)..];
         let size = terms.len() * PANEL;
-        let first = panels.start;
-        if self.outer == 1 {
-            // Term by term: the source is read once, in order.
-            for (row, term) in terms.clone().enumerate() {
-                for panel in panels.clone() {
-                    let column = panel * PANEL;
-                    let count = PANEL.min(self.extent - column);
-                    let from = &data[term * self.term + column..][..count];
-                    let to = &mut to[(panel - first) * size + row * PANEL..][..PANEL];
-                    if count == PANEL {
-                        for (to, from) in to.iter_mut().zip(from) {
-                            *to = from.widen();
-                        }
-                    } else {
-                        to.fill(E::ZERO);
-                        for (to, from) in to.iter_mut().zip(from) {
-                            *to = from.widen();
-                        }
+        with_wide_moves(
+            #[inline(always)]
+            || {
+                if self.outer == 1 {
+                    // Term by term: the source is read once, in order.
+                    for (row, term) in terms.clone().enumerate() {
+                        let to = to[row * PANEL..].chunks_mut(stride);
+                        let columns = panels.start * PANEL..self.extent.min(panels.end * PANEL);
+                        copy_row(&data[term * self.term..][columns], to);
                     }
+                    return;
                 }
-            }
-            return;
+                for (panel, to) in panels.zip(to.chunks_mut(stride)) {
+                    let columns = panel * PANEL..self.extent.min((panel + 1) * PANEL);
+                    if columns.len() < PANEL {
+                        to[..size].fill(E::ZERO);
+                    }
+                    self.gather(data, columns, &terms, PANEL, &mut to[..size]);
+                }
+            },
+        );
+    }
+}
+
+/// Copies neighbouring elements of one term to the start of each panel, the last filled up with +0.
+#[inline(always)]
+pub(crate) fn copy_row<'a, S: Storage<E>, E: Accumulate + 'a>(
+    from: &[S],
+    panels: impl Iterator<Item = &'a mut [E]>,
+) {
+    let mut whole = from.chunks_exact(PANEL);
+    let mut panels = panels;
+    // The elements first: a panel that is asked for is one that is filled.
+    for (from, to) in (&mut whole).zip(&mut panels) {
+        for (to, from) in to[..PANEL].iter_mut().zip(from) {
+            *to = from.widen();
         }
-        for panel in panels {
-            let column = panel * PANEL;
-            let count = PANEL.min(self.extent - column);
-            let to = &mut to[(panel - first) * size..][..size];
-            if count < PANEL {
-                to.fill(E::ZERO);
-            }
-            if terms.is_empty() {
-                continue;
-            }
-            if self.term == 1 {
-                transpose(
-                    &data[column * self.outer + terms.start..],
-                    self.outer,
-                    count,
-                    terms.len(),
-                    PANEL,
-                    to,
-                );
-            } else {
-                for (term, to) in terms.clone().zip(to.chunks_exact_mut(PANEL)) {
-                    for (c, to) in to[..count].iter_mut().enumerate() {
-                        *to = data[(column + c) * self.outer + term * self.term].widen();
-                    }
-                }
-            }
+    }
+    if let (rest @ [_, ..], Some(to)) = (whole.remainder(), panels.next()) {
+        to[..PANEL].fill(E::ZERO);
+        for (to, from) in to.iter_mut().zip(rest) {
+            *to = from.widen();
         }
     }
 }
@@ -257,15 +289,15 @@ impl<S: Storage<E>, E: Accumulate + Element> Right<E> for Panels<'_, S> {
         (S::DTYPE == E::DTYPE).then(|| &bytemuck::cast_slice::<S, E>(self.data)[start..])
     }
 
-    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, to: &mut [E]) {
+    fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]) {
         let start = self.offsets.get(batch).copied().unwrap_or(0);
         let size = terms.len() * PANEL;
         if size == 0 {
             return;
         }
-        for (panel, to) in panels.zip(to.chunks_exact_mut(size)) {
+        for (panel, to) in panels.zip(to.chunks_mut(stride)) {
             let from = &self.data[start + (panel * self.terms + terms.start) * PANEL..][..size];
-            for (to, from) in to.iter_mut().zip(from) {
+            for (to, from) in to[..size].iter_mut().zip(from) {
                 *to = from.widen();
             }
         }

@@ -1,4 +1,4 @@
-//! The register tile: one chunk of a contraction for a few rows and columns of the result.
+//! The register tile: a span of chunks of a contraction for a few rows and columns of the result.
 //!
 //! One body for every instruction set and element type. Lanes span columns, so the order of the sum is
 //! the specification's in every lane: a chain of fused multiply-adds from +0 in ascending order, `+ (+0)`,
@@ -7,12 +7,17 @@
 use repops::dtype::Element;
 use repops::lane::FloatLane;
 use repops::lane::Lane;
-use repops::reduce::Accumulate;
+use repops::reduce::{Accumulate, CHUNK};
 
 use super::super::lane::VectorLane;
 
 /// Columns of a panel of the right operand.
 pub(crate) const PANEL: usize = 16;
+
+/// Levels of the binary counter that a tile keeps for itself.
+const SPAN_LEVELS: usize = 2;
+/// Terms of a span: what a tile adds up in one call. A power of two of chunks, so that it is a subtree.
+pub(crate) const SPAN: usize = CHUNK << SPAN_LEVELS;
 
 /// What one call of a tile computes.
 pub(crate) struct Tile<E> {
@@ -23,9 +28,9 @@ pub(crate) struct Tile<E> {
     /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`.
     pub b: *const E,
     pub b_panel: usize,
-    /// Terms, at most a chunk.
+    /// Terms: whole chunks, at most a span of them, but for the end of the contraction.
     pub k: usize,
-    /// Sums of earlier chunks: level `l` of the binary counter at `l * level_stride`, row-major.
+    /// Sums of earlier spans: level `l` of the binary counter at `l * level_stride`, row-major.
     pub levels: *const E,
     pub level_stride: usize,
     /// Levels to add, as bits, from the lowest up.
@@ -35,6 +40,23 @@ pub(crate) struct Tile<E> {
     pub out_row: usize,
     /// Whether `out` is the final result, where NaNs are canonical.
     pub last: bool,
+}
+
+/// Asks for the cache line at `at`, which will be written. Any address will do.
+#[inline(always)]
+fn prefetch_for_write<E>(at: *mut E) {
+    // SAFETY: a prefetch reads nothing and faults never.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("prefetchw [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
 }
 
 /// A tile of a fixed number of rows and panels.
@@ -154,30 +176,59 @@ pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, 
 ) {
     let per_panel = PANEL / V::LANES;
     let column = |v: usize| (v / per_panel) * t.b_panel + (v % per_panel) * V::LANES;
-    let mut acc = [[V::zero(); VECTORS]; ROWS];
+    let mut earlier = [[[V::zero(); VECTORS]; ROWS]; SPAN_LEVELS];
     let (mut a, mut b) = (t.a, t.b);
-    for _ in 0..t.k {
-        // SAFETY: `a` and `b` stay inside of the operands for `t.k` terms; the caller's promise.
-        unsafe {
-            let mut right = [V::zero(); VECTORS];
-            for v in 0..VECTORS {
-                right[v] = V::load(b.add(column(v)));
-            }
-            for r in 0..ROWS {
-                let left = V::splat(*a.add(if PACKED { r } else { r * t.a_row }));
+    let (mut rest, mut chunk) = (t.k, 0usize);
+    // The lines of the result arrive while the terms are added up.
+    for r in 0..ROWS {
+        for v in (0..VECTORS).step_by(per_panel) {
+            prefetch_for_write(t.out.wrapping_add(r * t.out_row + v * V::LANES));
+        }
+    }
+    let mut acc = loop {
+        let mut acc = [[V::zero(); VECTORS]; ROWS];
+        let terms = rest.min(CHUNK);
+        for _ in 0..terms {
+            // SAFETY: `a` and `b` stay inside of the operands for `t.k` terms; the caller's promise.
+            unsafe {
+                let mut right = [V::zero(); VECTORS];
                 for v in 0..VECTORS {
-                    acc[r][v] = left.fma(right[v], acc[r][v]);
+                    right[v] = V::load(b.add(column(v)));
+                }
+                for r in 0..ROWS {
+                    let left = V::splat(*a.add(if PACKED { r } else { r * t.a_row }));
+                    for v in 0..VECTORS {
+                        acc[r][v] = left.fma(right[v], acc[r][v]);
+                    }
+                }
+                a = a.add(if PACKED { ROWS } else { 1 });
+                b = b.add(PANEL);
+            }
+        }
+        for row in &mut acc {
+            for sum in row {
+                *sum = sum.add(V::zero());
+            }
+        }
+        rest -= terms;
+        // Binary counter: chunk i completes the subtrees of its trailing one bits; the last completes all.
+        let free = chunk.trailing_ones() as usize;
+        let merge = if rest == 0 { chunk } else { (1 << free) - 1 };
+        for (level, earlier) in earlier.iter().enumerate() {
+            if merge >> level & 1 == 1 {
+                for (row, earlier) in acc.iter_mut().zip(earlier) {
+                    for (sum, earlier) in row.iter_mut().zip(earlier) {
+                        *sum = earlier.add(*sum);
+                    }
                 }
             }
-            a = a.add(if PACKED { ROWS } else { 1 });
-            b = b.add(PANEL);
         }
-    }
-    for row in &mut acc {
-        for sum in row {
-            *sum = sum.add(V::zero());
+        if rest == 0 {
+            break acc;
         }
-    }
+        earlier[free] = acc;
+        chunk += 1;
+    };
     let mut merge = t.merge;
     while merge != 0 {
         let level = merge.trailing_zeros() as usize;
