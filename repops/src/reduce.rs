@@ -78,17 +78,22 @@ pub fn row_sum<T: Accumulate>(len: usize, element: impl Fn(usize) -> T) -> T {
             for i in block * BLOCK..len.min((block + 1) * BLOCK) {
                 lanes[i % LANES] = lanes[i % LANES].add(element(i));
             }
-            let mut stride = LANES / 2;
-            while stride > 0 {
-                for j in 0..stride {
-                    lanes[j] = lanes[j].add(lanes[j + stride]);
-                }
-                stride /= 2;
-            }
-            lanes[0]
+            fold_lanes(lanes)
         })
         .collect();
     tree(&parts)
+}
+
+/// The accumulators of a block folded by halving strides: `acc[j] += acc[j + stride]`.
+pub fn fold_lanes<T: Accumulate>(mut lanes: [T; LANES]) -> T {
+    let mut stride = LANES / 2;
+    while stride > 0 {
+        for j in 0..stride {
+            lanes[j] = lanes[j].add(lanes[j + stride]);
+        }
+        stride /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod cosh;
 mod cum_sum;
 mod depth_to_space;
 mod dequantize_linear;
+pub mod dispute;
 mod div;
 mod dynamic_quantize_linear;
 mod einsum;

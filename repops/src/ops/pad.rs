@@ -29,14 +29,14 @@ pub static DEF: OpDef = OpDef {
 };
 
 #[derive(Clone, Copy, PartialEq)]
-enum Mode {
+pub(super) enum Mode {
     Constant,
     Edge,
     Reflect,
     Wrap,
 }
 
-fn mode(attrs: &Attrs) -> Result<Mode, OpError> {
+pub(super) fn mode(attrs: &Attrs) -> Result<Mode, OpError> {
     match attrs.str("mode") {
         "constant" => Ok(Mode::Constant),
         "edge" => Ok(Mode::Edge),
@@ -89,7 +89,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
 }
 
 /// What position `q` relative to an axis of `extent` reads.
-fn source(mode: Mode, q: i128, extent: i128) -> Option<usize> {
+pub(super) fn source(mode: Mode, q: i128, extent: i128) -> Option<usize> {
     let inside = (0..extent).contains(&q);
     let at = match mode {
         _ if inside => q,

@@ -72,7 +72,7 @@ fn parts(ctx: &InferCtx<'_>, rank: usize) -> Result<Vec<Part>, OpError> {
 }
 
 /// First index and number of elements along an axis of known extent.
-fn resolve(extent: i64, start: i64, end: i64, step: i64) -> (i64, i64) {
+pub(super) fn resolve(extent: i64, start: i64, end: i64, step: i64) -> (i64, i64) {
     let from_back = |v: i64| if v < 0 { v.saturating_add(extent) } else { v };
     let (start, end) = (from_back(start), from_back(end));
     let (start, end, span) = if step > 0 {

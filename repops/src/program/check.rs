@@ -132,6 +132,26 @@ struct Checker<'a> {
     used: BTreeSet<u32>,
 }
 
+/// What can be checked of a step without its program.
+pub(super) fn check_alone(step: &Step) -> Result<(), ProgramError> {
+    let place = || "a step".to_string();
+    let unknown = || ProgramError::UnknownOperator { place: place(), op: step.op, version: step.version };
+    let def = ops::by_id(step.op, step.version).ok_or_else(unknown)?;
+    let wrong = |error| ProgramError::Operator { place: place(), op: def.name, error };
+    let present: Vec<bool> = step.inputs.iter().map(Option::is_some).collect();
+    def.check_arity(&present, step.outputs.len()).map_err(wrong)?;
+    if def.check_attrs(&step.attrs).map_err(wrong)? != step.attrs {
+        return Err(wrong(OpError::Unsupported("defaults of attributes are not filled in".to_string())));
+    }
+    match &step.region {
+        Some(region) if def.id == ops::REGION => {
+            region.check().map_err(|error| ProgramError::Region { place: place(), error })
+        }
+        None if def.id != ops::REGION => Ok(()),
+        _ => Err(wrong(OpError::Unsupported("a region step alone has a body".to_string()))),
+    }
+}
+
 /// Values visible at a point: ranges `[first, end)` of the enclosing blocks.
 type Scope = Vec<(u32, u32)>;
 

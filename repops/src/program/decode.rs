@@ -8,7 +8,7 @@ use prost::Message;
 use super::encode::{Encoded, FORMAT_VERSION};
 use super::{
     ALIGNMENT, Backing, Block, BlockId, ConstantBytes, ConstantDecl, HEADER_BYTES, Header, MAGIC, Origin,
-    Output, Program, ProgramError, ProgramParts, SlotId, Source, Step, ValueId, proto,
+    Output, Part, Program, ProgramError, ProgramParts, SlotId, Source, Step, ValueId, proto,
 };
 use crate::attrs::{AttrValue, Attrs};
 use crate::digest::{Digest, Layout};
@@ -152,6 +152,32 @@ fn parts_of(graph: &proto::Graph) -> Result<ProgramParts, ProgramError> {
         return Err(bad(format!("step {number}"), "belongs to no block"));
     }
     Ok(ProgramParts { header, constants, data: Vec::new(), blocks })
+}
+
+/// A leaf of the program's Merkle tree, decoded alone. It is checked as far as that can be: an operator is
+/// in the table, its attributes are complete, its region is well formed.
+pub(super) fn part(leaf: &[u8]) -> Result<Part, ProgramError> {
+    let what = || "a part".to_string();
+    let (&kind, bytes) = leaf.split_first().ok_or_else(|| bad(what(), "is empty"))?;
+    Ok(match kind {
+        0 => {
+            let header = message::<proto::Header>(bytes, what)?;
+            Part::Header { inputs: header.inputs, outputs: header.outputs }
+        }
+        1 => Part::Constant(constant(0, bytes)?),
+        2 => {
+            let block = message::<proto::Block>(bytes, what)?;
+            let results = block.results.into_iter().map(ValueId).collect();
+            Part::Block { params: block.params.len() as u32, steps: block.steps, results }
+        }
+        3 => {
+            let raw = message::<proto::Step>(bytes, what)?;
+            let step = step(0, bytes)?;
+            super::check::check_alone(&step)?;
+            Part::Step { first_output: ValueId(raw.first_output), step: Box::new(step) }
+        }
+        kind => return Err(bad(what(), format!("is of unknown kind {kind}"))),
+    })
 }
 
 fn bad(what: String, problem: impl Into<String>) -> ProgramError {

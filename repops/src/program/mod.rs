@@ -191,6 +191,23 @@ pub struct Program {
     block_values: Vec<u32>,
 }
 
+/// A leaf of a program's Merkle tree, as far as it says something alone.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Part {
+    Header { inputs: Vec<String>, outputs: Vec<String> },
+    Constant(ConstantDecl),
+    Block { params: u32, steps: u32, results: Vec<ValueId> },
+    Step { first_output: ValueId, step: Box<Step> },
+}
+
+impl Part {
+    /// Decodes a leaf of [`Program::digest_leaves`]. Hostile input is an error; what cannot be checked
+    /// without the rest of the program is not.
+    pub fn decode(leaf: &[u8]) -> Result<Part, ProgramError> {
+        decode::part(leaf)
+    }
+}
+
 /// Where a value is defined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Definition {

@@ -1,0 +1,223 @@
+//! Disputes inside of a step: what one element of an output is made of, down to sixteen terms.
+//!
+//! Two parties agree on a step and its inputs but not on an element. The element is a *term*; every term
+//! has a value that follows from the values of finer terms (*claims*, which the parties state) and from
+//! elements of inputs (which can be opened). [`claims`] lists the finer terms, [`value`] computes a term
+//! from them. SPEC.md, "Disputes".
+//!
+//! Invariant: for every operator, [`evaluate`] of an output's element gives the bits of the operator's
+//! own `eval`; a test holds that over the rows. Nothing here allocates in proportion to a tensor, but for
+//! what [`Inputs::whole`] grants.
+
+mod contract;
+mod crop;
+mod movement;
+mod normalize;
+mod reduce;
+mod rules;
+mod series;
+#[cfg(test)]
+mod tests;
+mod wide;
+
+use std::collections::BTreeMap;
+
+use super::{Fault, OpDef, OpError};
+use crate::attrs::Attrs;
+use crate::dtype::DType;
+use crate::region::Region;
+use crate::tensor::{Tensor, TensorError};
+
+pub use crop::Cut;
+pub use rules::{Rule, rule};
+
+/// Terms of a contraction or lane between two claims of its accumulator.
+pub const STRIDE: usize = 16;
+/// Parts of a tree that are claimed together.
+pub const FAN: usize = 16;
+/// The most bytes of inputs that a step may have where a rule reads them all.
+pub const WHOLE_BYTES_MAX: usize = 128 << 10;
+
+/// Type and shape of a tensor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TensorType {
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+}
+
+impl TensorType {
+    pub fn new(dtype: DType, shape: &[usize]) -> TensorType {
+        TensorType { dtype, shape: shape.to_vec() }
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The step that is disputed: types are agreed and have passed inference.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub def: &'static OpDef,
+    pub attrs: &'a Attrs,
+    pub region: Option<&'a Region>,
+    pub inputs: &'a [Option<TensorType>],
+    pub outputs: &'a [TensorType],
+}
+
+/// A scalar of a step.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Term {
+    /// An element of an output.
+    Output { output: u32, element: u64 },
+    /// Of a series: the combination of parts `FAN^level * index ..`; level 0 is one part (a chunk of a
+    /// contraction, a block of a row sum, [`STRIDE`] elements of a maximum).
+    Part { series: u8, row: u64, level: u8, index: u64 },
+    /// The accumulator of lane `lane` of a part after `STRIDE * (step + 1)` terms; contractions have lane 0 alone.
+    Lane { series: u8, row: u64, part: u64, lane: u8, step: u16 },
+}
+
+/// Why a term has no value here.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Stop {
+    /// The element was not opened.
+    #[error("input {input} is not open where it is needed")]
+    Closed { input: usize },
+    #[error("the rule reads {bytes} bytes of inputs; at most {WHOLE_BYTES_MAX} are read")]
+    TooLarge { bytes: usize },
+    #[error("the step has no such term")]
+    NoTerm,
+    #[error(transparent)]
+    Operator(#[from] OpError),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Operator(OpError::Fault(fault))
+    }
+}
+
+impl From<TensorError> for Stop {
+    fn from(error: TensorError) -> Stop {
+        Stop::Operator(OpError::Tensor(error))
+    }
+}
+
+/// The inputs of a step, of which perhaps only parts are open.
+pub trait Inputs {
+    /// The bits of an element, zero-extended; `at` is its row-major position.
+    fn element(&mut self, input: usize, at: u64) -> Result<u64, Stop>;
+    /// The whole tensor, where it has at most [`WHOLE_BYTES_MAX`] bytes.
+    fn whole(&mut self, input: usize) -> Result<Tensor, Stop>;
+}
+
+impl<'a> Subject<'a> {
+    /// Type of an input that must be there.
+    fn input(&self, index: usize) -> Result<&'a TensorType, Stop> {
+        self.optional(index).ok_or(Stop::Operator(OpError::MissingInput { index }))
+    }
+
+    fn optional(&self, index: usize) -> Option<&'a TensorType> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    fn output(&self, index: u32) -> Result<&'a TensorType, Stop> {
+        self.outputs.get(index as usize).ok_or(Stop::NoTerm)
+    }
+
+    /// Integers of an input, read whole; `None` when it is absent.
+    fn integers(&self, inputs: &mut dyn Inputs, index: usize) -> Result<Option<Vec<i64>>, Stop> {
+        if self.optional(index).is_none() {
+            return Ok(None);
+        }
+        let tensor = inputs.whole(index)?;
+        let values = tensor.view().to_i64s();
+        values.map(Some).ok_or(Stop::Operator(OpError::shape("an input holds no integers")))
+    }
+}
+
+/// The finer terms that `term` is computed from, in the order in which [`value`] takes them.
+pub fn claims(subject: &Subject<'_>, term: Term, inputs: &mut dyn Inputs) -> Result<Vec<Term>, Stop> {
+    match rules::dispatch(subject, term, rules::Ask::Claims { inputs })? {
+        rules::Answer::Claims(terms) => Ok(terms),
+        rules::Answer::Value(_) => Err(Stop::NoTerm),
+    }
+}
+
+/// The bits of `term`, given those of its claims.
+pub fn value(
+    subject: &Subject<'_>,
+    term: Term,
+    claims: &[u64],
+    inputs: &mut dyn Inputs,
+) -> Result<u64, Stop> {
+    match rules::dispatch(subject, term, rules::Ask::Value { claims, inputs })? {
+        rules::Answer::Value(bits) => Ok(bits),
+        rules::Answer::Claims(_) => Err(Stop::NoTerm),
+    }
+}
+
+/// Evaluates terms from open inputs, remembering what it found.
+#[derive(Default)]
+pub struct Evaluator {
+    known: BTreeMap<Term, u64>,
+}
+
+impl Evaluator {
+    /// The bits of `term`. What [`Evaluator::set`] said of a finer term is believed.
+    pub fn value(&mut self, subject: &Subject<'_>, term: Term, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
+        if let Some(bits) = self.known.get(&term) {
+            return Ok(*bits);
+        }
+        let finer = claims(subject, term, inputs)?;
+        let mut bits = Vec::with_capacity(finer.len());
+        for claim in finer {
+            bits.push(self.value(subject, claim, inputs)?);
+        }
+        let found = value(subject, term, &bits, inputs)?;
+        self.known.insert(term, found);
+        Ok(found)
+    }
+
+    /// Fixes the value of a term: how a fault is put into a computation.
+    pub fn set(&mut self, term: Term, bits: u64) {
+        self.known.insert(term, bits);
+    }
+}
+
+/// [`Evaluator::value`] from scratch.
+pub fn evaluate(subject: &Subject<'_>, term: Term, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
+    Evaluator::default().value(subject, term, inputs)
+}
+
+/// The bits of the element at `at` in row-major bytes, zero-extended; `None` past the end.
+pub fn bits_at(dtype: DType, bytes: &[u8], at: usize) -> Option<u64> {
+    let size = dtype.size();
+    let element = bytes.get(at.checked_mul(size)?..)?.get(..size)?;
+    let mut wide = [0; 8];
+    wide[..size].copy_from_slice(element);
+    Some(u64::from_le_bytes(wide))
+}
+
+/// Tensors at hand as open inputs.
+pub struct OpenInputs<'a>(pub &'a [Option<Tensor>]);
+
+impl Inputs for OpenInputs<'_> {
+    fn element(&mut self, input: usize, at: u64) -> Result<u64, Stop> {
+        let tensor = self.0.get(input).and_then(Option::as_ref).ok_or(Stop::Closed { input })?;
+        bits_at(tensor.dtype(), tensor.bytes(), at as usize).ok_or(Stop::Closed { input })
+    }
+
+    fn whole(&mut self, input: usize) -> Result<Tensor, Stop> {
+        let tensor = self.0.get(input).and_then(Option::as_ref).ok_or(Stop::Closed { input })?;
+        match tensor.bytes().len() {
+            bytes if bytes > WHOLE_BYTES_MAX => Err(Stop::TooLarge { bytes }),
+            _ => Ok(tensor.clone()),
+        }
+    }
+}
