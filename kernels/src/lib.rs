@@ -23,7 +23,7 @@ use repops::tensor::{TensorView, TensorViewMut, element_count};
 pub use cpu::elementwise::broadcast::evaluate_broadcast;
 pub use cpu::elementwise::region::TileRegions;
 pub use float_env::FloatEnv;
-pub use hash::{bytes_digest, merkle_root};
+pub use hash::{HashIsa, bytes_digest, merkle_root, merkle_root_by};
 pub use isa::Isa;
 pub use mapped::MappedFile;
 
