@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use repops::digest::bind_tensor;
 use repops::exec::Observer;
 use repops::ops::{Fault, OpId};
-use repops::tensor::AlignedBytes;
+use repops::tensor::{AlignedBytes, byte_len};
 use repops::trace::{Frame, StepRecord, Trace};
 use repops::{DType, Digest, Layout};
 
@@ -22,19 +22,54 @@ const INLINE_BYTES: usize = 16 << 10;
 /// Bytes that may wait to be hashed; beyond, computing waits.
 const PENDING_BYTES_MAX: usize = 64 << 20;
 
-/// A digest that is known, or follows from a root.
+/// A digest that is known, or follows from a root; whoever shares it computes it once.
 #[derive(Clone)]
 pub(crate) enum DigestSource {
     Known(Digest),
-    Root { dtype: DType, shape: Vec<usize>, bytes: usize, root: RootCell },
+    Bound(Arc<Bound>),
+}
+
+/// A root, and what the digest of a value binds it to.
+pub(crate) struct Bound {
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: u64,
+    root: RootCell,
+    digest: OnceLock<Digest>,
 }
 
 impl DigestSource {
+    /// The digest of a row-major value over whose bytes `root` stands.
+    pub fn bind(dtype: DType, shape: &[usize], root: RootCell) -> DigestSource {
+        let bytes = byte_len(dtype, shape).expect("checked when the value was made") as u64;
+        let digest = OnceLock::new();
+        DigestSource::Bound(Arc::new(Bound { dtype, shape: shape.to_vec(), bytes, root, digest }))
+    }
+
+    /// The digest of a view of the value that this one stands for; `bytes` are the value's.
+    pub fn of_view(&self, dtype: DType, from: &[usize], shape: &[usize], bytes: &[u8]) -> DigestSource {
+        match self {
+            _ if from == shape => self.clone(),
+            // The root of a constant is not declared.
+            DigestSource::Known(_) => DigestSource::bind(dtype, shape, Hashing::root_now(bytes)),
+            DigestSource::Bound(bound) => DigestSource::bind(dtype, shape, bound.root.clone()),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            DigestSource::Known(_) => true,
+            DigestSource::Bound(bound) => bound.root.get().is_some(),
+        }
+    }
+
     fn get(&self) -> Option<Digest> {
         match self {
             DigestSource::Known(digest) => Some(*digest),
-            DigestSource::Root { dtype, shape, bytes, root } => {
-                Some(bind_tensor(*dtype, Layout::RowMajor, shape, *bytes as u64, root.get()?))
+            DigestSource::Bound(bound) => {
+                let root = bound.root.get()?;
+                let bind = || bind_tensor(bound.dtype, Layout::RowMajor, &bound.shape, bound.bytes, root);
+                Some(*bound.digest.get_or_init(bind))
             }
         }
     }
@@ -52,18 +87,23 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    fn complete(&self) -> Option<StepRecord> {
+    fn is_ready(&self) -> bool {
+        self.inputs.iter().flatten().chain(&self.outputs).all(DigestSource::is_ready)
+    }
+
+    /// The record; `None` before all is ready.
+    fn complete(self) -> Option<StepRecord> {
         let input = |source: &Option<DigestSource>| match source {
             None => Some(None),
             Some(source) => source.get().map(Some),
         };
         Some(StepRecord {
-            path: self.path.clone(),
+            inputs: self.inputs.iter().map(input).collect::<Option<_>>()?,
+            outputs: self.outputs.iter().map(DigestSource::get).collect::<Option<_>>()?,
+            path: self.path,
             op: self.op,
             version: self.version,
             body: self.body,
-            inputs: self.inputs.iter().map(input).collect::<Option<_>>()?,
-            outputs: self.outputs.iter().map(DigestSource::get).collect::<Option<_>>()?,
             fault: self.fault,
         })
     }
@@ -110,8 +150,8 @@ impl Hashing {
     }
 
     fn pass_on(&mut self, observer: &mut dyn Observer) {
-        while let Some(record) = self.records.front().and_then(Pending::complete) {
-            self.records.pop_front();
+        while self.records.front().is_some_and(Pending::is_ready) {
+            let record = self.records.pop_front().and_then(Pending::complete).expect("it is ready");
             observer.record(&record);
             self.trace.records.push(record);
         }

@@ -30,8 +30,8 @@ pub(crate) struct Value {
     pub dtype: DType,
     pub shape: Vec<usize>,
     pub place: Place,
-    /// The Merkle root over its bytes, ready or being computed; constants have theirs declared.
-    pub root: Option<crate::hashing::RootCell>,
+    /// Ready or being computed; there for constants, which declare theirs, and when a trace is asked for.
+    pub digest: Option<crate::hashing::DigestSource>,
 }
 
 /// The buffers of one program, kept between runs.

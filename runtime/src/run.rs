@@ -17,7 +17,7 @@ use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup
 
 use crate::Regions;
 use crate::bind::{Binding, Shape};
-use crate::hashing::{DigestSource, Hashing, Pending, RootCell};
+use crate::hashing::{DigestSource, Hashing, Pending};
 use crate::memory::{Memory, Place, Value};
 
 /// What is made ready once for a program.
@@ -110,12 +110,14 @@ impl<'a> Run<'a> {
         let first = self.setup.program.first_param(BlockId(0)).index();
         for (index, input) in inputs.iter().enumerate() {
             let input = canonical(input);
-            let root = self.traced().then(|| Hashing::root_now(input.bytes()));
+            let digest = self
+                .traced()
+                .then(|| DigestSource::bind(input.dtype(), input.shape(), Hashing::root_now(input.bytes())));
             self.values[first + index] = Some(Value {
                 dtype: input.dtype(),
                 shape: input.shape().to_vec(),
                 place: Place::Input(index),
-                root,
+                digest,
             });
             self.inputs.push(input);
         }
@@ -143,7 +145,7 @@ impl<'a> Run<'a> {
                 dtype: decl.dtype,
                 shape: decl.shape.clone(),
                 place: Place::Constant(repops::program::ConstantId(index as u32)),
-                root: None,
+                digest: Some(DigestSource::Known(decl.digest)),
             });
         }
     }
@@ -157,25 +159,8 @@ impl<'a> Run<'a> {
     }
 
     fn digest(&self, id: ValueId) -> DigestSource {
-        let value = self.value(id);
-        match (&value.place, &value.root) {
-            (Place::Constant(constant), _) => {
-                let decl = &self.setup.program.constants()[constant.index()];
-                if decl.layout == Layout::RowMajor && decl.shape != value.shape {
-                    // A view of a constant: its root is not declared, so it is computed here.
-                    let root = Hashing::root_now(self.setup.program.constant_bytes(*constant));
-                    return self.bound(value, root);
-                }
-                DigestSource::Known(decl.digest)
-            }
-            (_, Some(root)) => self.bound(value, root.clone()),
-            (_, None) => unreachable!("values have roots when a trace is asked for"),
-        }
-    }
-
-    fn bound(&self, value: &Value, root: RootCell) -> DigestSource {
-        let bytes = byte_len(value.dtype, &value.shape).expect("checked when the value was made");
-        DigestSource::Root { dtype: value.dtype, shape: value.shape.clone(), bytes, root }
+        let digest = self.value(id).digest.clone();
+        digest.expect("values have digests when a trace is asked for")
     }
 
     /// Runs a block whose parameters are defined; gives its results.
@@ -269,16 +254,21 @@ impl<'a> Run<'a> {
         let evaluation = self.write(block, index, step, &mut targets)?;
         for (at, (target, output)) in targets.into_iter().zip(&step.outputs).enumerate() {
             self.setup.memory.keep(block.index(), output.slot, &target.buffer);
+            let Shape { dtype, extents: shape } = target.shape;
             let root = self.traced().then(|| self.hashing.root(&target.buffer));
+            let digest = root.map(|root| DigestSource::bind(dtype, &shape, root));
             let place = Place::Buffer(target.buffer);
-            let Shape { dtype, extents } = target.shape;
-            self.values[first.index() + at] = Some(Value { dtype, shape: extents, place, root });
+            self.values[first.index() + at] = Some(Value { dtype, shape, place, digest });
         }
         Ok(evaluation)
     }
 
     fn define_view(&mut self, first: ValueId, viewed: Value, shape: &Shape) {
-        self.values[first.index()] = Some(Value { shape: shape.extents.clone(), ..viewed });
+        let digest = viewed.digest.as_ref().filter(|_| self.traced()).map(|digest| {
+            let bytes = operand(self.setup.program, &self.inputs, &viewed).bytes;
+            digest.of_view(viewed.dtype, &viewed.shape, &shape.extents, bytes)
+        });
+        self.values[first.index()] = Some(Value { shape: shape.extents.clone(), digest, ..viewed });
     }
 
     fn define_owned(&mut self, first: ValueId, outputs: Vec<Tensor>) {
@@ -286,8 +276,9 @@ impl<'a> Run<'a> {
             let (dtype, shape) = (output.dtype(), output.shape().to_vec());
             let buffer = Arc::new(output.into_aligned());
             let root = self.traced().then(|| self.hashing.root(&buffer));
-            self.values[first.index() + at] =
-                Some(Value { dtype, shape, place: Place::Buffer(buffer), root });
+            let digest = root.map(|root| DigestSource::bind(dtype, &shape, root));
+            let place = Place::Buffer(buffer);
+            self.values[first.index() + at] = Some(Value { dtype, shape, place, digest });
         }
     }
 
