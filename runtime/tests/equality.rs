@@ -211,6 +211,31 @@ fn a_nan_payload_that_enters_is_made_canonical() {
     check(&layer(2, 3, Layout::RowMajor), &[x], &runtimes());
 }
 
+/// Views of a constant, of a view, of an input and in the shape they had, each used again.
+#[test]
+fn views_have_digests_of_their_own() {
+    let mut builder = Builder::default();
+    builder.constant(&Tensor::from_slice(&[6, 500], &values(3000, 4)), Layout::RowMajor);
+    builder.constant(&Tensor::from_slice(&[2], &[500i64, 6]), Layout::RowMajor);
+    builder.constant(&Tensor::from_slice(&[1], &[3000i64]), Layout::RowMajor);
+    builder.constant(&Tensor::from_slice(&[2], &[6i64, 500]), Layout::RowMajor);
+    let reshape = |from, shape| apply("Reshape", Attrs::new(), &[Some(from), Some(shape)], &[None]);
+    builder.blocks = vec![Block {
+        params: vec![Some(SymType::new(DType::F32, vec![500usize.into(), 6usize.into()]))],
+        steps: vec![
+            reshape(0, 1),
+            reshape(5, 2),
+            apply("Add", Attrs::new(), &[Some(4), Some(5)], &[None]),
+            reshape(0, 3),
+            reshape(4, 2),
+            apply("Mul", Attrs::new(), &[Some(6), Some(9)], &[None]),
+        ],
+        results: vec![ValueId(7), ValueId(8), ValueId(10)],
+    }];
+    let program = builder.finish(&["X"], &["A", "B", "C"]);
+    check(&program, &[Tensor::from_slice(&[500, 6], &values(3000, 5))], &runtimes());
+}
+
 /// Loop: V becomes (V + 1) V0 in each of M iterations; V + 1 is a scan output.
 fn looping() -> Program {
     let mut builder = Builder::default();
