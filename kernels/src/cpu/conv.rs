@@ -14,12 +14,13 @@ use repops::ops::window::{Window, WindowAxis};
 use repops::ops::{self, OpError};
 use repops::tensor::{TensorViewMut, element_count};
 
-use super::contract::pack::{Right, Storage, Strided};
-use super::contract::target::RowTarget;
+use super::contract::pack::{Right, Storage, Strided, with_wide_moves};
+use super::contract::target::StridedTarget;
 use super::contract::tile::PANEL;
-use super::contract::{Size, Target, TileElem, contract};
-use super::{by_reference, depthwise, require, require_row_major};
-use crate::scratch::with_scratch;
+use super::contract::{Size, TileElem, contract};
+use super::depthwise::Depthwise;
+use super::planes::Planes;
+use super::{by_reference, require, require_row_major};
 use crate::{Kernel, KernelCtx, Operand};
 
 /// The kernel for the operands' type.
@@ -76,7 +77,7 @@ impl Geometry {
     }
 }
 
-fn conv<S: Storage<E>, E: TileElem>(
+fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
     ctx: &KernelCtx<'_>,
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
@@ -87,35 +88,35 @@ fn conv<S: Storage<E>, E: TileElem>(
         None => None,
     };
     let geometry = Geometry::of(ctx, x.shape, w.shape)?;
-    let found_nan = AtomicBool::new(false);
+    let not_finite = AtomicBool::new(false);
     let y = outputs[0].as_mut_slice::<S>();
     if y.is_empty() {
         return Ok(());
     }
-    let direct = S::DTYPE == DType::F32 && depthwise::fits(&geometry);
-    if direct {
+    let depthwise = if S::DTYPE == DType::F32 { Depthwise::new(&geometry) } else { None };
+    if let Some(depthwise) = depthwise {
         let (x, w) = (x.as_slice::<f32>(), w.as_slice::<f32>());
         let bias = bias.map(bytemuck::cast_slice);
-        depthwise::depthwise(ctx.isa, &geometry, x, w, bias, bytemuck::cast_slice_mut(y), &found_nan);
+        depthwise.run(ctx.isa, x, w, bias, bytemuck::cast_slice_mut(y), &not_finite);
     } else {
-        product::<S, E>(ctx, &geometry, x.as_slice(), w.as_slice(), bias, y, &found_nan);
+        product::<S, E>(ctx, &geometry, x.as_slice(), w.as_slice(), bias, y, &not_finite);
     }
     let finite = || w.as_slice::<S>().iter().all(|w| !TileElem::mul(w.widen(), E::ZERO).is_nan());
-    if found_nan.load(Ordering::Relaxed) && !finite() {
+    if not_finite.load(Ordering::Relaxed) && !finite() {
         let def = ops::by_name("Conv").ok_or_else(|| OpError::Unsupported("Conv".to_string()))?;
         return by_reference(def, ctx, inputs, outputs);
     }
     require(inputs, 0).map(|_| ())
 }
 
-fn product<S: Storage<E>, E: TileElem>(
+fn product<S: Storage<E>, E: TileElem + Storage<E>>(
     ctx: &KernelCtx<'_>,
     geometry: &Geometry,
     x: &[S],
     w: &[S],
     bias: Option<&[S]>,
     y: &mut [S],
-    found_nan: &AtomicBool,
+    not_finite: &AtomicBool,
 ) {
     let g = geometry;
     let (pixels, image) = (element_count(&g.out), element_count(&g.image));
@@ -127,51 +128,96 @@ fn product<S: Storage<E>, E: TileElem>(
         .map(|b| (groups(b).0 * g.channels + groups(b).1 * g.group_channels) * image)
         .collect();
     let left = Strided { data: w, offsets: &weights, outer: terms, term: 1, extent: g.group_out };
-    let target = bias_target::<S, E>(y, bias, g.groups, g.group_out, pixels, found_nan);
+    let bias: Option<Vec<E>> = bias.map(|bias| bias.iter().map(|b| b.widen()).collect());
+    let target = StridedTarget::new(y, g.group_out * pixels, pixels, 1);
+    let target = target.with_bias(bias.as_deref(), g.groups, not_finite);
     if g.is_pointwise() {
         let right = Strided { data: x, offsets: &planes, outer: 1, term: image, extent: pixels };
         contract::<E>(ctx.isa, size, &left, &right, &target);
+    } else if let Some(grid) = Planes::new(g) {
+        let size = Size { n: grid.flat, ..size };
+        let target = target.with_lines(grid.columns, g.out[g.out.len() - 1]);
+        let right = Grid { grid: &grid, data: x, planes: &planes, image };
+        if S::DTYPE == E::DTYPE {
+            contract::<E>(ctx.isa, size, &left, &right, &target);
+        } else {
+            let wide: Vec<E> = w.iter().map(|w| w.widen()).collect();
+            let left =
+                Strided { data: &wide[..], offsets: &weights, outer: terms, term: 1, extent: g.group_out };
+            contract::<E>(ctx.isa, size, &left, &right, &target);
+        }
     } else {
         let right = Patches { geometry: g, data: x, planes: &planes, pixels, image };
         contract::<E>(ctx.isa, size, &left, &right, &target);
     }
 }
 
-/// Stores planes of pixels with their channel's bias, and tells of NaNs.
-pub(crate) fn bias_target<'a, S: Storage<E>, E: TileElem>(
-    y: &'a mut [S],
-    bias: Option<&'a [S]>,
-    groups: usize,
-    group_out: usize,
-    pixels: usize,
-    found_nan: &'a AtomicBool,
-) -> impl Target<E> + 'a {
-    let finish = move |batch: usize, row: usize, _: Range<usize>, sums: &[E], out: &mut [S]| {
-        let mut nan = false;
-        match bias {
-            Some(bias) => {
-                let bias = bias[batch % groups * group_out + row].widen();
-                for (y, &sum) in out.iter_mut().zip(sums) {
-                    let value = sum.add(bias);
-                    nan |= value.is_nan();
-                    *y = S::narrow(value);
-                }
-            }
-            None => {
-                for (y, &sum) in out.iter_mut().zip(sums) {
-                    nan |= sum.is_nan();
-                    *y = S::narrow(sum);
-                }
-            }
-        }
-        if nan {
-            found_nan.store(true, Ordering::Relaxed);
-        }
-    };
-    RowTarget::new(y, group_out * pixels, pixels, finish)
+/// The image's planes on the grid of the outputs: the right operand over one or two axes.
+struct Grid<'a, S> {
+    grid: &'a Planes,
+    data: &'a [S],
+    /// Offset of a batch's first plane.
+    planes: &'a [usize],
+    image: usize,
 }
 
-/// The image's pixels under each tap: the right operand, made as it is packed.
+impl<S> Grid<'_, S> {
+    /// Elements of one phase for so many columns.
+    fn phase_len(&self, columns: usize) -> usize {
+        columns + self.grid.reach()
+    }
+}
+
+impl<S: Storage<E>, E: TileElem> Right<E> for Grid<'_, S> {
+    fn in_place(&self, _: usize) -> Option<&[E]> {
+        None
+    }
+
+    fn pack(&self, _: usize, _: Range<usize>, _: Range<usize>, _: usize, _: &mut [E]) {
+        unreachable!("the weights are in place, so that the image is gathered")
+    }
+
+    fn gathered_len(&self, terms: usize, columns: usize) -> Option<usize> {
+        let taps = self.grid.taps.len();
+        // Terms may begin and end within a channel.
+        let channels = terms.div_ceil(taps) + 1;
+        Some(channels * self.grid.phases.0 * self.grid.phases.1 * self.phase_len(columns))
+    }
+
+    fn gather(
+        &self,
+        batch: usize,
+        terms: Range<usize>,
+        columns: Range<usize>,
+        to: &mut [E],
+        offsets: &mut [usize],
+    ) {
+        let grid = self.grid;
+        let (taps, phases) = (grid.taps.len(), grid.phases.0 * grid.phases.1);
+        let len = self.phase_len(columns.len());
+        let channels = terms.start / taps..terms.end.div_ceil(taps);
+        for (term, offset) in terms.zip(offsets) {
+            let (phase, shift) = grid.taps[term % taps];
+            *offset = ((term / taps - channels.start) * phases + phase) * len + shift;
+        }
+        let used = channels.len() * phases * len;
+        // What a tile reads past the last column.
+        to[used..].fill(E::ZERO);
+        with_wide_moves(
+            #[inline(always)]
+            || {
+                for (channel, to) in channels.zip(to[..used].chunks_exact_mut(phases * len)) {
+                    let plane = &self.data[self.planes[batch] + channel * self.image..][..self.image];
+                    for (phase, to) in to.chunks_exact_mut(len).enumerate() {
+                        grid.copy(plane, phase, columns.start, to);
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// The image's pixels under each tap, made as they are packed: the right operand over more axes.
 struct Patches<'a, S> {
     geometry: &'a Geometry,
     data: &'a [S],
@@ -179,6 +225,15 @@ struct Patches<'a, S> {
     planes: &'a [usize],
     pixels: usize,
     image: usize,
+}
+
+/// Neighbouring output pixels of one line under one tap.
+struct Run {
+    /// The first, counted from the first of the range.
+    first: usize,
+    len: usize,
+    /// The image's element of the first; none: outside of the image.
+    source: Option<usize>,
 }
 
 impl<S: Storage<E>, E: TileElem> Right<E> for Patches<'_, S> {
@@ -189,25 +244,58 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Patches<'_, S> {
     fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]) {
         let columns = panels.start * PANEL..self.pixels.min(panels.end * PANEL);
         let taps = element_count(&self.geometry.kernel);
-        with_scratch(panels.len() * PANEL, |row: &mut [E]| {
-            row.fill(E::ZERO);
-            for (index, term) in terms.enumerate() {
-                let plane = self.planes[batch] + term / taps * self.image;
-                self.tap(&self.data[plane..][..self.image], term % taps, &columns, &mut row[..columns.len()]);
-                for (panel, from) in row.chunks_exact(PANEL).enumerate() {
-                    to[panel * stride + index * PANEL..][..PANEL].copy_from_slice(from);
+        let step = self.geometry.axes[self.geometry.out.len() - 1].stride as usize;
+        let runs: Vec<Vec<Run>> = (0..taps).map(|tap| self.runs(tap, &columns)).collect();
+        // Columns past the last.
+        if !columns.len().is_multiple_of(PANEL) {
+            let panel = columns.len() / PANEL * stride;
+            to[panel..panel + terms.len() * PANEL].fill(E::ZERO);
+        }
+        with_wide_moves(
+            #[inline(always)]
+            || {
+                for (index, term) in terms.enumerate() {
+                    let plane = self.planes[batch] + term / taps * self.image;
+                    let plane = &self.data[plane..][..self.image];
+                    let to = &mut to[index * PANEL..];
+                    for run in &runs[term % taps] {
+                        let mut done = 0;
+                        while done < run.len {
+                            let column = run.first + done;
+                            let (panel, lane) = (column / PANEL, column % PANEL);
+                            let count = (PANEL - lane).min(run.len - done);
+                            let to = &mut to[panel * stride + lane..][..count];
+                            match run.source {
+                                None => to.fill(E::ZERO),
+                                Some(source) => copy_run(&plane[source + done * step..], step, to),
+                            }
+                            done += count;
+                        }
+                    }
                 }
-            }
-        });
+            },
+        );
+    }
+}
+
+/// Copies elements that are `step` apart. Whole panels and the common steps have loops of their own, which
+/// compilers turn into moves and shuffles of registers.
+#[inline(always)]
+fn copy_run<S: Storage<E>, E: TileElem>(from: &[S], step: usize, to: &mut [E]) {
+    match (step, <&mut [E; PANEL]>::try_from(&mut *to)) {
+        (1, Ok(to)) => to.iter_mut().zip(&from[..PANEL]).for_each(|(to, from)| *to = from.widen()),
+        (2, Ok(to)) => {
+            let from = &from[..2 * PANEL - 1];
+            to.iter_mut().enumerate().for_each(|(i, to)| *to = from[2 * i].widen());
+        }
+        (1, _) => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen()),
+        _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = from.widen()),
     }
 }
 
 impl<S> Patches<'_, S> {
-    /// The elements of a plane under one tap, for a range of output pixels; +0 outside of the image.
-    fn tap<E: TileElem>(&self, plane: &[S], tap: usize, pixels: &Range<usize>, to: &mut [E])
-    where
-        S: Storage<E>,
-    {
+    /// The runs of a range of output pixels under one tap.
+    fn runs(&self, tap: usize, pixels: &Range<usize>) -> Vec<Run> {
         let g = self.geometry;
         let last = g.out.len() - 1;
         let width = g.out[last];
@@ -224,11 +312,12 @@ impl<S> Patches<'_, S> {
         let low = if offset >= 0 { 0 } else { (-offset + stride - 1) / stride };
         let high = if extent > offset { (extent - offset - 1) / stride + 1 } else { 0 };
         let (low, high) = (low.min(width as i64) as usize, high.clamp(0, width as i64) as usize);
+        let mut runs = Vec::new();
         let mut pixel = pixels.start;
         while pixel < pixels.end {
             let (line, first) = (pixel / width, pixel % width);
             let end = width.min(first + (pixels.end - pixel));
-            let to = &mut to[pixel - pixels.start..][..end - first];
+            let at = pixel - pixels.start;
             pixel += end - first;
             // The line of the image, if every outer axis is inside.
             let mut rest = line;
@@ -241,23 +330,15 @@ impl<S> Patches<'_, S> {
                 unit *= g.image[axis];
             }
             let (from, until) = (low.clamp(first, end), high.clamp(first, end));
-            if !inside || from >= until {
-                to.fill(E::ZERO);
-                continue;
-            }
-            to[..from - first].fill(E::ZERO);
-            to[until - first..].fill(E::ZERO);
-            let to = &mut to[from - first..until - first];
-            let source = start + (from as i64 * stride + offset) as usize;
-            if stride == 1 {
-                for (to, from) in to.iter_mut().zip(&plane[source..]) {
-                    *to = from.widen();
-                }
-            } else {
-                for (to, from) in to.iter_mut().zip(plane[source..].iter().step_by(stride as usize)) {
-                    *to = from.widen();
+            let (from, until) = if inside && from < until { (from, until) } else { (end, end) };
+            for (range, is_inside) in [(first..from, false), (from..until, true), (until..end, false)] {
+                if !range.is_empty() {
+                    let source = || start + (range.start as i64 * stride + offset) as usize;
+                    let (first, len) = (at + range.start - first, range.len());
+                    runs.push(Run { first, len, source: is_inside.then(source) });
                 }
             }
         }
+        runs
     }
 }

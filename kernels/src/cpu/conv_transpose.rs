@@ -13,9 +13,9 @@ use repops::ops::{self, OpError};
 use repops::tensor::{TensorViewMut, element_count};
 
 use super::contract::pack::{Right, Storage, Strided};
+use super::contract::target::StridedTarget;
 use super::contract::tile::PANEL;
 use super::contract::{Size, TileElem, contract};
-use super::conv::bias_target;
 use super::{by_reference, require_row_major};
 use crate::scratch::with_scratch;
 use crate::{Kernel, KernelCtx, Operand};
@@ -86,7 +86,9 @@ fn conv_transpose<S: Storage<E>, E: TileElem>(
             data: x.as_slice::<S>(),
             planes: &planes,
         };
-        let target = bias_target::<S, E>(y, bias, groups, group_out, pixels, &found_nan);
+        let bias: Option<Vec<E>> = bias.map(|bias| bias.iter().map(|b| b.widen()).collect());
+        let target = StridedTarget::new(y, group_out * pixels, pixels, 1);
+        let target = target.with_bias(bias.as_deref(), groups, &found_nan);
         contract::<E>(ctx.isa, size, &left, &right, &target);
     });
     let finite = || data.iter().all(|w| !TileElem::mul(w.widen(), E::ZERO).is_nan());

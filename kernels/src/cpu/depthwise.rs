@@ -1,229 +1,327 @@
-//! Depthwise convolution of f32, two spatial axes: each output channel reads one plane.
+//! Depthwise convolution of f32, over one or two axes: each output channel reads one plane.
 //!
-//! The plane is copied with its padding, split by the phase of the stride, so that every tap of
-//! neighbouring outputs is a contiguous run. Lanes span outputs; the chain over taps is the reference's.
+//! The plane is copied with its padding, its columns split by the phase of the stride, so that a tap of
+//! neighbouring outputs is a contiguous run. A few lines of outputs are computed together: what is loaded of
+//! a line serves all outputs that it is under. Lanes span outputs; the chain over taps is the reference's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use repops::lane::Lane;
 use repops::reduce::CHUNK;
 
+use super::contract::pack::with_wide_moves;
 use super::conv::Geometry;
 use super::lane::VectorLane;
-#[cfg(target_arch = "aarch64")]
-use super::lane::neon;
-#[cfg(target_arch = "x86_64")]
-use super::lane::{avx2, avx512};
+use super::lane::dispatch::{Vectorized, dispatch};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
 
-/// Registers of outputs at a time.
-const WIDE: usize = 4;
+/// Lines of outputs that are computed together.
+const ROWS: usize = 4;
 /// Elements past a plane that the last registers may read.
-const SLACK: usize = 16 * WIDE;
+const SLACK: usize = 64;
 /// Elements of a padded plane at the most.
-const PLANE_MAX: usize = 1 << 22;
+const PLANE_MAX: usize = 1 << 24;
 
-/// Whether this kernel takes the convolution.
-pub(crate) fn fits(g: &Geometry) -> bool {
-    let taps: usize = g.kernel.iter().product();
-    let reach = |axis: usize| g.axes[axis].reach() as usize;
-    g.out.len() == 2
-        && g.group_channels == 1
-        && g.groups == g.channels
-        && taps <= CHUNK
-        && (g.out[0] * g.axes[0].stride as usize + reach(0))
-            .saturating_mul(g.out[1] * g.axes[1].stride as usize + reach(1))
-            <= PLANE_MAX
-}
-
-/// A tap: where its phase's plane starts, shifted to the tap, and its weight's index.
-struct Plan {
-    /// Rows and columns of the plane of one phase.
-    rows: usize,
+/// A depthwise convolution's planes. Extents are (lines, columns).
+pub(crate) struct Depthwise {
+    images: usize,
+    channels: usize,
+    /// Output channels of each channel.
+    multiples: usize,
+    image: (usize, usize),
+    kernel: (usize, usize),
+    stride: (usize, usize),
+    dilation: (usize, usize),
+    pad: (usize, usize),
+    out: (usize, usize),
+    /// Lines of the padded plane, and columns of each of its phases.
+    lines: usize,
     columns: usize,
-    phases: (usize, usize),
-    offsets: Vec<usize>,
+    /// Where each tap of a line begins.
+    taps: Vec<usize>,
 }
 
-impl Plan {
-    fn new(g: &Geometry) -> Plan {
-        let (sh, sw) = (g.axes[0].stride as usize, g.axes[1].stride as usize);
-        let (dh, dw) = (g.axes[0].dilation as usize, g.axes[1].dilation as usize);
-        // A plane holds the outputs' positions and the farthest shift.
-        let rows = g.out[0] + (g.kernel[0] - 1) * dh / sh;
-        let columns = g.out[1] + (g.kernel[1] - 1) * dw / sw;
-        let mut offsets = Vec::new();
-        for kh in 0..g.kernel[0] {
-            for kw in 0..g.kernel[1] {
-                let (row, column) = (kh * dh, kw * dw);
-                let phase = row % sh * sw + column % sw;
-                offsets.push((phase * rows + row / sh) * columns + column / sw);
-            }
+impl Depthwise {
+    /// `None`: another kernel has to do it.
+    pub(crate) fn new(g: &Geometry) -> Option<Depthwise> {
+        if g.group_channels != 1 || g.groups != g.channels || !(1..=2).contains(&g.out.len()) {
+            return None;
         }
-        Plan { rows, columns, phases: (sh, sw), offsets }
+        let line = g.out.len() - 1;
+        let pair = |values: &[usize], one: usize| (if line == 1 { values[0] } else { one }, values[line]);
+        let of = |f: fn(&repops::ops::window::WindowAxis) -> i64, one: usize| {
+            pair(&g.axes.iter().map(|axis| f(axis) as usize).collect::<Vec<_>>(), one)
+        };
+        let (image, kernel, out) = (pair(&g.image, 1), pair(&g.kernel, 1), pair(&g.out, 1));
+        let (stride, dilation, pad) = (of(|a| a.stride, 1), of(|a| a.dilation, 1), of(|a| a.pad_begin, 0));
+        if out.0 * out.1 == 0 || kernel.0 * kernel.1 == 0 || kernel.0.saturating_mul(kernel.1) > CHUNK {
+            return None;
+        }
+        let reach = |count: usize, step: usize| (count - 1).checked_mul(step);
+        let lines = reach(out.0, stride.0)?.checked_add(reach(kernel.0, dilation.0)?)?.checked_add(1)?;
+        let columns = out.1.checked_add(reach(kernel.1, dilation.1)? / stride.1)?;
+        let size = lines.checked_mul(columns)?.checked_mul(stride.1)?;
+        if size > PLANE_MAX {
+            return None;
+        }
+        let taps = (0..kernel.1)
+            .map(|k| k * dilation.1 % stride.1 * lines * columns + k * dilation.1 / stride.1)
+            .collect();
+        let (images, channels, multiples) = (g.images, g.channels, g.group_out);
+        Some(Depthwise {
+            images,
+            channels,
+            multiples,
+            image,
+            kernel,
+            stride,
+            dilation,
+            pad,
+            out,
+            lines,
+            columns,
+            taps,
+        })
     }
 
-    fn elements(&self) -> usize {
-        self.phases.0 * self.phases.1 * self.rows * self.columns
-    }
-
-    /// Copies a plane of the image with its padding into the planes of the phases.
-    fn spread(&self, g: &Geometry, plane: &[f32], to: &mut [f32]) {
-        let (sh, sw) = self.phases;
-        to.fill(0.0);
-        for row in 0..g.image[0] {
-            let padded = row + g.axes[0].pad_begin as usize;
-            if padded / sh >= self.rows {
-                break;
-            }
-            let from = &plane[row * g.image[1]..][..g.image[1]];
-            let pad = g.axes[1].pad_begin as usize;
-            for phase in 0..sw {
-                // The first column of the image in this phase.
-                let skip = (phase + sw - pad % sw) % sw;
-                let first = (pad + skip) / sw;
-                if first >= self.columns || skip >= from.len() {
+    /// Copies a plane of the image with its padding.
+    #[inline(always)]
+    fn spread(&self, plane: &[f32], to: &mut [f32]) {
+        let (width, step) = (self.image.1, self.stride.1);
+        for (phase, to) in to.chunks_exact_mut(self.lines * self.columns).enumerate() {
+            // Columns of this phase that are inside of the image: pad <= column * step + phase < pad + width.
+            let before = |bound: usize| bound.saturating_sub(phase).div_ceil(step).min(self.columns);
+            let (low, high) = (before(self.pad.1), before(self.pad.1 + width));
+            for (line, to) in to.chunks_exact_mut(self.columns).enumerate() {
+                let row = line.checked_sub(self.pad.0).filter(|&row| row < self.image.0 && low < high);
+                let Some(row) = row else {
+                    to.fill(0.0);
                     continue;
+                };
+                to[..low].fill(0.0);
+                to[high..].fill(0.0);
+                let from = &plane[row * width + low * step + phase - self.pad.1..];
+                let to = &mut to[low..high];
+                match step {
+                    1 => to.copy_from_slice(&from[..to.len()]),
+                    // A constant step lets compilers shuffle vectors.
+                    2 => to.iter_mut().zip(from.iter().step_by(2)).for_each(|(to, from)| *to = *from),
+                    _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
                 }
-                let line = ((padded % sh * sw + phase) * self.rows + padded / sh) * self.columns;
-                let to = &mut to[line + first..line + self.columns];
-                if sw == 1 {
-                    let count = to.len().min(from.len());
-                    to[..count].copy_from_slice(&from[..count]);
+            }
+        }
+    }
+
+    /// Computes the convolution. `not_finite` is set where a result is not finite.
+    pub(crate) fn run(
+        &self,
+        isa: Isa,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        not_finite: &AtomicBool,
+    ) {
+        let taps = self.kernel.0 * self.kernel.1;
+        let (image, pixels) = (self.image.0 * self.image.1, self.out.0 * self.out.1);
+        let size = self.lines * self.columns * self.stride.1;
+        let shared = Shared::new(y);
+        let body = |plane: usize| {
+            with_scratch(size + SLACK, |padded: &mut [f32]| {
+                padded[size..].fill(0.0);
+                with_wide_moves(
+                    #[inline(always)]
+                    || self.spread(&x[plane * image..][..image], &mut padded[..size]),
+                );
+                for multiple in 0..self.multiples {
+                    let channel = plane % self.channels * self.multiples + multiple;
+                    let at = (plane / self.channels * self.channels * self.multiples + channel) * pixels;
+                    // SAFETY: each output plane belongs to one input plane.
+                    let y = unsafe { shared.slice(at..at + pixels) };
+                    let weights = &w[channel * taps..][..taps];
+                    let bias = bias.map(|bias| bias[channel]);
+                    let plane = Plane { shape: self, padded, weights, bias, y };
+                    if !dispatch(isa, plane) {
+                        not_finite.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        };
+        let planes = self.images * self.channels;
+        if planes * pixels * taps < 1 << 16 {
+            (0..planes).for_each(body);
+        } else {
+            // Neighbouring planes together, so that tasks are not too many.
+            let group = (1usize << 15).div_ceil(pixels * taps * self.multiples).max(1);
+            parallel(planes.div_ceil(group), |task| {
+                (task * group..planes.min((task + 1) * group)).for_each(&body);
+            });
+        }
+    }
+}
+
+/// One plane of outputs; tells whether all are finite.
+struct Plane<'a> {
+    shape: &'a Depthwise,
+    padded: &'a [f32],
+    weights: &'a [f32],
+    bias: Option<f32>,
+    y: &'a mut [f32],
+}
+
+impl Vectorized for Plane<'_> {
+    type Output = bool;
+    #[inline(always)]
+    fn run<V: VectorLane>(mut self) -> bool {
+        let (out, lanes) = (self.shape.out, V::LANES);
+        // One lane at a time leaves vectors to the compiler.
+        let wide = if lanes == 1 { 8 } else { 2 };
+        let mut seen = V::splat(0.0);
+        let mut row = 0;
+        while row < out.0 {
+            let rows = ROWS.min(out.0 - row);
+            let mut column = 0;
+            while column < out.1 {
+                let at = (row, column);
+                let whole = out.1 - column > lanes || lanes == 1;
+                column += if whole { wide * lanes } else { lanes };
+                // SAFETY: the last place that is read lies within the plane or its slack: lanes past a line's
+                // end are fewer than `SLACK`.
+                unsafe {
+                    match (rows, lanes, whole) {
+                        (4, 1, _) => self.block::<V, 4, 8>(at, &mut seen),
+                        (3, 1, _) => self.block::<V, 3, 8>(at, &mut seen),
+                        (2, 1, _) => self.block::<V, 2, 8>(at, &mut seen),
+                        (_, 1, _) => self.block::<V, 1, 8>(at, &mut seen),
+                        (4, _, true) => self.block::<V, 4, 2>(at, &mut seen),
+                        (3, _, true) => self.block::<V, 3, 2>(at, &mut seen),
+                        (2, _, true) => self.block::<V, 2, 2>(at, &mut seen),
+                        (_, _, true) => self.block::<V, 1, 2>(at, &mut seen),
+                        (4, _, false) => self.block::<V, 4, 1>(at, &mut seen),
+                        (3, _, false) => self.block::<V, 3, 1>(at, &mut seen),
+                        (2, _, false) => self.block::<V, 2, 1>(at, &mut seen),
+                        (_, _, false) => self.block::<V, 1, 1>(at, &mut seen),
+                    }
+                }
+            }
+            row += rows;
+        }
+        let mut lanes = [0.0f32; SLACK];
+        // SAFETY: the array has at least `LANES` elements.
+        unsafe { seen.store(lanes.as_mut_ptr()) };
+        !lanes.iter().any(|seen| seen.is_nan())
+    }
+}
+
+impl Plane<'_> {
+    /// `R` lines by `C` registers of outputs from line `row` and column `column` on; `seen` becomes NaN where
+    /// one is not finite.
+    ///
+    /// # Safety
+    /// The lines exist, the column is one of theirs, and `padded` has slack for `C` registers.
+    #[inline(always)]
+    unsafe fn block<V: VectorLane, const R: usize, const C: usize>(
+        &mut self,
+        (row, column): (usize, usize),
+        seen: &mut V,
+    ) {
+        let d = self.shape;
+        let (height, width) = d.kernel;
+        debug_assert!(R <= ROWS && width == d.taps.len());
+        let mut acc = [[V::splat(0.0); C]; R];
+        let lines = (R - 1) * d.stride.0 + (height - 1) * d.dilation.0 + 1;
+        // SAFETY: lines of the padded plane that the outputs' windows cover.
+        let start = unsafe { self.padded.as_ptr().add(row * d.stride.0 * d.columns + column) };
+        for line in 0..lines {
+            // Under which outputs the line is, and with which line of the kernel. As lines ascend, so do each
+            // output's taps.
+            let mut kernel_line = [usize::MAX; R];
+            for (r, kernel_line) in kernel_line.iter_mut().enumerate() {
+                if let Some(below) = line.checked_sub(r * d.stride.0) {
+                    let k = below / d.dilation.0;
+                    if k * d.dilation.0 == below && k < height {
+                        *kernel_line = k * width;
+                    }
+                }
+            }
+            let uses = |r: usize| r < R && kernel_line[r] != usize::MAX;
+            // SAFETY: as above; weights are `height * width`, taps `width`.
+            unsafe {
+                let start = start.add(line * d.columns);
+                // The common cases have loops without branches.
+                match (uses(0), uses(1), uses(2), uses(3)) {
+                    (true, true, true, true) => self.line::<V, R, C, 0, 4>(start, &kernel_line, &mut acc),
+                    (true, true, true, false) => self.line::<V, R, C, 0, 3>(start, &kernel_line, &mut acc),
+                    (true, true, false, false) => self.line::<V, R, C, 0, 2>(start, &kernel_line, &mut acc),
+                    (true, false, false, false) => self.line::<V, R, C, 0, 1>(start, &kernel_line, &mut acc),
+                    (false, true, true, true) => self.line::<V, R, C, 1, 4>(start, &kernel_line, &mut acc),
+                    (false, true, true, false) => self.line::<V, R, C, 1, 3>(start, &kernel_line, &mut acc),
+                    (false, true, false, false) => self.line::<V, R, C, 1, 2>(start, &kernel_line, &mut acc),
+                    (false, false, true, true) => self.line::<V, R, C, 2, 4>(start, &kernel_line, &mut acc),
+                    (false, false, true, false) => self.line::<V, R, C, 2, 3>(start, &kernel_line, &mut acc),
+                    (false, false, false, true) => self.line::<V, R, C, 3, 4>(start, &kernel_line, &mut acc),
+                    _ => {
+                        for r in (0..R).filter(|&r| uses(r)) {
+                            let own = std::slice::from_mut(&mut acc[r]);
+                            let own: &mut [[V; C]; 1] = own.try_into().unwrap_or_else(|_| unreachable!());
+                            self.line::<V, 1, C, 0, 1>(start, &[kernel_line[r]], own);
+                        }
+                    }
+                }
+            }
+        }
+        for (r, acc) in acc.iter().enumerate() {
+            let y = &mut self.y[(row + r) * d.out.1 + column..(row + r + 1) * d.out.1];
+            for (c, &sum) in acc.iter().enumerate() {
+                let mut sum = sum.add(V::splat(0.0));
+                if let Some(bias) = self.bias {
+                    sum = sum.add(V::splat(bias));
+                }
+                // Lanes past the line's end may hold anything: then weights are looked at in vain.
+                *seen = sum.fma(V::splat(0.0), *seen);
+                let sum = sum.canonical_nan();
+                let Some(rest) = y.len().checked_sub(c * V::LANES) else { break };
+                if rest >= V::LANES {
+                    // SAFETY: as many elements as lanes.
+                    unsafe { sum.store(y.as_mut_ptr().add(c * V::LANES)) };
                 } else {
-                    for (to, from) in to.iter_mut().zip(from[skip..].iter().step_by(sw)) {
-                        *to = *from;
+                    let mut lanes = [0.0f32; SLACK];
+                    // SAFETY: the array has at least `LANES` elements.
+                    unsafe { sum.store(lanes.as_mut_ptr()) };
+                    y[c * V::LANES..].copy_from_slice(&lanes[..rest]);
+                }
+            }
+        }
+    }
+
+    /// Adds the taps of one line to the outputs of lines `LOW .. HIGH`, of which line `r` has the weights from
+    /// `kernel_line[r]` on.
+    ///
+    /// # Safety
+    /// As for `block`; `start` is the line's first place.
+    #[inline(always)]
+    unsafe fn line<V: VectorLane, const R: usize, const C: usize, const LOW: usize, const HIGH: usize>(
+        &self,
+        start: *const f32,
+        kernel_line: &[usize; R],
+        acc: &mut [[V; C]; R],
+    ) {
+        for (k, &tap) in self.shape.taps.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = start.add(tap);
+                let mut x = [V::splat(0.0); C];
+                for (c, x) in x.iter_mut().enumerate() {
+                    *x = V::load(from.add(c * V::LANES));
+                }
+                for r in LOW..HIGH.min(R) {
+                    let weight = V::splat(*self.weights.get_unchecked(kernel_line[r] + k));
+                    for c in 0..C {
+                        acc[r][c] = x[c].fma(weight, acc[r][c]);
                     }
                 }
             }
         }
-    }
-}
-
-/// Computes the convolution.
-pub(crate) fn depthwise(
-    isa: Isa,
-    g: &Geometry,
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-    found_nan: &AtomicBool,
-) {
-    let plan = Plan::new(g);
-    let taps = plan.offsets.len();
-    let (image, pixels) = (g.image[0] * g.image[1], g.out[0] * g.out[1]);
-    // Outputs in the coordinates of a phase's plane, to the last; those past a row's end are not stored.
-    let flat = (g.out[0] - 1) * plan.columns + g.out[1];
-    let shared = Shared::new(y);
-    let body = |plane: usize| {
-        with_scratch(plan.elements() + SLACK + flat.next_multiple_of(SLACK), |scratch: &mut [f32]| {
-            let (padded, sums) = scratch.split_at_mut(plan.elements() + SLACK);
-            plan.spread(g, &x[plane * image..][..image], padded);
-            for multiple in 0..g.group_out {
-                let channel = plane % g.channels * g.group_out + multiple;
-                let weights = &w[channel * taps..][..taps];
-                run(isa, padded, &plan.offsets, weights, flat, sums);
-                let at = (plane / g.channels * g.out_channels + channel) * pixels;
-                // SAFETY: each output plane belongs to one input plane.
-                let out = unsafe { shared.slice(at..at + pixels) };
-                let bias = bias.map(|bias| bias[channel]);
-                let mut nan = false;
-                for (to, from) in out.chunks_exact_mut(g.out[1]).zip(sums.chunks(plan.columns)) {
-                    for (to, &sum) in to.iter_mut().zip(from) {
-                        let value = match bias {
-                            Some(bias) => sum + bias,
-                            None => sum,
-                        };
-                        nan |= value.is_nan();
-                        *to = value.canonical_nan();
-                    }
-                }
-                if nan {
-                    found_nan.store(true, Ordering::Relaxed);
-                }
-            }
-        });
-    };
-    let planes = g.images * g.channels;
-    if planes * pixels * taps < 1 << 16 {
-        (0..planes).for_each(body);
-    } else {
-        // Neighbouring planes together, so that tasks are not too many.
-        let group = (1usize << 15).div_ceil(pixels * taps * g.group_out).max(1);
-        parallel(planes.div_ceil(group), |task| {
-            (task * group..planes.min((task + 1) * group)).for_each(&body);
-        });
-    }
-}
-
-/// `sums[q] = chain over taps of padded[q + offset] * weight`, for `q` in `0 .. flat` and some beyond.
-fn run(isa: Isa, padded: &[f32], offsets: &[usize], weights: &[f32], flat: usize, sums: &mut [f32]) {
-    let farthest = offsets.iter().max().copied().unwrap_or(0);
-    assert!(farthest + flat <= padded.len() - SLACK && sums.len() >= flat.next_multiple_of(SLACK));
-    assert!(offsets.len() == weights.len() && isa.is_available());
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the instruction set is available; reads end before `farthest + flat + SLACK`.
-        Isa::Avx2 => unsafe { run_avx2(padded, offsets, weights, flat, sums) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Isa::Avx512 => unsafe { run_avx512(padded, offsets, weights, flat, sums) },
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: as above.
-        Isa::Neon => unsafe { run_neon(padded, offsets, weights, flat, sums) },
-        // SAFETY: as above.
-        _ => unsafe { body::<f32>(padded, offsets, weights, flat, sums) },
-    }
-}
-
-macro_rules! instantiate {
-    ($name:ident, $feature:literal, $lane:ty) => {
-        /// # Safety
-        /// As for [`body`].
-        #[target_feature(enable = $feature)]
-        unsafe fn $name(padded: &[f32], offsets: &[usize], weights: &[f32], flat: usize, sums: &mut [f32]) {
-            // SAFETY: the caller's promise.
-            unsafe { body::<$lane>(padded, offsets, weights, flat, sums) }
-        }
-    };
-}
-#[cfg(target_arch = "x86_64")]
-instantiate!(run_avx2, "avx2,fma", avx2::F32x8);
-#[cfg(target_arch = "x86_64")]
-instantiate!(run_avx512, "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma", avx512::F32x16);
-#[cfg(target_arch = "aarch64")]
-instantiate!(run_neon, "neon", neon::F32x4);
-
-/// # Safety
-/// `padded` holds [`SLACK`] elements past the farthest offset plus `flat`, `sums` is as long as `flat`
-/// rounded up to [`SLACK`].
-#[inline(always)]
-unsafe fn body<V: VectorLane>(
-    padded: &[f32],
-    offsets: &[usize],
-    weights: &[f32],
-    flat: usize,
-    sums: &mut [f32],
-) {
-    let mut q = 0;
-    while q < flat {
-        let mut acc = [V::splat(0.0); WIDE];
-        for (&offset, &weight) in offsets.iter().zip(weights) {
-            let weight = V::splat(weight);
-            // SAFETY: the caller's promise.
-            let from = unsafe { padded.as_ptr().add(offset + q) };
-            for (lane, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: as above.
-                *acc = unsafe { V::load(from.add(lane * V::LANES)) }.fma(weight, *acc);
-            }
-        }
-        for (lane, acc) in acc.iter().enumerate() {
-            // SAFETY: as above.
-            unsafe { acc.add(V::splat(0.0)).store(sums.as_mut_ptr().add(q + lane * V::LANES)) };
-        }
-        q += WIDE * V::LANES;
     }
 }

@@ -12,6 +12,7 @@ pub mod map;
 pub(crate) mod matmul;
 pub(crate) mod matmul_integer;
 pub(crate) mod movement;
+pub(crate) mod planes;
 pub(crate) mod pool;
 pub(crate) mod resize;
 pub(crate) mod rows;

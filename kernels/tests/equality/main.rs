@@ -1,6 +1,7 @@
 //! Every kernel gives the bits of the reference evaluation: with every instruction set that this machine
 //! has, on 1, 2 and 7 threads, for data laden with NaNs, infinities, zeros of both signs and subnormals.
 
+mod blocks;
 mod contraction;
 mod digest;
 mod elementwise;

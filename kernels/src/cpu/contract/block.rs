@@ -1,10 +1,11 @@
 //! Dividing a contraction into blocks and running them.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TileElem;
 use super::pack::{Left, Right};
-use super::tile::{PANEL, SPAN, Tile, TileSet};
+use super::tile::{Form, PANEL, SPAN, Tile, TileSet};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
@@ -20,9 +21,17 @@ pub(crate) struct Size {
 
 /// Where results go.
 pub(crate) trait Target<E>: Sync {
-    /// The first element of a batch's matrix and the distance of rows, when columns are contiguous and
-    /// results are stored as they are.
-    fn direct(&self, batch: usize) -> Option<(*mut E, usize)>;
+    /// Where a row's columns begin and the distance of rows, when these columns are contiguous and results
+    /// are stored as they are.
+    fn direct(&self, batch: usize, row: usize, columns: Range<usize>) -> Option<(*mut E, usize)>;
+    /// What is added to a batch's sums: one element for each row of its matrix.
+    fn bias(&self, _batch: usize) -> Option<&[E]> {
+        None
+    }
+    /// Set where a result is not finite.
+    fn not_finite(&self) -> Option<&AtomicBool> {
+        None
+    }
     /// Stores `rows.len()` by `columns.len()` results, `(row, column)` of the tile at `row * stride + column`.
     ///
     /// # Safety
@@ -41,10 +50,14 @@ pub(crate) trait Target<E>: Sync {
 const STREAM_ROWS: usize = 192;
 /// Elements of a span of the right operand that fit the second-level cache, while rows stream past.
 const PACKED_LEN: usize = 1 << 18;
+/// Panels of a block at the least, where they are gathered.
+const GATHERED_MIN: usize = 16;
 /// Rows of a block past which rows stream: bounds the memory of levels.
 const PACKED_ROWS: usize = 2048;
 /// Multiply-adds below which a block is not divided further among threads.
 const TASK_MIN: usize = 1 << 17;
+/// Elements of a register at the most.
+const LANES_MAX: usize = 16;
 /// Elements of a left operand that are packed ahead of all blocks at the most.
 const AHEAD_MAX: usize = 1 << 24;
 
@@ -61,7 +74,11 @@ pub(crate) fn contract<E: TileElem>(
         return;
     }
     let set = E::tiles(isa);
-    let plan = Plan::new(size, set, right.in_place(0).is_some());
+    let gathered = |panels: usize| match left.in_place(0) {
+        Some(_) => right.gathered_len(k.min(SPAN), panels * PANEL),
+        None => None,
+    };
+    let plan = Plan::new(size, set, right.in_place(0).is_some(), &gathered);
     let (row_blocks, panel_blocks) = (m.div_ceil(plan.rows), n.div_ceil(PANEL).div_ceil(plan.panels));
     let per_batch = row_blocks * panel_blocks;
     // A left operand that has to be packed, and that several blocks read, is packed once.
@@ -109,13 +126,25 @@ struct Plan {
 
 impl Plan {
     /// `in_place`: the right operand lies in panels and needs no packing.
-    fn new<E>(size: Size, set: &TileSet<E>, in_place: bool) -> Plan {
+    /// `gathered`: how many elements it takes for so many panels, where it is gathered.
+    fn new<E>(
+        size: Size,
+        set: &TileSet<E>,
+        in_place: bool,
+        gathered: &dyn Fn(usize) -> Option<usize>,
+    ) -> Plan {
         let Size { batches, m, n, k } = size;
         let all_panels = n.div_ceil(PANEL);
         let tile_rows = m.div_ceil(m.div_ceil(set.rows_max));
         let tile_panels = (set.panels)(tile_rows);
         let span = k.clamp(1, SPAN);
-        let packed_panels = (PACKED_LEN / PANEL / span).next_multiple_of(tile_panels);
+        let mut packed_panels = (PACKED_LEN / PANEL / span).next_multiple_of(tile_panels);
+        if gathered(1).is_some() {
+            packed_panels = PACKED_LEN / PANEL / tile_panels * tile_panels;
+            while packed_panels > GATHERED_MIN && gathered(packed_panels) > Some(PACKED_LEN) {
+                packed_panels = (packed_panels / 2).next_multiple_of(tile_panels);
+            }
+        }
         // What is read again: the right operand for each block of rows, or the left for each of columns.
         let (again_b, again_a) =
             (m.div_ceil(STREAM_ROWS).saturating_mul(n), all_panels.div_ceil(packed_panels).saturating_mul(m));
@@ -179,8 +208,19 @@ impl Plan {
         let in_place_a = if operands.a.is_some() { None } else { operands.left.in_place(batch) };
         let width = panels.len() * PANEL;
         let a_len = if operands.a.is_some() || in_place_a.is_some() { 0 } else { rows.len() * k.min(SPAN) };
+        // What the last tile reads past the last column is there, too.
+        let gathered = match in_place_a {
+            Some(_) => {
+                operands.right.gathered_len(k.min(SPAN), width).map(|len| len + PANEL * self.tile_panels)
+            }
+            None => None,
+        };
+        let mut offsets = vec![0; if gathered.is_some() { k.min(SPAN) } else { 0 }];
         // A line between panels keeps them out of each other's cache sets.
-        let b_len = if in_place_b.is_some() { 0 } else { width * (k.min(SPAN) + 1) };
+        let b_len = match in_place_b {
+            Some(_) => 0,
+            None => gathered.unwrap_or(width * (k.min(SPAN) + 1)),
+        };
         let tile_len = set.rows_max * PANEL * self.tile_panels;
         let level_len = rows.len() * width;
         let total = [a_len, b_len, tile_len, level_len * levels].map(|len| len.next_multiple_of(64));
@@ -217,15 +257,24 @@ impl Plan {
                         A::Packed { data: a_buffer, terms: terms.len(), first: 0 }
                     }
                 };
-                let (b, b_panel) = match in_place_b {
-                    Some(b) => (&b[(block.panels.start * k + terms.start) * PANEL..], k * PANEL),
+                let b = match in_place_b {
+                    _ if gathered.is_some() => {
+                        let columns = block.panels.start * PANEL..n.min(block.panels.end * PANEL);
+                        let offsets = &mut offsets[..terms.len()];
+                        operands.right.gather(batch, terms.clone(), columns, b_buffer, offsets);
+                        B { data: &*b_buffer, panel: PANEL, offsets }
+                    }
+                    Some(b) => {
+                        let first = (block.panels.start * k + terms.start) * PANEL;
+                        B { data: &b[first..], panel: k * PANEL, offsets: &[] }
+                    }
                     None => {
-                        let stride = (terms.len() + 1) * PANEL;
-                        operands.right.pack(batch, terms.clone(), block.panels.clone(), stride, b_buffer);
-                        (&*b_buffer, stride)
+                        let panel = (terms.len() + 1) * PANEL;
+                        operands.right.pack(batch, terms.clone(), block.panels.clone(), panel, b_buffer);
+                        B { data: &*b_buffer, panel, offsets: &[] }
                     }
                 };
-                block.span(a, b, b_panel, terms.len(), span, span + 1 == spans);
+                block.span(a, b, terms.len(), span, span + 1 == spans);
             }
         });
     }
@@ -240,19 +289,33 @@ enum A<'a, E> {
     InPlace { data: &'a [E], stride: usize },
 }
 
+/// The panels that a block reads for a span.
+struct B<'a, E> {
+    /// From the block's first panel and the span's first term on.
+    data: &'a [E],
+    /// Distance of panels.
+    panel: usize,
+    /// Of the terms, if they are gathered.
+    offsets: &'a [usize],
+}
+
 /// One span's operands, and what to do with its sums.
 #[derive(Clone, Copy)]
 struct Step<'a, E> {
     a: A<'a, E>,
     b: &'a [E],
     b_panel: usize,
+    /// Of the terms, gathered.
+    offsets: &'a [usize],
     terms: usize,
+    form: Form,
     /// The level that takes the sums, unless this is the last span.
     free: usize,
     /// The levels that are added.
     merge: usize,
     last: bool,
-    direct: Option<(*mut E, usize)>,
+    bias: Option<&'a [E]>,
+    not_finite: *mut E,
 }
 
 /// A block at work.
@@ -273,11 +336,31 @@ struct Block<'a, E: TileElem> {
 
 impl<E: TileElem> Block<'_, E> {
     /// Adds one span to every tile. `b` starts at the block's first panel and the span's first term.
-    fn span(&mut self, a: A<'_, E>, b: &[E], b_panel: usize, terms: usize, span: usize, last: bool) {
+    fn span(&mut self, a: A<'_, E>, b: B<'_, E>, terms: usize, span: usize, last: bool) {
+        let B { data: b, panel: b_panel, offsets } = b;
+        let form = match a {
+            A::Packed { .. } => Form::Packed,
+            A::InPlace { .. } if offsets.is_empty() => Form::InPlace,
+            A::InPlace { .. } => Form::Gathered,
+        };
         // Binary counter: span i completes the subtrees of its trailing one bits; the last completes all.
         let free = span.trailing_ones() as usize;
         let merge = if last { span } else { (1 << free) - 1 };
-        let step = Step { a, b, b_panel, terms, free, merge, last, direct: self.target.direct(self.batch) };
+        let mut seen = [E::ZERO; LANES_MAX];
+        let target = self.target;
+        let step = Step {
+            a,
+            b,
+            b_panel,
+            offsets,
+            terms,
+            form,
+            free,
+            merge,
+            last,
+            bias: target.bias(self.batch),
+            not_finite: target.not_finite().map_or(std::ptr::null_mut(), |_| seen.as_mut_ptr()),
+        };
         let (height, all) = (self.rows.len(), self.panels.len());
         let tile_rows = self.tile_rows;
         let rows = || (0..height).step_by(tile_rows).map(|row| row..height.min(row + tile_rows));
@@ -296,20 +379,22 @@ impl<E: TileElem> Block<'_, E> {
         } else {
             panels.iter().for_each(|panels| rows().for_each(|rows| self.tile(&step, &rows, panels)));
         }
+        if let Some(flag) = target.not_finite().filter(|_| seen.iter().any(|seen| TileElem::is_nan(*seen))) {
+            flag.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Adds a span to the rows and panels of one tile: where a tile of this height is not that wide, by
     /// several narrower ones.
     #[inline]
     fn tile(&mut self, step: &Step<'_, E>, rows: &Range<usize>, panels: &Range<usize>) {
-        let Step { a, b, b_panel, terms, free, merge, last, direct } = *step;
+        let Step { a, b, b_panel, offsets, terms, free, merge, last, bias, not_finite, form } = *step;
         let (row, high) = (rows.start, rows.len());
-        let packed = matches!(a, A::Packed { .. });
         let mut panel = panels.start;
         while panel < panels.end {
             let mut part = panels.end - panel;
             let run = loop {
-                match (self.set.pick)(high, part, packed) {
+                match (self.set.pick)(high, part, form) {
                     Some(run) => break run,
                     None => part /= 2,
                 }
@@ -322,14 +407,16 @@ impl<E: TileElem> Block<'_, E> {
             let first_row = self.rows.start + row;
             let first_column = self.panels.start * PANEL + column;
             let fits = first_column + columns <= self.n;
-            let (out, out_row) = match (last, direct) {
+            let direct = |block: &Self| {
+                block.target.direct(block.batch, first_row, first_column..first_column + columns)
+            };
+            let (out, out_row) = if !last {
                 // SAFETY: level `free` exists, since a later span has its bit set.
-                (false, _) => (unsafe { base.add(free * self.level_len + own) }, columns),
-                // SAFETY: the tile lies inside of the result.
-                (true, Some((out, stride))) if fits => {
-                    (unsafe { out.add(first_row * stride + first_column) }, stride)
-                }
-                _ => (self.tile_buffer.as_mut_ptr(), columns),
+                (unsafe { base.add(free * self.level_len + own) }, columns)
+            } else if let Some(direct) = fits.then(|| direct(self)).flatten() {
+                direct
+            } else {
+                (self.tile_buffer.as_mut_ptr(), columns)
             };
             let (a_start, a_row) = match a {
                 A::Packed { data, terms: all, first } => (&data[row * all + first * high..], 0),
@@ -341,6 +428,7 @@ impl<E: TileElem> Block<'_, E> {
                 a_row,
                 b: b_start.as_ptr(),
                 b_panel,
+                offsets: offsets.as_ptr(),
                 k: terms,
                 // SAFETY: one past the end at the most, when there are no levels.
                 levels: unsafe { base.add(if self.level_buffer.is_empty() { 0 } else { own }) },
@@ -349,6 +437,8 @@ impl<E: TileElem> Block<'_, E> {
                 out,
                 out_row,
                 last,
+                bias: bias.map_or(std::ptr::null(), |bias| bias[first_row..first_row + high].as_ptr()),
+                not_finite,
             };
             // SAFETY: operands hold `terms` terms of these rows and panels, levels and output the tile;
             // `TileElem::tiles` has checked the instruction set.

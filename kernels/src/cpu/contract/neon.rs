@@ -1,14 +1,22 @@
 //! Tiles for Advanced SIMD: 32 registers of four f32.
 
 use super::super::lane::neon::F32x4;
-use super::tile::{One, Tile, TileFn, TileLane, TileSet, scalar_set, tile, tile_set};
+use super::tile::{Form, One, Tile, TileFn, TileLane, TileSet, scalar_set, tile, tile_set};
 
 /// # Safety
 /// As for [`TileFn`].
 #[target_feature(enable = "neon")]
-unsafe fn entry<V: TileLane, const ROWS: usize, const VECTORS: usize, const PACKED: bool>(t: &Tile<V::Elem>) {
+unsafe fn entry<
+    V: TileLane,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: bool,
+    const GATHERED: bool,
+>(
+    t: &Tile<V::Elem>,
+) {
     // SAFETY: the caller's promise.
-    unsafe { tile::<V, ROWS, VECTORS, PACKED>(t) }
+    unsafe { tile::<V, ROWS, VECTORS, PACKED, GATHERED>(t) }
 }
 
 /// 24 sums, 4 registers of the right operand, one of the left.

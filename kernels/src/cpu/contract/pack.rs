@@ -72,6 +72,21 @@ pub(crate) trait Right<E>: Sync {
     fn in_place(&self, batch: usize) -> Option<&[E]>;
     /// Writes `[panel][term][16]`, panels `stride` apart; columns past the last are zero.
     fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]);
+    /// How many elements [`Right::gather`] writes for so many terms and columns; `None`: it does not.
+    fn gathered_len(&self, _terms: usize, _columns: usize) -> Option<usize> {
+        None
+    }
+    /// Writes what the columns read, so that column `c` of term `t` is at `offsets[t] + c`, both counted from
+    /// the first. Columns past the last may hold anything finite.
+    fn gather(
+        &self,
+        _batch: usize,
+        _terms: Range<usize>,
+        _columns: Range<usize>,
+        _to: &mut [E],
+        _offsets: &mut [usize],
+    ) {
+    }
 }
 
 /// A matrix with strides, one for each batch.

@@ -1,12 +1,20 @@
 //! Tiles for the build's baseline.
 
-use super::tile::{One, Tile, TileFn, TileLane, TileSet, scalar_set, tile, tile_set};
+use super::tile::{Form, One, Tile, TileFn, TileLane, TileSet, scalar_set, tile, tile_set};
 
 /// # Safety
 /// As for [`TileFn`].
-unsafe fn entry<V: TileLane, const ROWS: usize, const VECTORS: usize, const PACKED: bool>(t: &Tile<V::Elem>) {
+unsafe fn entry<
+    V: TileLane,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: bool,
+    const GATHERED: bool,
+>(
+    t: &Tile<V::Elem>,
+) {
     // SAFETY: the caller's promise.
-    unsafe { tile::<V, ROWS, VECTORS, PACKED>(t) }
+    unsafe { tile::<V, ROWS, VECTORS, PACKED, GATHERED>(t) }
 }
 
 pub(super) fn f32_4x16() -> &'static TileSet<f32> {

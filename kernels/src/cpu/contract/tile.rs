@@ -25,9 +25,11 @@ pub(crate) struct Tile<E> {
     /// `k * rows + row` when packed.
     pub a: *const E,
     pub a_row: usize,
-    /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`.
+    /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`,
+    /// or, gathered, at `p * b_panel + offsets[k] + column`.
     pub b: *const E,
     pub b_panel: usize,
+    pub offsets: *const usize,
     /// Terms: whole chunks, at most a span of them, but for the end of the contraction.
     pub k: usize,
     /// Sums of earlier spans: level `l` of the binary counter at `l * level_stride`, row-major.
@@ -40,6 +42,10 @@ pub(crate) struct Tile<E> {
     pub out_row: usize,
     /// Whether `out` is the final result, where NaNs are canonical.
     pub last: bool,
+    /// If not null, what is added to the final sums: one element for each row.
+    pub bias: *const E,
+    /// If not null, `LANES` elements, of which one becomes NaN where a final result is not finite.
+    pub not_finite: *mut E,
 }
 
 /// Asks for the cache line at `at`, which will be written. Any address will do.
@@ -65,14 +71,25 @@ fn prefetch_for_write<E>(at: *mut E) {
 /// The pointers of the tile are valid for those rows and panels, and the processor has the instructions.
 pub(crate) type TileFn<E> = unsafe fn(&Tile<E>);
 
+/// How a tile finds its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The left operand packed, the right one in panels.
+    Packed,
+    /// The left operand in place, the right one in panels.
+    InPlace,
+    /// The left operand in place, each term of the right one at an offset of its own.
+    Gathered,
+}
+
 /// The tiles of one instruction set and element type.
 pub(crate) struct TileSet<E: 'static> {
     /// The most rows of a tile.
     pub rows_max: usize,
     /// The best number of panels for a block of so many rows: a power of two.
     pub panels: fn(rows: usize) -> usize,
-    /// The tile of so many rows and panels, the left operand packed or in place. `None`: narrower only.
-    pub pick: fn(rows: usize, panels: usize, packed: bool) -> Option<TileFn<E>>,
+    /// The tile of so many rows and panels. `None`: narrower only.
+    pub pick: fn(rows: usize, panels: usize, form: Form) -> Option<TileFn<E>>,
 }
 
 /// A register of elements that contractions accumulate.
@@ -171,13 +188,19 @@ impl<E: Accumulate + Element> TileLane for One<E> {
 /// # Safety
 /// As for [`TileFn`].
 #[inline(always)]
-pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, const PACKED: bool>(
+pub(crate) unsafe fn tile<
+    V: TileLane,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: bool,
+    const GATHERED: bool,
+>(
     t: &Tile<V::Elem>,
 ) {
     let per_panel = PANEL / V::LANES;
     let column = |v: usize| (v / per_panel) * t.b_panel + (v % per_panel) * V::LANES;
     let mut earlier = [[[V::zero(); VECTORS]; ROWS]; SPAN_LEVELS];
-    let (mut a, mut b) = (t.a, t.b);
+    let (mut a, mut b, mut offset) = (t.a, t.b, t.offsets);
     let (mut rest, mut chunk) = (t.k, 0usize);
     // The lines of the result arrive while the terms are added up.
     for r in 0..ROWS {
@@ -191,6 +214,10 @@ pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, 
         for _ in 0..terms {
             // SAFETY: `a` and `b` stay inside of the operands for `t.k` terms; the caller's promise.
             unsafe {
+                if GATHERED {
+                    b = t.b.add(*offset);
+                    offset = offset.add(1);
+                }
                 let mut right = [V::zero(); VECTORS];
                 for v in 0..VECTORS {
                     right[v] = V::load(b.add(column(v)));
@@ -202,7 +229,9 @@ pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, 
                     }
                 }
                 a = a.add(if PACKED { ROWS } else { 1 });
-                b = b.add(PANEL);
+                if !GATHERED {
+                    b = b.add(PANEL);
+                }
             }
         }
         for row in &mut acc {
@@ -243,10 +272,26 @@ pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, 
         }
     }
     if t.last {
-        for row in &mut acc {
-            for sum in row {
-                *sum = sum.canonical();
+        if !t.bias.is_null() {
+            for (r, row) in acc.iter_mut().enumerate() {
+                // SAFETY: an element for each row; the caller's promise.
+                let bias = V::splat(unsafe { *t.bias.add(r) });
+                for sum in row {
+                    *sum = sum.add(bias);
+                }
             }
+        }
+        if !t.not_finite.is_null() {
+            // SAFETY: a register's worth of elements; the caller's promise.
+            let mut seen = unsafe { V::load(t.not_finite) };
+            for sum in acc.as_flattened() {
+                seen = sum.fma(V::zero(), seen);
+            }
+            // SAFETY: as above.
+            unsafe { seen.store(t.not_finite) };
+        }
+        for sum in acc.as_flattened_mut() {
+            *sum = sum.canonical();
         }
     }
     for r in 0..ROWS {
@@ -257,15 +302,16 @@ pub(crate) unsafe fn tile<V: TileLane, const ROWS: usize, const VECTORS: usize, 
     }
 }
 
-/// A `TileSet` out of `entry::<Lane, ROWS, VECTORS, PACKED>`: `panels => vectors : [rows]`.
+/// A `TileSet` out of `entry::<Lane, ROWS, VECTORS, PACKED, GATHERED>`: `panels => vectors : [rows]`.
 macro_rules! tile_set {
     ($entry:ident::<$lane:ty> of $elem:ty, rows_max $rows_max:literal, panels $choice:expr;
      $($p:literal => $vectors:literal : [$($r:literal)*];)*) => {{
-        fn pick(rows: usize, panels: usize, packed: bool) -> Option<TileFn<$elem>> {
-            match (panels, rows, packed) {
+        fn pick(rows: usize, panels: usize, form: Form) -> Option<TileFn<$elem>> {
+            match (panels, rows, form) {
                 $($(
-                    ($p, $r, true) => Some($entry::<$lane, $r, $vectors, true> as TileFn<$elem>),
-                    ($p, $r, false) => Some($entry::<$lane, $r, $vectors, false> as TileFn<$elem>),
+                    ($p, $r, Form::Packed) => Some($entry::<$lane, $r, $vectors, true, false> as TileFn<$elem>),
+                    ($p, $r, Form::InPlace) => Some($entry::<$lane, $r, $vectors, false, false> as TileFn<$elem>),
+                    ($p, $r, Form::Gathered) => Some($entry::<$lane, $r, $vectors, false, true> as TileFn<$elem>),
                 )*)*
                 _ => None,
             }

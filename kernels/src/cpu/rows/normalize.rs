@@ -88,21 +88,35 @@ impl Vectorized for LayerRow<'_> {
     #[inline(always)]
     fn run<V: VectorLane>(self) -> (f32, f32) {
         let count = self.x.len() as f32;
-        let mean = sums::sum::<V>(self.x, |x| x) / count;
+        let mean = sums::sum::<V>(
+            self.x,
+            #[inline(always)]
+            |x| x,
+        ) / count;
         let center = V::splat(mean);
-        let squares = sums::sum::<V>(self.x, |x| {
-            let d = x.sub(center);
-            d.mul(d)
-        });
+        let squares = sums::sum::<V>(
+            self.x,
+            #[inline(always)]
+            |x| {
+                let d = x.sub(center);
+                d.mul(d)
+            },
+        );
         let inv = 1.0 / (squares / count + self.epsilon).sqrt();
         let factor = V::splat(inv);
         match self.bias {
-            Some(bias) => each::<V, 3>([self.x, self.scale, bias], self.y, |[x, scale, bias]| {
-                x.sub(center).mul(factor).mul(scale).add(bias).canonical_nan()
-            }),
-            None => each::<V, 2>([self.x, self.scale], self.y, |[x, scale]| {
-                x.sub(center).mul(factor).mul(scale).canonical_nan()
-            }),
+            Some(bias) => each::<V, 3>(
+                [self.x, self.scale, bias],
+                self.y,
+                #[inline(always)]
+                |[x, scale, bias]| x.sub(center).mul(factor).mul(scale).add(bias).canonical_nan(),
+            ),
+            None => each::<V, 2>(
+                [self.x, self.scale],
+                self.y,
+                #[inline(always)]
+                |[x, scale]| x.sub(center).mul(factor).mul(scale).canonical_nan(),
+            ),
         }
         (mean, inv)
     }
@@ -119,9 +133,18 @@ impl Vectorized for RmsRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: VectorLane>(self) {
-        let squares = sums::sum::<V>(self.x, |x| x.mul(x));
+        let squares = sums::sum::<V>(
+            self.x,
+            #[inline(always)]
+            |x| x.mul(x),
+        );
         let root = V::splat((squares / self.x.len() as f32 + self.epsilon).sqrt());
-        each::<V, 2>([self.x, self.scale], self.y, |[x, scale]| x.div(root).mul(scale).canonical_nan());
+        each::<V, 2>(
+            [self.x, self.scale],
+            self.y,
+            #[inline(always)]
+            |[x, scale]| x.div(root).mul(scale).canonical_nan(),
+        );
     }
 }
 
@@ -178,7 +201,12 @@ impl Vectorized for ChannelPlane<'_> {
     #[inline(always)]
     fn run<V: VectorLane>(self) {
         let (factor, shift) = (V::splat(self.factor), V::splat(self.shift));
-        each::<V, 1>([self.x], self.y, |[x]| x.fma(factor, shift).canonical_nan());
+        each::<V, 1>(
+            [self.x],
+            self.y,
+            #[inline(always)]
+            |[x]| x.fma(factor, shift).canonical_nan(),
+        );
     }
 }
 
@@ -193,8 +221,11 @@ impl Vectorized for ChannelRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: VectorLane>(self) {
-        each::<V, 3>([self.x, self.factors, self.shifts], self.y, |[x, factor, shift]| {
-            x.fma(factor, shift).canonical_nan()
-        });
+        each::<V, 3>(
+            [self.x, self.factors, self.shifts],
+            self.y,
+            #[inline(always)]
+            |[x, factor, shift]| x.fma(factor, shift).canonical_nan(),
+        );
     }
 }

@@ -225,9 +225,21 @@ impl Vectorized for Rows<'_> {
                 Reduce::Max => sums::extreme::<V>(x, true),
                 Reduce::Min => sums::extreme::<V>(x, false),
                 // The choice of the term is outside of the loop.
-                Reduce::SumSquare | Reduce::L2 => sums::sum::<V>(x, |x| x.mul(x)),
-                Reduce::L1 => sums::sum::<V>(x, |x| x.abs()),
-                Reduce::Sum | Reduce::Mean => sums::sum::<V>(x, |x| x),
+                Reduce::SumSquare | Reduce::L2 => sums::sum::<V>(
+                    x,
+                    #[inline(always)]
+                    |x| x.mul(x),
+                ),
+                Reduce::L1 => sums::sum::<V>(
+                    x,
+                    #[inline(always)]
+                    |x| x.abs(),
+                ),
+                Reduce::Sum | Reduce::Mean => sums::sum::<V>(
+                    x,
+                    #[inline(always)]
+                    |x| x,
+                ),
             };
             *y = self.kind.finish(value, self.len);
         }
@@ -277,7 +289,13 @@ impl Columns<'_> {
                 }
                 best
             } else {
-                sums::sum_columns::<V>(start, self.len, self.stride, |x| kind.term(x))
+                sums::sum_columns::<V>(
+                    start,
+                    self.len,
+                    self.stride,
+                    #[inline(always)]
+                    |x| kind.term(x),
+                )
             }
         };
         let mut lanes = [0.0f32; 64];

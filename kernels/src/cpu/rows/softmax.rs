@@ -92,14 +92,40 @@ impl Vectorized for Softmax<'_> {
         for (x, y) in self.x.chunks_exact(self.len).zip(self.y.chunks_exact_mut(self.len)) {
             let max = V::splat(sums::extreme::<V>(x, true));
             if self.log {
-                each::<V, 1>([x], y, |[x]| x.sub(max));
-                let log = V::splat(scalar::log(sums::sum::<V>(y, |d| scalar::exp(d))));
+                each::<V, 1>(
+                    [x],
+                    y,
+                    #[inline(always)]
+                    |[x]| x.sub(max),
+                );
+                let log = V::splat(scalar::log(sums::sum::<V>(
+                    y,
+                    #[inline(always)]
+                    |d| scalar::exp(d),
+                )));
                 // In place: the slices are the same elements, read before they are written.
-                in_place::<V>(y, |d| d.sub(log).canonical_nan());
+                in_place::<V>(
+                    y,
+                    #[inline(always)]
+                    |d| d.sub(log).canonical_nan(),
+                );
             } else {
-                each::<V, 1>([x], y, |[x]| scalar::exp(x.sub(max)));
-                let sum = V::splat(sums::sum::<V>(y, |e| e));
-                in_place::<V>(y, |e| e.div(sum).canonical_nan());
+                each::<V, 1>(
+                    [x],
+                    y,
+                    #[inline(always)]
+                    |[x]| scalar::exp(x.sub(max)),
+                );
+                let sum = V::splat(sums::sum::<V>(
+                    y,
+                    #[inline(always)]
+                    |e| e,
+                ));
+                in_place::<V>(
+                    y,
+                    #[inline(always)]
+                    |e| e.div(sum).canonical_nan(),
+                );
             }
         }
     }

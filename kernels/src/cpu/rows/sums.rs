@@ -117,7 +117,11 @@ pub(crate) fn load<V: VectorLane>(x: &[f32], at: usize, count: usize) -> V {
 /// The row sum of `term(x[i])`.
 #[inline(always)]
 pub(crate) fn sum<V: VectorLane>(x: &[f32], term: impl Fn(V) -> V) -> f32 {
-    sum_terms::<V>(x.len(), |at, count| term(load(x, at, count)))
+    sum_terms::<V>(
+        x.len(),
+        #[inline(always)]
+        |at, count| term(load(x, at, count)),
+    )
 }
 
 /// Row sums of neighbouring columns: of `term(x[i * stride + lane])` over `0 .. len`.
@@ -179,7 +183,11 @@ mod tests {
         type Output = f32;
         #[inline(always)]
         fn run<V: VectorLane>(self) -> f32 {
-            sum::<V>(self.0, |x| x)
+            sum::<V>(
+                self.0,
+                #[inline(always)]
+                |x| x,
+            )
         }
     }
 

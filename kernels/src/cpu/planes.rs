@@ -1,0 +1,110 @@
+//! The planes that convolutions read: an image's plane with its padding, split by the phase of the stride.
+//!
+//! Output pixels are counted on the grid of such a plane, line after line, including those at a line's end
+//! that are no outputs. On that grid every tap of neighbouring outputs is a contiguous run at an offset of
+//! its own, so that nothing has to be copied tap by tap.
+
+use repops::reduce::Accumulate;
+use repops::tensor::element_count;
+
+use super::contract::pack::Storage;
+use super::conv::Geometry;
+
+/// The planes of a convolution over one or two axes.
+pub(crate) struct Planes {
+    /// Columns of the plane of one phase.
+    pub columns: usize,
+    /// Strides: how many phases there are.
+    pub phases: (usize, usize),
+    pad: (usize, usize),
+    image: (usize, usize),
+    /// Of each tap: its phase, and the distance from an output's own place.
+    pub taps: Vec<(usize, usize)>,
+    /// Outputs on the grid, to the last.
+    pub flat: usize,
+}
+
+impl Planes {
+    /// `None`: more axes.
+    pub(crate) fn new(g: &Geometry) -> Option<Planes> {
+        let two = |values: &[usize], one: usize| match *values {
+            [columns] => Some((one, columns)),
+            [lines, columns] => Some((lines, columns)),
+            _ => None,
+        };
+        let axis = |of: fn(&repops::ops::window::WindowAxis) -> i64, one: usize| {
+            let values: Vec<usize> = g.axes.iter().map(|axis| of(axis) as usize).collect();
+            two(&values, one)
+        };
+        let (out, image, kernel) = (two(&g.out, 1)?, two(&g.image, 1)?, two(&g.kernel, 1)?);
+        let (phases, dilation, pad) =
+            (axis(|a| a.stride, 1)?, axis(|a| a.dilation, 1)?, axis(|a| a.pad_begin, 0)?);
+        if element_count(&g.out) == 0 || element_count(&g.kernel) == 0 {
+            return None;
+        }
+        // A plane holds the outputs' places and the farthest shift.
+        let lines = out.0.checked_add((kernel.0 - 1).checked_mul(dilation.0)? / phases.0)?;
+        let columns = out.1.checked_add((kernel.1 - 1).checked_mul(dilation.1)? / phases.1)?;
+        lines.checked_mul(columns)?.checked_mul(phases.0.checked_mul(phases.1)?)?;
+        let mut taps = Vec::new();
+        for kh in 0..kernel.0 {
+            for kw in 0..kernel.1 {
+                let (line, column) = (kh * dilation.0, kw * dilation.1);
+                let phase = line % phases.0 * phases.1 + column % phases.1;
+                taps.push((phase, line / phases.0 * columns + column / phases.1));
+            }
+        }
+        Some(Planes { columns, phases, pad, image, taps, flat: (out.0 - 1) * columns + out.1 })
+    }
+
+    /// The farthest shift.
+    pub(crate) fn reach(&self) -> usize {
+        self.taps.iter().map(|&(_, shift)| shift).max().unwrap_or(0)
+    }
+
+    /// Writes the places `start .. start + to.len()` of one phase's plane; +0 outside of the image.
+    #[inline(always)]
+    pub(crate) fn copy<S: Storage<E>, E: Accumulate>(
+        &self,
+        image: &[S],
+        phase: usize,
+        start: usize,
+        to: &mut [E],
+    ) {
+        let (phase_line, phase_column) = (phase / self.phases.1, phase % self.phases.1);
+        let (step_lines, step) = self.phases;
+        let (height, width) = self.image;
+        // Columns of the plane that are inside of the image: pad <= column * step + phase < pad + width.
+        let before = |bound: usize| bound.saturating_sub(phase_column).div_ceil(step).min(self.columns);
+        let (low, high) = (before(self.pad.1), before(self.pad.1 + width));
+        let mut at = 0;
+        while at < to.len() {
+            let (line, column) = ((start + at) / self.columns, (start + at) % self.columns);
+            let count = (self.columns - column).min(to.len() - at);
+            let to = &mut to[at..at + count];
+            at += count;
+            let row = (line * step_lines + phase_line).checked_sub(self.pad.0).filter(|&row| row < height);
+            let (from, until) = (low.clamp(column, column + count), high.clamp(column, column + count));
+            let Some(row) = row.filter(|_| from < until) else {
+                to.fill(E::ZERO);
+                continue;
+            };
+            to[..from - column].fill(E::ZERO);
+            to[until - column..].fill(E::ZERO);
+            let to = &mut to[from - column..until - column];
+            let first = row * width + from * step + phase_column - self.pad.1;
+            match step {
+                1 => to.iter_mut().zip(&image[first..]).for_each(|(to, from)| *to = from.widen()),
+                // A constant step lets compilers shuffle vectors.
+                2 => {
+                    let from = image[first..].iter().step_by(2);
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen());
+                }
+                _ => {
+                    let from = image[first..].iter().step_by(step);
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen());
+                }
+            }
+        }
+    }
+}
