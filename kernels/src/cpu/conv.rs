@@ -42,7 +42,6 @@ pub(crate) struct Geometry {
     pub channels: usize,
     pub group_channels: usize,
     /// Of Y, and of one group.
-    pub out_channels: usize,
     pub group_out: usize,
     pub axes: Vec<WindowAxis>,
     pub image: Vec<usize>,
@@ -60,7 +59,6 @@ impl Geometry {
             groups,
             channels: x[1],
             group_channels: w[1],
-            out_channels: w[0],
             group_out: w[0] / groups,
             axes,
             image: x[2..].to_vec(),
