@@ -20,6 +20,7 @@ use super::contract::tile::PANEL;
 use super::contract::{Size, TileElem, contract};
 use super::depthwise::Depthwise;
 use super::planes::Planes;
+use super::rescale::rescaled;
 use super::{by_reference, require, require_row_major};
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -97,7 +98,16 @@ fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
         let bias = bias.map(bytemuck::cast_slice);
         depthwise.run(ctx.isa, x, w, bias, bytemuck::cast_slice_mut(y), &not_finite);
     } else {
-        product::<S, E>(ctx, &geometry, x.as_slice(), w.as_slice(), bias, y, &not_finite);
+        let (mut pixels, mut weights) = (x.as_slice::<S>(), w.as_slice::<S>());
+        let rescaled = if S::DTYPE == DType::F32 {
+            rescaled(&geometry, bytemuck::cast_slice(pixels), bytemuck::cast_slice(weights))
+        } else {
+            None
+        };
+        if let Some((x, w)) = &rescaled {
+            (pixels, weights) = (bytemuck::cast_slice(x), bytemuck::cast_slice(w));
+        }
+        product::<S, E>(ctx, &geometry, pixels, weights, bias, y, &not_finite);
     }
     let finite = || w.as_slice::<S>().iter().all(|w| !TileElem::mul(w.widen(), E::ZERO).is_nan());
     if not_finite.load(Ordering::Relaxed) && !finite() {

@@ -10,13 +10,15 @@ use half::{bf16, f16};
 use repops::dtype::DType;
 use repops::ops::window::{Window, WindowAxis};
 use repops::ops::{self, OpError};
+use repops::reduce::CHUNK;
 use repops::tensor::{TensorViewMut, element_count};
 
 use super::contract::pack::{Right, Storage, Strided};
 use super::contract::target::StridedTarget;
 use super::contract::tile::PANEL;
-use super::contract::{Size, TileElem, contract};
+use super::contract::{Size, Target, TileElem, contract};
 use super::{by_reference, require_row_major};
+use crate::parallel::Shared;
 use crate::scratch::with_scratch;
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -64,6 +66,36 @@ fn conv_transpose<S: Storage<E>, E: TileElem>(
     if y.is_empty() {
         return Ok(());
     }
+    // Windows that neither overlap nor leave gaps: one tap for each output, so that each tap is a product of
+    // its own. Within a chunk the skipped terms leave no trace.
+    let apart = axes.iter().zip(&kernel).zip(image.iter().zip(&out)).all(|((axis, &k), (&image, &out))| {
+        axis.stride as usize == k && axis.pad_begin == 0 && (axis.dilation == 1 || k == 1) && out == image * k
+    });
+    if apart && out.len() == 2 && terms <= CHUNK {
+        let data = w.as_slice::<S>();
+        let rows = group_out * taps;
+        let size = Size { batches: x.shape[0] * groups, m: rows, n: plane, k: group_in };
+        let weights: Vec<usize> = (0..size.batches).map(|b| b % groups * group_in * rows).collect();
+        let planes: Vec<usize> = (0..size.batches).map(|b| b * group_in * plane).collect();
+        let left = Strided { data, offsets: &weights, outer: 1, term: rows, extent: rows };
+        let right =
+            Strided { data: x.as_slice::<S>(), offsets: &planes, outer: 1, term: plane, extent: plane };
+        let bias: Vec<E> = match bias {
+            Some(bias) => bias.iter().flat_map(|b| std::iter::repeat_n(b.widen(), taps)).collect(),
+            None => Vec::new(),
+        };
+        let target = Spaced {
+            data: Shared::new(y),
+            len: y.len(),
+            batch: group_out * pixels,
+            plane: pixels,
+            width: image[1],
+            kernel: (kernel[0], kernel[1]),
+            bias: (!bias.is_empty()).then_some((&bias, groups)),
+        };
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+        return Ok(());
+    }
     let found_nan = AtomicBool::new(false);
     // W holds (channel, output channel, tap): each output channel's terms are copied together.
     let data = w.as_slice::<S>();
@@ -96,6 +128,61 @@ fn conv_transpose<S: Storage<E>, E: TileElem>(
         return reference(outputs);
     }
     Ok(())
+}
+
+/// Output planes in which each pixel of the image is a block as large as the kernel. Rows are (output channel,
+/// tap).
+struct Spaced<'a, S, E> {
+    data: Shared<S>,
+    len: usize,
+    /// Distance of batches and of output planes.
+    batch: usize,
+    plane: usize,
+    /// Of the image.
+    width: usize,
+    kernel: (usize, usize),
+    /// For each row of some batches, whose number is given.
+    bias: Option<(&'a [E], usize)>,
+}
+
+impl<S: Storage<E>, E: TileElem> Target<E> for Spaced<'_, S, E> {
+    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
+        None
+    }
+
+    fn bias(&self, batch: usize) -> Option<&[E]> {
+        self.bias.map(|(bias, batches)| {
+            let rows = bias.len() / batches;
+            &bias[batch % batches * rows..][..rows]
+        })
+    }
+
+    unsafe fn store(
+        &self,
+        batch: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &[E],
+        stride: usize,
+    ) {
+        let (height, width) = self.kernel;
+        for (row, tile) in rows.zip(tile.chunks_exact(stride)) {
+            let (channel, tap) = (row / (height * width), row % (height * width));
+            let start = batch * self.batch + channel * self.plane + tap % width;
+            let mut column = columns.start;
+            while column < columns.end {
+                let (line, first) = (column / self.width, column % self.width);
+                let count = (columns.end - column).min(self.width - first);
+                let at = start + (line * height + tap / width) * self.width * width + first * width;
+                assert!(at + (count - 1) * width < self.len);
+                for (i, &value) in tile[column - columns.start..][..count].iter().enumerate() {
+                    // SAFETY: in range; nobody else writes this element: rows and columns determine it.
+                    unsafe { *self.data.0.add(at + i * width) = S::narrow(value) };
+                }
+                column += count;
+            }
+        }
+    }
 }
 
 /// The elements of X that each tap brings to each output pixel.

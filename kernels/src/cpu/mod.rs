@@ -14,6 +14,7 @@ pub(crate) mod matmul_integer;
 pub(crate) mod movement;
 pub(crate) mod planes;
 pub(crate) mod pool;
+pub(crate) mod rescale;
 pub(crate) mod resize;
 pub(crate) mod rows;
 pub mod unary;

@@ -72,3 +72,70 @@ fn convolutions_of_several_blocks() {
         }
     }
 }
+
+#[test]
+fn transposed_windows_that_do_not_overlap() {
+    // (channels, lines, columns), output channels of a group, kernel and stride, groups
+    let cases: [([usize; 3], usize, [usize; 2], usize); 6] = [
+        ([24, 20, 33], 1, [2, 2], 1),
+        ([6, 9, 7], 5, [3, 2], 2),
+        ([64, 5, 4], 3, [2, 2], 1),
+        // More terms than a chunk: the ordinary way.
+        ([65, 5, 4], 3, [2, 2], 1),
+        ([1, 40, 50], 13, [1, 4], 1),
+        ([2, 1, 1], 2, [5, 5], 2),
+    ];
+    for (index, ([channels, lines, columns], out, kernel, groups)) in cases.into_iter().enumerate() {
+        for (data, dtype) in
+            [(Data::Finite, DType::F32), (Data::Laden, DType::F32), (Data::Laden, DType::F16)]
+        {
+            let mut source = Random(index as u64);
+            let attrs = Attrs::new()
+                .with_int("group", groups as i64)
+                .with_ints("strides", &[kernel[0] as i64, kernel[1] as i64]);
+            let mut inputs = vec![
+                random(dtype, &[2, channels, lines, columns], data, &mut source),
+                random(dtype, &[channels, out, kernel[0], kernel[1]], data, &mut source),
+            ];
+            if index % 2 == 0 {
+                inputs.push(random(dtype, &[out * groups], data, &mut source));
+            }
+            Case::new("ConvTranspose", attrs, inputs).check();
+        }
+    }
+}
+
+#[test]
+fn subnormal_weights() {
+    // Channels of weights that are subnormal, zero, or mixed with ordinary and with huge ones, and pixels that
+    // are too small to be rescaled.
+    for (seed, (groups, kernel)) in [(1, 1), (2, 3), (1, 3)].into_iter().enumerate() {
+        let mut source = Random(seed as u64);
+        let (channels, out) = (300 * groups, 7 * groups);
+        let own = channels / groups;
+        let mut x = random(DType::F32, &[2, channels, 9, 10], Data::Plain, &mut source);
+        let mut w = random(DType::F32, &[out, own, kernel, kernel], Data::Plain, &mut source);
+        let taps = kernel * kernel;
+        for (at, w) in w.as_mut_slice::<f32>().iter_mut().enumerate() {
+            let channel = at / taps % own;
+            *w = match channel % 5 {
+                0 | 1 => f32::from_bits(source.draw() as u32 & 0x807f_ffff),
+                2 if source.below(2) == 0 => 0.0,
+                2 => *w * 1e-39,
+                3 if channel % 10 == 3 && source.below(30) == 0 => 3e38 * *w / 2.0,
+                3 if source.below(9) == 0 => *w * 1e-40,
+                _ => *w,
+            };
+        }
+        w.canonicalize();
+        for (at, x) in x.as_mut_slice::<f32>().iter_mut().enumerate() {
+            if at / 90 % 7 == 0 && source.below(20) == 0 {
+                *x *= source.pick(&[0.0, -0.0, 1e-25, 1e-40, 1e30, f32::INFINITY]);
+            }
+        }
+        x.canonicalize();
+        let attrs =
+            Attrs::new().with_int("group", groups as i64).with_ints("pads", &[(kernel / 2) as i64; 4]);
+        Case::new("Conv", attrs, vec![x, w]).check();
+    }
+}

@@ -20,7 +20,7 @@ pub(crate) mod tile;
 use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
-pub(crate) use block::{Size, contract};
+pub(crate) use block::{Size, Target, contract};
 use tile::TileSet;
 
 use crate::isa::Isa;
