@@ -25,6 +25,7 @@ pub const SURFACES: &[Surface] = &[
     Surface { name: "program", enter: program },
     Surface { name: "receipt", enter: receipt },
     Surface { name: "trace", enter: trace },
+    Surface { name: "dispute", enter: dispute },
     Surface { name: "key", enter: key },
     Surface { name: "npy", enter: npy },
     Surface { name: "npz", enter: npz },
@@ -76,6 +77,11 @@ pub fn trace(bytes: &[u8]) -> bool {
     trace_file::write(&mut written, &file.program, &file.trace).expect("writing to memory");
     assert_eq!(TraceFile::read(&written[..]).expect("a trace that was written"), file);
     true
+}
+
+/// The transcript of a dispute: its receipts, its messages' form, and what the referee makes of their bodies.
+pub fn dispute(bytes: &[u8]) -> bool {
+    repops_provenance::dispute::simulate::replay_signed_anew(bytes)
 }
 
 /// A signing key's PEM text.

@@ -78,6 +78,11 @@ fn trace() {
 }
 
 #[test]
+fn dispute() {
+    replay("dispute");
+}
+
+#[test]
 fn key() {
     replay("key");
 }

@@ -7,6 +7,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod diff;
+pub mod dispute;
 pub mod inside;
 pub mod json;
 pub mod keys;

@@ -32,8 +32,149 @@ pub enum Command {
         #[command(subcommand)]
         command: TraceCommand,
     },
+    /// Settle who is wrong about a run.
+    Dispute {
+        #[command(subcommand)]
+        command: DisputeCommand,
+    },
+    /// Stand for a claim in disputes.
+    Provider {
+        #[command(subcommand)]
+        command: ProviderCommand,
+    },
+    /// Decide disputes.
+    Referee {
+        #[command(subcommand)]
+        command: RefereeCommand,
+    },
     /// Make a signing key, or show the public half of one.
     Keygen(Keygen),
+}
+
+#[derive(Subcommand)]
+pub enum DisputeCommand {
+    /// Play whole disputes in this process, an honest party against one that lies.
+    Simulate(DisputeSimulate),
+    /// Open a dispute about two claims at a referee.
+    Open(DisputeOpen),
+    /// Play a recorded dispute again, and give its verdict.
+    Replay(DisputeReplay),
+}
+
+#[derive(Subcommand)]
+pub enum ProviderCommand {
+    /// Answer in every dispute of a referee that is about the claim.
+    Serve(ProviderServe),
+}
+
+#[derive(Subcommand)]
+pub enum RefereeCommand {
+    /// Decide disputes over HTTP; they survive the process.
+    Serve(RefereeServe),
+}
+
+#[derive(Args)]
+pub struct DisputeOpen {
+    /// A receipt of level `operators`; given twice. The first party brings the evidence.
+    #[arg(long = "claim", value_name = "R.json", required = true)]
+    pub claims: Vec<PathBuf>,
+    /// Where the referee is.
+    #[arg(long, value_name = "URL")]
+    pub referee: String,
+    /// Tells disputes about the same two claims apart.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub number: u64,
+    /// Wait for the verdict.
+    #[arg(long)]
+    pub wait: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ProviderServe {
+    /// The program.
+    pub program: PathBuf,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// The receipt to stand for; it is written where there is none.
+    #[arg(long, value_name = "R.json")]
+    pub claim: PathBuf,
+    /// The key that signs; by default the user's own.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Where the referee is.
+    #[arg(long, value_name = "URL")]
+    pub referee: String,
+    /// Milliseconds between looks at the referee.
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    pub poll_ms: u64,
+    /// End once there were disputes about the claim and all are over.
+    #[arg(long)]
+    pub until_over: bool,
+    /// Be faulty, to try disputes out: a bit is wrong in this record, or in one that the seed chooses.
+    #[arg(long, value_name = "STEP|random")]
+    pub fault: Option<String>,
+    /// The seed of the fault.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub engine: Engine,
+}
+
+#[derive(Args)]
+pub struct RefereeServe {
+    /// Address and port.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7340")]
+    pub listen: String,
+    /// Where disputes are kept.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Seconds for each answer.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub answer_seconds: u64,
+}
+
+#[derive(Args)]
+pub struct DisputeSimulate {
+    /// The program.
+    pub program: PathBuf,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// The number of the record that is lied about; `random`: the seed chooses.
+    #[arg(long, value_name = "STEP", default_value = "random")]
+    pub fault: String,
+    /// What is lied about: output, input, wiring, operator, attribute, constant, length, digest, stale,
+    /// proof, silence, outcome, fault.
+    #[arg(long, value_name = "KIND", default_value = "output")]
+    pub kind: String,
+    /// The seed from which everything follows.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How many disputes, with ascending seeds; several give a table by operator.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub count: u64,
+    /// Let the liar be the first party, the one that brings the evidence.
+    #[arg(long)]
+    pub liar_first: bool,
+    /// Write the transcript of the last dispute.
+    #[arg(long, value_name = "FILE")]
+    pub transcript: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct DisputeReplay {
+    /// The transcript.
+    pub transcript: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Subcommand)]

@@ -9,13 +9,17 @@
 mod arguments;
 mod bench;
 mod compile;
+mod dispute;
 mod engine;
 mod inputs;
 mod inspect;
 mod interrupt;
 mod keys;
+mod page;
+mod party;
 mod report;
 mod run;
+mod service;
 mod trace;
 mod verify;
 
@@ -23,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, TraceCommand};
+use arguments::{Arguments, Command, DisputeCommand, ProviderCommand, RefereeCommand, TraceCommand};
 
 /// The answer of a command that could be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +63,11 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Trace { command: TraceCommand::Show(arguments) } => trace::show(&arguments),
         Command::Trace { command: TraceCommand::Diff(arguments) } => trace::diff(&arguments),
+        Command::Dispute { command: DisputeCommand::Simulate(arguments) } => dispute::simulate(&arguments),
+        Command::Dispute { command: DisputeCommand::Open(arguments) } => party::open(&arguments),
+        Command::Provider { command: ProviderCommand::Serve(arguments) } => party::provide(&arguments),
+        Command::Referee { command: RefereeCommand::Serve(arguments) } => service::serve(&arguments),
+        Command::Dispute { command: DisputeCommand::Replay(arguments) } => dispute::replay(&arguments),
         Command::Keygen(arguments) => keys::keygen(&arguments),
     };
     match answer {

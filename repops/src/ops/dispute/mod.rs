@@ -26,7 +26,7 @@ use super::{Fault, OpDef, OpError};
 use crate::attrs::Attrs;
 use crate::dtype::DType;
 use crate::region::Region;
-use crate::tensor::{Tensor, TensorError};
+use crate::tensor::{Tensor, TensorError, byte_len};
 
 pub use crop::Cut;
 pub use rules::{Rule, rule};
@@ -193,6 +193,29 @@ impl Evaluator {
 /// [`Evaluator::value`] from scratch.
 pub fn evaluate(subject: &Subject<'_>, term: Term, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
     Evaluator::default().value(subject, term, inputs)
+}
+
+/// All outputs of a step again, its inputs being at hand; the operator's own evaluation.
+pub fn evaluate_whole(
+    def: &OpDef,
+    attrs: &Attrs,
+    region: Option<&Region>,
+    inputs: &[Option<Tensor>],
+    outputs: usize,
+) -> Result<Vec<Tensor>, Stop> {
+    let views: Vec<_> = inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
+    if let Some(region) = region {
+        return Ok(crate::reference::evaluate_region(region, &views)?);
+    }
+    for inferred in super::infer_known(def, attrs, &views, outputs)? {
+        let bytes = inferred.ty.extents().map(|shape| byte_len(inferred.ty.dtype, &shape));
+        if let Some(Ok(bytes)) = bytes
+            && bytes > 8 * WHOLE_BYTES_MAX
+        {
+            return Err(Stop::TooLarge { bytes });
+        }
+    }
+    Ok((def.eval)(&super::EvalCtx { attrs, inputs: &views, outputs })?)
 }
 
 /// The bits of the element at `at` in row-major bytes, zero-extended; `None` past the end.

@@ -1,0 +1,516 @@
+//! The judgements: who is wrong about a record, an end, an output's type, an element, a fault.
+//!
+//! Each is a function of the question, the claims and [`Facts`], and of nothing else.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use repops::digest::LEAF_BYTES;
+use repops::ops::dispute::{self, Stop, Subject, TensorType, Term, WHOLE_BYTES_MAX};
+use repops::ops::{self, Fault, InferCtx, InferInput, OpClass, OpError, SymType};
+use repops::program::{Part, Step, stored_byte_len};
+use repops::trace::{Frame, StepRecord};
+use repops::{Digest, Tensor};
+
+use super::facts::{Facts, Gap, stored_offset};
+use super::message::Party;
+use super::paths::{Inputs, Paths};
+use super::verdict::{Loser, Reason};
+use crate::receipt::Claim;
+
+/// What is to be judged once evidence is there.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Question {
+    /// Both traces are over; the claims' outputs or faults differ.
+    Outcome,
+    /// One trace ends where the other goes on; the record before `common` is the last that both have.
+    End {
+        common: u64,
+        shorter: Party,
+    },
+    /// The records that differ.
+    Record {
+        index: u64,
+        records: [StepRecord; 2],
+    },
+    /// Types of the differing output.
+    Types {
+        output: u32,
+        types: [TensorType; 2],
+    },
+    Element {
+        term: Term,
+        values: [u64; 2],
+    },
+    Fault {
+        by: Party,
+        output: u32,
+        element: u64,
+    },
+}
+
+/// What a judgement found.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Finding {
+    Lost(Loser, Reason),
+    /// The records differ in an output alone.
+    Output(u32),
+    /// They differ in the fault.
+    Fault,
+    /// The types are agreed.
+    Agreed,
+}
+
+/// The step under dispute, once its record has been judged.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Place {
+    pub index: u64,
+    pub path: Vec<Frame>,
+    pub step: Step,
+}
+
+/// What judgements know besides facts.
+pub struct Context<'a> {
+    pub claims: [&'a Claim; 2],
+    pub records: Option<&'a [StepRecord; 2]>,
+    pub place: Option<&'a Place>,
+    pub types: Option<&'a (Vec<Option<TensorType>>, Vec<TensorType>)>,
+    /// Claims that both parties made.
+    pub agreed: &'a std::collections::BTreeMap<Term, u64>,
+}
+
+struct ClaimInputs<'a>(&'a Claim);
+
+impl Inputs for ClaimInputs<'_> {
+    fn input(&self, name: &str) -> Option<Digest> {
+        self.0.inputs.get(name).copied()
+    }
+}
+
+/// Who is wrong when `right` says whose statement is as it must be.
+fn losers(right: [bool; 2], reason: Reason) -> Finding {
+    let loser = match right {
+        [true, false] => Loser::Second,
+        [false, true] => Loser::First,
+        [false, false] => Loser::Both,
+        [true, true] => Loser::Neither,
+    };
+    Finding::Lost(loser, reason)
+}
+
+fn paths<'a>(facts: &'a mut dyn Facts, inputs: &'a ClaimInputs<'a>, before: u64) -> Paths<'a> {
+    Paths { facts, inputs, before }
+}
+
+/// Whether a trace of `common` records is over.
+fn is_over(context: &Context<'_>, common: u64, facts: &mut dyn Facts) -> Result<bool, Gap> {
+    let inputs = ClaimInputs(context.claims[0]);
+    let Some(last) = common.checked_sub(1) else {
+        return Ok(paths(facts, &inputs, 0).first()?.is_none());
+    };
+    let record = facts.record(last)?;
+    if record.fault.is_some() {
+        return Ok(true);
+    }
+    Ok(paths(facts, &inputs, common).after(&record.path)?.is_none())
+}
+
+/// The end of a trace.
+pub fn end(
+    context: &Context<'_>,
+    common: u64,
+    shorter: Party,
+    facts: &mut dyn Facts,
+) -> Result<Finding, Gap> {
+    let over = is_over(context, common, facts)?;
+    let loser = if over { shorter.other() } else { shorter };
+    Ok(Finding::Lost(loser.into(), Reason::Length))
+}
+
+/// Claims that differ although their traces do not.
+pub fn outcome(context: &Context<'_>, facts: &mut dyn Facts) -> Result<Finding, Gap> {
+    let [a, b] = context.claims;
+    let steps = a.trace.map_or(0, |t| t.steps);
+    let fault = match steps.checked_sub(1) {
+        Some(last) => facts.record(last)?.fault.map(|fault| (fault, last)),
+        None => None,
+    };
+    let faults = [a, b].map(|claim| claim.fault.map(|f| (f.fault, f.step)) == fault);
+    if faults != [true; 2] {
+        return Ok(losers(faults, Reason::Fault));
+    }
+    if fault.is_some() {
+        return Ok(losers([a, b].map(|claim| claim.outputs.is_empty()), Reason::Outcome));
+    }
+    let Part::Header { outputs, .. } = facts.part(0)? else {
+        return Err(Gap::Program("there is no header".into()));
+    };
+    let unknown = |claim: &Claim| claim.outputs.keys().all(|name| outputs.contains(name));
+    let known = [unknown(a), unknown(b)];
+    if known != [true; 2] {
+        return Ok(losers(known, Reason::Outcome));
+    }
+    let differing = outputs.iter().enumerate().find(|(_, name)| a.outputs.get(*name) != b.outputs.get(*name));
+    let Some((index, name)) = differing else { return Ok(losers([true; 2], Reason::Outcome)) };
+    let plan = facts.plan()?;
+    let main = &plan.blocks[0];
+    let value = main.results.get(index).ok_or(Gap::Program("a result is missing".into()))?;
+    let inputs = ClaimInputs(a);
+    let end = [Frame { block: 0, step: main.steps, iteration: 0 }];
+    let expected = paths(facts, &inputs, steps).digest_of(value.0, &end)?;
+    Ok(losers([a, b].map(|claim| claim.outputs.get(name) == Some(&expected)), Reason::Outcome))
+}
+
+/// The first field in which two records differ, against what it must be. Gives the step as well.
+pub fn record(
+    context: &Context<'_>,
+    index: u64,
+    records: &[StepRecord; 2],
+    facts: &mut dyn Facts,
+) -> Result<(Finding, Option<Place>), Gap> {
+    let inputs = ClaimInputs(context.claims[0]);
+    let before = match index.checked_sub(1) {
+        Some(last) => Some(facts.record(last)?),
+        None => None,
+    };
+    let expected = match &before {
+        Some(record) if record.fault.is_some() => None,
+        Some(record) => paths(facts, &inputs, index).after(&record.path)?,
+        None => paths(facts, &inputs, index).first()?,
+    };
+    let [a, b] = records;
+    let lost = |right: [bool; 2], reason| losers(right, reason);
+    let Some(path) = expected else { return Ok((Finding::Lost(Loser::Both, Reason::Path), None)) };
+    let right = records.each_ref().map(|r| r.path == path);
+    let last = *path.last().ok_or(Gap::Undecidable("an empty path"))?;
+    let step = facts.step(last.block, last.step)?.step;
+    let place = Place { index, path: path.clone(), step: step.clone() };
+    let finding = 'found: {
+        if right != [true; 2] {
+            break 'found lost(right, Reason::Path);
+        }
+        let right = records.each_ref().map(|r| (r.op, r.version) == (step.op, step.version));
+        if right != [true; 2] {
+            break 'found lost(right, Reason::Operator);
+        }
+        let body = step.body_digest();
+        let right = records.each_ref().map(|r| r.body == body);
+        if right != [true; 2] {
+            break 'found lost(right, Reason::Body);
+        }
+        let right = records.each_ref().map(|r| r.inputs.len() == step.inputs.len());
+        if right != [true; 2] {
+            break 'found lost(right, Reason::InputCount);
+        }
+        for (at, value) in step.inputs.iter().enumerate() {
+            if a.inputs[at] == b.inputs[at] {
+                continue;
+            }
+            let expected = match value {
+                Some(value) => Some(paths(facts, &inputs, index).digest_of(value.0, &path)?),
+                None => None,
+            };
+            break 'found lost(
+                records.each_ref().map(|r| r.inputs[at] == expected),
+                Reason::Input(at as u32),
+            );
+        }
+        // A fault leaves no outputs; without one there are as many as the step has.
+        let count = |r: &StepRecord| if r.fault.is_some() { 0 } else { step.outputs.len() };
+        let right = records.each_ref().map(|r| r.outputs.len() == count(r));
+        if right != [true; 2] {
+            break 'found lost(right, Reason::OutputCount);
+        }
+        if a.fault != b.fault {
+            break 'found Finding::Fault;
+        }
+        let Some(output) = (0..a.outputs.len()).find(|&k| a.outputs[k] != b.outputs[k]) else {
+            break 'found lost([true; 2], Reason::Path);
+        };
+        if !matches!(step.def().class, OpClass::Control) {
+            break 'found Finding::Output(output as u32);
+        }
+        let last = before.as_ref().map(|r| r.path.as_slice());
+        let expected = paths(facts, &inputs, index).control_output(&step, output, &path, last)?;
+        lost(records.each_ref().map(|r| r.outputs[output] == expected), Reason::Output(output as u32))
+    };
+    Ok((finding, Some(place)))
+}
+
+/// The inputs of the step under dispute as open tensors.
+pub struct StepInputs<'a> {
+    pub facts: &'a mut dyn Facts,
+    pub digests: &'a [Option<Digest>],
+    /// What went wrong beneath a [`Stop::Closed`].
+    gap: Option<Gap>,
+    /// Leaves that were read: a judgement reads few, so that its evidence fits a message.
+    read: BTreeSet<(Digest, usize)>,
+}
+
+/// The most leaves that one judgement reads.
+pub const LEAVES_MAX: usize = WHOLE_BYTES_MAX / LEAF_BYTES + 8;
+
+impl<'a> StepInputs<'a> {
+    fn new(facts: &'a mut dyn Facts, digests: &'a [Option<Digest>]) -> StepInputs<'a> {
+        StepInputs { facts, digests, gap: None, read: BTreeSet::new() }
+    }
+
+    /// Counts leaves of a tensor.
+    fn meter(&mut self, input: usize, leaves: std::ops::Range<usize>) -> Result<(), Stop> {
+        let digest = self.digests.get(input).copied().flatten().ok_or(Stop::Closed { input })?;
+        for leaf in leaves {
+            self.read.insert((digest, leaf));
+            if self.read.len() > LEAVES_MAX {
+                return Err(Stop::TooLarge { bytes: self.read.len() * LEAF_BYTES });
+            }
+        }
+        Ok(())
+    }
+
+    fn open<T>(
+        &mut self,
+        input: usize,
+        read: impl FnOnce(&mut dyn Facts, Digest) -> Result<T, Gap>,
+    ) -> Result<T, Stop> {
+        let digest = self.digests.get(input).copied().flatten().ok_or(Stop::Closed { input })?;
+        read(self.facts, digest).map_err(|gap| match gap {
+            Gap::Stop(stop) => stop,
+            other => {
+                self.gap = Some(other);
+                Stop::Closed { input }
+            }
+        })
+    }
+}
+
+impl dispute::Inputs for StepInputs<'_> {
+    fn element(&mut self, input: usize, at: u64) -> Result<u64, Stop> {
+        let header = self.open(input, |facts, digest| facts.header(digest))?;
+        let offset = stored_offset(&header, at).ok_or(Stop::NoTerm)?;
+        self.meter(input, offset / LEAF_BYTES..offset / LEAF_BYTES + 1)?;
+        self.open(input, |facts, digest| facts.element(digest, at))
+    }
+
+    fn whole(&mut self, input: usize) -> Result<Tensor, Stop> {
+        let header = self.open(input, |facts, digest| facts.header(digest))?;
+        let bytes = stored_byte_len(header.dtype, &header.shape, header.layout).ok_or(Stop::NoTerm)?;
+        if bytes > WHOLE_BYTES_MAX {
+            return Err(Stop::TooLarge { bytes });
+        }
+        self.meter(input, 0..bytes.div_ceil(LEAF_BYTES))?;
+        self.open(input, |facts, digest| facts.whole(digest))
+    }
+}
+
+/// Types of the inputs, as the agreed digests bind them.
+fn input_types(digests: &[Option<Digest>], facts: &mut dyn Facts) -> Result<Vec<Option<TensorType>>, Gap> {
+    let ty = |digest: &Option<Digest>| {
+        let Some(digest) = digest else { return Ok(None) };
+        let header = facts.header(*digest)?;
+        Ok(Some(TensorType { dtype: header.dtype, shape: header.shape }))
+    };
+    digests.iter().map(ty).collect()
+}
+
+/// Inference over open inputs: an input is read whole where its value is asked for, and nowhere else.
+fn infer(
+    step: &Step,
+    digests: &[Option<Digest>],
+    inputs: &[Option<TensorType>],
+    facts: &mut dyn Facts,
+) -> Result<Vec<SymType>, Gap> {
+    if let Some(region) = &step.region {
+        let shapes: Vec<Vec<repops::DimExpr>> =
+            inputs.iter().flatten().map(|t| t.shape.iter().map(|&d| d.into()).collect()).collect();
+        let shapes: Vec<&[repops::DimExpr]> = shapes.iter().map(Vec::as_slice).collect();
+        let full = ops::infer::broadcast(&shapes).map_err(|e| Gap::Stop(e.into()))?;
+        let fits = inputs.iter().zip(&region.params).all(|(t, p)| t.as_ref().is_some_and(|t| t.dtype == *p));
+        if !fits {
+            return Err(Gap::Stop(OpError::shape("an input of a region has another type").into()));
+        }
+        let ty = |r: &u16| SymType::new(region.value_dtype(*r), full.clone());
+        return Ok(region.results.iter().map(ty).collect());
+    }
+    let symbolic: Vec<Option<SymType>> =
+        inputs.iter().map(|t| t.as_ref().map(|t| SymType::of(t.dtype, &t.shape))).collect();
+    let mut values: Vec<Option<Tensor>> = vec![None; inputs.len()];
+    for _ in 0..=inputs.len() {
+        let known: Vec<Option<InferInput<'_>>> = symbolic
+            .iter()
+            .zip(&values)
+            .map(|(ty, tensor)| {
+                let ty = ty.as_ref()?;
+                Some(InferInput { ty, tensor: tensor.as_ref().map(Tensor::view), sym: None })
+            })
+            .collect();
+        let context = InferCtx {
+            attrs: &step.attrs,
+            inputs: &known,
+            outputs: step.outputs.len(),
+            fresh: &Cell::new(0),
+        };
+        match step.def().infer(&context) {
+            Ok(inferred) => return Ok(inferred.into_iter().map(|i| i.ty).collect()),
+            Err(OpError::ValueUnknown { index }) if values.get(index).is_some_and(Option::is_none) => {
+                let digest = digests[index].ok_or(Gap::Missing("an input"))?;
+                values[index] = Some(facts.whole(digest)?);
+            }
+            Err(error) => return Err(Gap::Stop(Stop::Operator(error))),
+        }
+    }
+    Err(Gap::Undecidable("an operator's types"))
+}
+
+/// Types of the step; `Agreed` when both parties' type of the output is right.
+pub fn types(
+    context: &Context<'_>,
+    output: u32,
+    claimed: &[TensorType; 2],
+    facts: &mut dyn Facts,
+) -> Result<(Finding, (Vec<Option<TensorType>>, Vec<TensorType>)), Gap> {
+    let (step, digests) = step_and_inputs(context)?;
+    let inputs = input_types(digests, facts)?;
+    let inferred = infer(step, digests, &inputs, facts)?;
+    let expected = inferred.get(output as usize).ok_or(Gap::Undecidable("an output's type"))?;
+    let fits = |ty: &TensorType| {
+        ty.dtype == expected.dtype
+            && ty.shape.len() == expected.shape.len()
+            && ty.shape.iter().zip(&expected.shape).all(|(&d, e)| e.as_const().is_none_or(|e| e == d as i64))
+    };
+    let right = [fits(&claimed[0]), fits(&claimed[1])];
+    let outputs = inferred.iter().enumerate().map(|(at, ty)| match at == output as usize {
+        true => claimed[0].clone(),
+        false => TensorType {
+            dtype: ty.dtype,
+            shape: ty.shape.iter().map(|d| d.as_extent().unwrap_or(0)).collect(),
+        },
+    });
+    let types = (inputs, outputs.collect());
+    if right == [true; 2] && claimed[0] == claimed[1] {
+        return Ok((Finding::Agreed, types));
+    }
+    if right != [true; 2] {
+        return Ok((losers(right, Reason::OutputType(output)), types));
+    }
+    // Extents that depend on data: the step itself says.
+    let found = whole(step, digests, &types.0, facts)?.map_err(|fault| Gap::Stop(fault.into()))?;
+    let tensor = found.get(output as usize).ok_or(Gap::Undecidable("an output's type"))?;
+    let right = claimed.each_ref().map(|ty| ty.shape == tensor.shape());
+    Ok((losers(right, Reason::OutputType(output)), types))
+}
+
+/// The whole step again, where its inputs are small.
+fn whole(
+    step: &Step,
+    digests: &[Option<Digest>],
+    inputs: &[Option<TensorType>],
+    facts: &mut dyn Facts,
+) -> Result<Result<Vec<Tensor>, Fault>, Gap> {
+    let bytes = inputs.iter().flatten().map(|t| t.len().saturating_mul(t.dtype.size()));
+    let bytes = bytes.fold(0, usize::saturating_add);
+    if bytes > dispute::WHOLE_BYTES_MAX {
+        return Err(Gap::Stop(Stop::TooLarge { bytes }));
+    }
+    let tensors = digests.iter().map(|d| d.map(|d| facts.whole(d)).transpose());
+    let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
+    match dispute::evaluate_whole(step.def(), &step.attrs, step.region.as_ref(), &tensors, step.outputs.len())
+    {
+        Ok(found) => Ok(Ok(found)),
+        Err(Stop::Operator(OpError::Fault(fault))) => Ok(Err(fault)),
+        Err(stop) => Err(Gap::Stop(stop)),
+    }
+}
+
+fn step_and_inputs<'a>(context: &Context<'a>) -> Result<(&'a Step, &'a [Option<Digest>]), Gap> {
+    match (context.place, context.records) {
+        (Some(place), Some(records)) => Ok((&place.step, &records[0].inputs)),
+        _ => Err(Gap::Undecidable("no step is under dispute")),
+    }
+}
+
+/// The finer terms of a term. Types are agreed.
+pub fn claims(context: &Context<'_>, term: Term, facts: &mut dyn Facts) -> Result<Vec<Term>, Gap> {
+    let (step, digests) = step_and_inputs(context)?;
+    let (inputs, outputs) = context.types.ok_or(Gap::Undecidable("types are not agreed"))?;
+    let subject =
+        Subject { def: step.def(), attrs: &step.attrs, region: step.region.as_ref(), inputs, outputs };
+    let mut open = StepInputs::new(facts, digests);
+    let found = dispute::claims(&subject, term, &mut open);
+    found.map_err(|stop| open.gap.take().unwrap_or_else(|| stop.into()))
+}
+
+/// The value of a term whose claims are agreed, against the parties'.
+pub fn element(
+    context: &Context<'_>,
+    term: Term,
+    values: &[u64; 2],
+    facts: &mut dyn Facts,
+) -> Result<Finding, Gap> {
+    let finer = claims(context, term, facts)?;
+    let bits: Option<Vec<u64>> = finer.iter().map(|t| context.agreed.get(t).copied()).collect();
+    let bits = bits.ok_or(Gap::Undecidable("a claim was not made"))?;
+    let (step, digests) = step_and_inputs(context)?;
+    let (inputs, outputs) = context.types.ok_or(Gap::Undecidable("types are not agreed"))?;
+    let subject =
+        Subject { def: step.def(), attrs: &step.attrs, region: step.region.as_ref(), inputs, outputs };
+    let mut open = StepInputs::new(facts, digests);
+    match dispute::value(&subject, term, &bits, &mut open) {
+        Ok(found) => Ok(losers(values.map(|v| v == found), Reason::Element)),
+        // Neither claimed the fault that computing it meets.
+        Err(Stop::Operator(_)) => Ok(Finding::Lost(Loser::Both, Reason::Fault)),
+        Err(stop) => Err(open.gap.take().unwrap_or_else(|| stop.into())),
+    }
+}
+
+/// Whether the element that a party names meets the fault that it claims.
+pub fn fault(
+    context: &Context<'_>,
+    by: Party,
+    output: u32,
+    element: u64,
+    facts: &mut dyn Facts,
+) -> Result<Finding, Gap> {
+    let (step, digests) = step_and_inputs(context)?;
+    if matches!(step.def().class, OpClass::Control) {
+        return Err(Gap::Undecidable("a fault of a control-flow step"));
+    }
+    let claimed = context.records.and_then(|records| records[by as usize].fault);
+    let claimed = claimed.ok_or(Gap::Undecidable("no fault is claimed"))?;
+    let types = input_types(digests, facts)?;
+    let found: Option<Fault> = match infer(step, digests, &types, facts) {
+        Err(Gap::Stop(Stop::Operator(OpError::Fault(fault)))) => Some(fault),
+        Err(gap) => return Err(gap),
+        Ok(_) if element == u64::MAX => whole(step, digests, &types, facts)?.err(),
+        Ok(inferred) => {
+            let outputs: Vec<TensorType> = inferred
+                .iter()
+                .map(|ty| TensorType {
+                    dtype: ty.dtype,
+                    shape: ty.shape.iter().map(|d| d.as_extent().unwrap_or(0)).collect(),
+                })
+                .collect();
+            let subject = Subject {
+                def: step.def(),
+                attrs: &step.attrs,
+                region: step.region.as_ref(),
+                inputs: &types,
+                outputs: &outputs,
+            };
+            let term = Term::Output { output, element };
+            let mut open = StepInputs::new(facts, digests);
+            // A fault comes before any claim is used.
+            let evaluated = dispute::claims(&subject, term, &mut open)
+                .and_then(|finer| dispute::value(&subject, term, &vec![0; finer.len()], &mut open));
+            match evaluated {
+                Err(Stop::Operator(OpError::Fault(fault))) => Some(fault),
+                Err(Stop::Closed { .. }) => {
+                    return Err(open.gap.take().unwrap_or(Gap::Missing("an element of an input")));
+                }
+                Err(Stop::TooLarge { bytes }) => return Err(Gap::Stop(Stop::TooLarge { bytes })),
+                _ => None,
+            }
+        }
+    };
+    let loser = if found == Some(claimed) { by.other() } else { by };
+    Ok(Finding::Lost(loser.into(), Reason::Fault))
+}

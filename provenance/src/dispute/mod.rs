@@ -1,0 +1,25 @@
+//! Disputes: two parties claim different things of one run, and a referee with kilobytes finds the one who
+//! is wrong. SPEC.md, "Disputes".
+//!
+//! The game is one rule applied over and over: of what the parties claim differently, they state the parts;
+//! the first part that differs is what the game goes on with. It begins at the traces' roots, goes down to
+//! the first record that differs, to an element of its output, to a chunk of that element's sum and to sixteen
+//! terms, which the referee computes from opened inputs. Everything before the first difference is agreed, and
+//! what is agreed between an honest party and any other is true.
+
+pub mod facts;
+pub mod judge;
+pub mod message;
+pub mod partial;
+pub mod paths;
+pub mod player;
+pub mod referee;
+pub mod simulate;
+pub mod transcript;
+pub mod verdict;
+
+pub use message::{Body, MESSAGE_BYTES_MAX, Message, Party};
+pub use player::{Player, PlayerError};
+pub use referee::{Ask, NoDispute, Received, Referee, Terms};
+pub use transcript::{Recorded, Transcript, TranscriptError};
+pub use verdict::{Loser, Reason, Verdict};

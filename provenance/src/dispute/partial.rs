@@ -1,0 +1,164 @@
+//! Parts of Merkle trees: several leaves at once, frontiers, and the nodes under a node.
+//!
+//! Invariant: the number of leaves comes from what the root binds; a proof with a hash too many or too few
+//! proves nothing. Work is bounded by the number of leaves opened times the depth.
+
+use repops::Digest;
+use repops::digest::{merkle_root, node_hash, split_point};
+
+/// The root that opened leaves (ascending by index) and the hashes of all other subtrees, from left to
+/// right, give.
+pub fn root(count: u64, leaves: &[(u64, Digest)], hashes: &[Digest]) -> Option<Digest> {
+    let ordered = leaves.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    if !ordered || leaves.last().is_some_and(|leaf| leaf.0 >= count) {
+        return None;
+    }
+    if count == 0 {
+        return hashes.is_empty().then(|| merkle_root(&[]));
+    }
+    let mut rest = hashes.iter();
+    let root = fold(0, count, leaves, &mut rest)?;
+    rest.next().is_none().then_some(root)
+}
+
+fn fold(
+    low: u64,
+    high: u64,
+    leaves: &[(u64, Digest)],
+    rest: &mut std::slice::Iter<'_, Digest>,
+) -> Option<Digest> {
+    match leaves {
+        [] => rest.next().copied(),
+        [(_, hash)] if high - low == 1 => Some(*hash),
+        _ => {
+            let middle = low + split(high - low);
+            let (left, right) = leaves.split_at(leaves.partition_point(|leaf| leaf.0 < middle));
+            let left = fold(low, middle, left, rest)?;
+            Some(node_hash(&left, &fold(middle, high, right, rest)?))
+        }
+    }
+}
+
+/// The hashes that [`root`] needs besides the leaves at `wanted` (ascending, within `all`).
+pub fn prove(all: &[Digest], wanted: &[u64]) -> Vec<Digest> {
+    fn walk(low: u64, all: &[Digest], wanted: &[u64], out: &mut Vec<Digest>) {
+        if wanted.is_empty() {
+            return out.push(merkle_root(all));
+        }
+        if all.len() > 1 {
+            let middle = split_point(all.len());
+            let (left, right) = wanted.split_at(wanted.partition_point(|&w| w < low + middle as u64));
+            walk(low, &all[..middle], left, out);
+            walk(low + middle as u64, &all[middle..], right, out);
+        }
+    }
+    let mut out = Vec::new();
+    if !all.is_empty() {
+        walk(0, all, wanted, &mut out);
+    }
+    out
+}
+
+fn split(n: u64) -> u64 {
+    1 << (63 - (n - 1).leading_zeros())
+}
+
+/// The largest complete subtrees that make up the first `common` of `count` leaves, then the subtrees of
+/// the others, from left to right.
+pub fn frontier(count: u64, common: u64) -> Vec<(u64, u64)> {
+    fn walk(low: u64, high: u64, common: u64, out: &mut Vec<(u64, u64)>) {
+        let complete = (high - low).is_power_of_two();
+        if low >= common || (high <= common && complete) {
+            return out.push((low, high));
+        }
+        let middle = low + split(high - low);
+        walk(low, middle, common, out);
+        walk(middle, high, common, out);
+    }
+    let mut out = Vec::new();
+    if count > 0 {
+        walk(0, count, common, &mut out);
+    }
+    out
+}
+
+/// The root that the hashes of a [`frontier`] give.
+pub fn frontier_root(count: u64, common: u64, hashes: &[Digest]) -> Option<Digest> {
+    fn walk(low: u64, high: u64, common: u64, rest: &mut std::slice::Iter<'_, Digest>) -> Option<Digest> {
+        let complete = (high - low).is_power_of_two();
+        if low >= common || (high <= common && complete) {
+            return rest.next().copied();
+        }
+        let middle = low + split(high - low);
+        let left = walk(low, middle, common, rest)?;
+        Some(node_hash(&left, &walk(middle, high, common, rest)?))
+    }
+    if count == 0 {
+        return hashes.is_empty().then(|| merkle_root(&[]));
+    }
+    let mut rest = hashes.iter();
+    let root = walk(0, count, common, &mut rest)?;
+    rest.next().is_none().then_some(root)
+}
+
+/// The hashes of a frontier.
+pub fn frontier_hashes(all: &[Digest], common: u64) -> Vec<Digest> {
+    let ranges = frontier(all.len() as u64, common);
+    ranges.into_iter().map(|(low, high)| merkle_root(&all[low as usize..high as usize])).collect()
+}
+
+/// The nodes `levels` below the complete subtree of `1 << height` leaves from `first` on.
+pub fn nodes(all: &[Digest], first: u64, height: u32, levels: u32) -> Option<Vec<Digest>> {
+    let leaves = all.get(usize::try_from(first).ok()?..)?.get(..1usize.checked_shl(height)?)?;
+    Some(leaves.chunks(1 << (height - levels)).map(merkle_root).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use repops::digest::leaf_hash;
+
+    use super::*;
+
+    fn leaves(count: usize) -> Vec<Digest> {
+        (0..count).map(|i| leaf_hash(&[i as u8])).collect()
+    }
+
+    #[test]
+    fn several_leaves_are_proven_at_once() {
+        for count in 1..20usize {
+            let all = leaves(count);
+            for mask in 0u32..1 << count.min(12) {
+                let wanted: Vec<u64> = (0..count as u64).filter(|i| mask >> (i % 12) & 1 == 1).collect();
+                let mut hashes = prove(&all, &wanted);
+                let open: Vec<(u64, Digest)> = wanted.iter().map(|&w| (w, all[w as usize])).collect();
+                assert_eq!(root(count as u64, &open, &hashes), Some(merkle_root(&all)));
+                hashes.push(Digest::default());
+                assert_eq!(root(count as u64, &open, &hashes), None);
+                hashes.truncate(hashes.len().saturating_sub(2));
+                assert_ne!(root(count as u64, &open, &hashes), Some(merkle_root(&all)));
+            }
+        }
+        assert_eq!(root(0, &[], &[]), Some(merkle_root(&[])));
+        assert_eq!(root(u64::MAX, &[], &[Digest::default()]), Some(Digest::default()));
+        assert_eq!(root(2, &[(2, Digest::default())], &[]), None);
+    }
+
+    #[test]
+    fn frontiers_of_a_common_prefix_agree() {
+        for count in 0..40usize {
+            for longer in count..40 {
+                let (short, long) = (leaves(count), leaves(longer));
+                let (a, b) = (frontier_hashes(&short, count as u64), frontier_hashes(&long, count as u64));
+                assert_eq!(a[..], b[..a.len()]);
+                assert_eq!(frontier_root(longer as u64, count as u64, &b), Some(merkle_root(&long)));
+                assert_eq!(frontier_root(count as u64, count as u64, &a), Some(merkle_root(&short)));
+                assert!(
+                    frontier(longer as u64, count as u64)[..a.len()]
+                        .iter()
+                        .all(|(low, high)| (high - low).is_power_of_two())
+                );
+            }
+        }
+        assert_eq!(frontier_root(u64::MAX, u64::MAX, &[]), None);
+    }
+}

@@ -1,0 +1,645 @@
+//! The referee: a state machine that takes signed messages and the time, and ends in a verdict.
+//!
+//! Invariants: no input or output, no clock of its own, no allocation in proportion to the model; the same
+//! messages at the same times give the same verdict. A party that is honest, and answers in time, never
+//! loses: at every step the parties differ about something, and whoever is right about it can show it.
+//! What nobody signed is ignored, so that no third party can make anybody lose.
+
+use std::collections::BTreeMap;
+
+use repops::Digest;
+use repops::digest::{LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root, sha256};
+use repops::ops::dispute::{TensorType, Term, bits_at};
+use repops::program::stored_byte_len;
+use repops::trace::StepRecord;
+
+use super::facts::{Gap, Verified};
+use super::judge::{self, Context, Finding, Place, Question};
+use super::message::{Body, Evidence, Message, Party};
+use super::partial;
+use super::verdict::{Loser, Reason, Verdict};
+use crate::receipt::{Receipt, TraceClaim};
+use crate::trace_file::decode_record;
+
+/// Levels of a tree that one answer goes down.
+pub const LEVELS: u32 = 4;
+/// No dispute has so many rounds.
+const ROUNDS_MAX: u32 = 4096;
+/// The most claims of one round.
+const CLAIMS_MAX: usize = 1024;
+
+/// What the parties agree on before they begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// Milliseconds for each answer.
+    pub answer_ms: u64,
+    /// Tells disputes about the same two receipts apart.
+    pub number: u64,
+}
+
+/// Why there is nothing to dispute.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum NoDispute {
+    #[error("the {which} receipt: {error}")]
+    Receipt { which: &'static str, error: crate::receipt::ReceiptError },
+    #[error("both receipts are signed by the same key")]
+    OneParty,
+    #[error("the receipts are about different {0}")]
+    Different(&'static str),
+    #[error("the {which} receipt claims no trace; disputes need level \"operators\"")]
+    NoTrace { which: &'static str },
+    #[error("the receipts claim the same")]
+    Agreement,
+}
+
+/// A tree whose leaves are searched for the first that differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tree {
+    Trace,
+    Output,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Ask {
+    /// Of each party's own trace, for the common number of records.
+    Frontier {
+        common: u64,
+    },
+    /// The nodes `levels` below the node over `1 << height` leaves from `first` on.
+    Nodes {
+        tree: Tree,
+        first: u64,
+        height: u32,
+        levels: u32,
+    },
+    Record {
+        index: u64,
+    },
+    Output {
+        output: u32,
+    },
+    Leaf {
+        index: u64,
+    },
+    Claims {
+        terms: Vec<Term>,
+    },
+    Witness,
+    Evidence(Question),
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    Accepted,
+    /// It changed nothing; why.
+    Ignored(&'static str),
+}
+
+/// A dispute under way.
+#[derive(Clone, Debug)]
+pub struct Referee {
+    receipts: [Receipt; 2],
+    traces: [TraceClaim; 2],
+    terms: Terms,
+    id: Digest,
+    round: u32,
+    deadline: u64,
+    ask: Ask,
+    asked: [bool; 2],
+    answers: [Option<Body>; 2],
+    /// Digests of the messages of each round.
+    seen: Vec<[Option<Digest>; 2]>,
+    state: State,
+    verdict: Option<Verdict>,
+    bytes: u64,
+}
+
+/// What has been found so far.
+#[derive(Clone, Debug, Default)]
+struct State {
+    facts: Verified,
+    /// The hashes about which the parties differ.
+    hashes: [Digest; 2],
+    records: Option<[StepRecord; 2]>,
+    place: Option<Place>,
+    output: u32,
+    output_types: Option<[TensorType; 2]>,
+    frontiers: [Vec<Digest>; 2],
+    types: Option<(Vec<Option<TensorType>>, Vec<TensorType>)>,
+    term: Option<(Term, [u64; 2])>,
+    first_term: Option<Term>,
+    agreed: BTreeMap<Term, u64>,
+}
+
+impl Referee {
+    /// Begins the dispute of two receipts at the time `now`, in milliseconds.
+    pub fn open(receipts: [Receipt; 2], terms: Terms, now: u64) -> Result<Referee, NoDispute> {
+        let [a, b] = &receipts;
+        for (which, receipt) in [("first", a), ("second", b)] {
+            receipt.validate().map_err(|error| NoDispute::Receipt { which, error })?;
+        }
+        if a.signer == b.signer {
+            return Err(NoDispute::OneParty);
+        }
+        if a.claim.program != b.claim.program {
+            return Err(NoDispute::Different("programs"));
+        }
+        if a.claim.inputs != b.claim.inputs {
+            return Err(NoDispute::Different("inputs"));
+        }
+        let trace = |which, receipt: &Receipt| receipt.claim.trace.ok_or(NoDispute::NoTrace { which });
+        let traces = [trace("first", a)?, trace("second", b)?];
+        let same_end = a.claim.outputs == b.claim.outputs && a.claim.fault == b.claim.fault;
+        if traces[0] == traces[1] && same_end {
+            return Err(NoDispute::Agreement);
+        }
+        let id = sha256(&[
+            b"repops.dispute.0",
+            &a.digest().0,
+            &b.digest().0,
+            &terms.answer_ms.to_le_bytes(),
+            &terms.number.to_le_bytes(),
+        ]);
+        let facts = Verified::new(a.claim.program, traces[0].root, traces[0].steps);
+        let (ask, asked) = match traces[0] == traces[1] {
+            true => (Ask::Evidence(Question::Outcome), [true, false]),
+            false => {
+                let common = traces[0].steps.min(traces[1].steps);
+                (Ask::Frontier { common }, [true, true])
+            }
+        };
+        Ok(Referee {
+            receipts,
+            traces,
+            terms,
+            id,
+            round: 0,
+            deadline: now.saturating_add(terms.answer_ms),
+            ask,
+            asked,
+            answers: [None, None],
+            seen: vec![[None, None]],
+            state: State { facts, ..State::default() },
+            verdict: None,
+            bytes: 0,
+        })
+    }
+
+    /// What messages of this dispute carry.
+    pub fn id(&self) -> Digest {
+        self.id
+    }
+
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// When the answers that are owed are late.
+    pub fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    /// What is asked now.
+    pub fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
+    /// Whether the party owes an answer.
+    pub fn owes(&self, party: Party) -> bool {
+        self.verdict.is_none() && self.asked[party as usize] && self.answers[party as usize].is_none()
+    }
+
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
+    }
+
+    pub fn receipts(&self) -> &[Receipt; 2] {
+        &self.receipts
+    }
+
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Bytes of accepted messages.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The step that was reached.
+    pub fn place(&self) -> Option<&Place> {
+        self.state.place.as_ref()
+    }
+
+    /// The output's element that differs, and the term that decides, with what the parties say of it.
+    pub fn element(&self) -> Option<(Term, Term, [u64; 2])> {
+        let (term, values) = self.state.term?;
+        Some((self.state.first_term?, term, values))
+    }
+
+    /// The records that differ.
+    pub fn records(&self) -> Option<&[StepRecord; 2]> {
+        self.state.records.as_ref()
+    }
+
+    /// Agreed types of the step's inputs and outputs.
+    pub fn types(&self) -> Option<&(Vec<Option<TensorType>>, Vec<TensorType>)> {
+        self.state.types.as_ref()
+    }
+
+    /// The context of judgements: what a party needs to find out which evidence is asked for.
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            claims: [&self.receipts[0].claim, &self.receipts[1].claim],
+            records: self.state.records.as_ref(),
+            place: self.state.place.as_ref(),
+            types: self.state.types.as_ref(),
+            agreed: &self.state.agreed,
+        }
+    }
+
+    /// Tells the time; whoever owes an answer after the deadline has lost.
+    pub fn tick(&mut self, now: u64) {
+        if self.verdict.is_some() || now <= self.deadline {
+            return;
+        }
+        match Party::BOTH.map(|party| self.owes(party)) {
+            [true, true] => self.lose(Loser::Both, Reason::Silent),
+            [true, false] => self.lose(Loser::First, Reason::Silent),
+            _ => self.lose(Loser::Second, Reason::Silent),
+        }
+    }
+
+    /// Takes a message that arrived at `now`.
+    pub fn receive(&mut self, now: u64, bytes: &[u8]) -> Received {
+        self.tick(now);
+        if self.verdict.is_some() {
+            return Received::Ignored("the dispute is over");
+        }
+        let Ok(message) = Message::decode(bytes) else { return Received::Ignored("it is no message") };
+        if message.dispute != self.id {
+            return Received::Ignored("it belongs to another dispute");
+        }
+        let party = message.party;
+        if !message.is_signed_by(&self.receipts[party as usize].signer) {
+            return Received::Ignored("its signature is not the party's");
+        }
+        // From here on the party has said it.
+        let digest = message.digest();
+        if let Some(seen) = self.seen.get(message.round as usize).and_then(|seen| seen[party as usize]) {
+            if seen == digest {
+                return Received::Ignored("it has been received before");
+            }
+            self.bytes += bytes.len() as u64;
+            self.lose(party.into(), Reason::Equivocation);
+            return Received::Accepted;
+        }
+        self.bytes += bytes.len() as u64;
+        if message.round != self.round || !self.asked[party as usize] {
+            self.lose(party.into(), Reason::OutOfTurn);
+            return Received::Accepted;
+        }
+        self.seen[self.round as usize][party as usize] = Some(digest);
+        match Body::decode(&message.body) {
+            Ok(body) if answers(&self.ask, &body) => self.answers[party as usize] = Some(body),
+            _ => {
+                self.lose(party.into(), Reason::Malformed);
+                return Received::Accepted;
+            }
+        }
+        if Party::BOTH.iter().all(|party| !self.owes(*party)) {
+            self.advance(now);
+        }
+        Received::Accepted
+    }
+
+    fn lose(&mut self, loser: Loser, reason: Reason) {
+        self.verdict = Some(Verdict { loser, reason });
+    }
+
+    /// Ends the dispute for whoever is wrong; `true` when nobody is.
+    fn demand(&mut self, right: [bool; 2], reason: Reason) -> bool {
+        match right {
+            [true, true] => return true,
+            [false, true] => self.lose(Loser::First, reason),
+            [true, false] => self.lose(Loser::Second, reason),
+            [false, false] => self.lose(Loser::Both, reason),
+        }
+        false
+    }
+
+    fn next(&mut self, now: u64, ask: Ask, asked: [bool; 2]) {
+        if self.round + 1 >= ROUNDS_MAX {
+            return self.undecided("too many rounds".to_string());
+        }
+        self.round += 1;
+        self.deadline = now.saturating_add(self.terms.answer_ms);
+        self.ask = ask;
+        self.asked = asked;
+        self.answers = [None, None];
+        self.seen.push([None, None]);
+    }
+
+    fn undecided(&mut self, why: String) {
+        self.lose(Loser::Neither, Reason::Undecided(why));
+    }
+
+    /// All answers are there.
+    fn advance(&mut self, now: u64) {
+        let answers = std::mem::replace(&mut self.answers, [None, None]);
+        match (self.ask.clone(), answers) {
+            (Ask::Frontier { common }, [Some(Body::Frontier(a)), Some(Body::Frontier(b))]) => {
+                self.frontiers(now, common, [a, b]);
+            }
+            (Ask::Nodes { tree, first, height, levels }, [Some(Body::Nodes(a)), Some(Body::Nodes(b))]) => {
+                self.nodes(now, tree, first, height - levels, [a, b]);
+            }
+            (Ask::Record { index }, [Some(Body::Record(a)), Some(Body::Record(b))]) => {
+                self.differing_records(now, index, [a, b]);
+            }
+            (Ask::Output { output }, [Some(a), Some(b)]) => self.outputs(now, output, [a, b]),
+            (Ask::Leaf { index }, [Some(Body::Leaf(a)), Some(Body::Leaf(b))]) => {
+                self.leaves(now, index, [a, b])
+            }
+            (Ask::Claims { terms }, [Some(Body::Claims(a)), Some(Body::Claims(b))]) => {
+                self.claims(now, &terms, [a, b]);
+            }
+            (Ask::Witness, [a, b]) => {
+                let by = if a.is_some() { Party::First } else { Party::Second };
+                if let Some(Body::Witness { output, element }) = a.or(b) {
+                    self.next(now, Ask::Evidence(Question::Fault { by, output, element }), [true, false]);
+                }
+            }
+            (Ask::Evidence(question), [Some(Body::Evidence(evidence)), _]) => {
+                self.judge(now, question, &evidence);
+            }
+            _ => self.undecided("answers that do not fit".to_string()),
+        }
+    }
+
+    fn frontiers(&mut self, now: u64, common: u64, hashes: [Vec<Digest>; 2]) {
+        let right = [0, 1].map(|p| {
+            let TraceClaim { root, steps } = self.traces[p];
+            partial::frontier_root(steps, common, &hashes[p])
+                .is_some_and(|found| sha256(&[b"repops.trace.0\0\0", &steps.to_le_bytes(), &found.0]) == root)
+        });
+        if !self.demand(right, Reason::Hashes) {
+            return;
+        }
+        match first_difference(common, &hashes) {
+            Some((first, height, at)) => self.descend(now, Tree::Trace, first, height, at),
+            None => {
+                let shorter =
+                    if self.traces[0].steps < self.traces[1].steps { Party::First } else { Party::Second };
+                self.next(now, Ask::Evidence(Question::End { common, shorter }), [true, false]);
+            }
+        }
+    }
+
+    fn descend(&mut self, now: u64, tree: Tree, first: u64, height: u32, hashes: [Digest; 2]) {
+        self.state.hashes = hashes;
+        let ask = match (tree, height) {
+            (Tree::Trace, 0) => Ask::Record { index: first },
+            (Tree::Output, 0) => Ask::Leaf { index: first },
+            _ => Ask::Nodes { tree, first, height, levels: height.min(LEVELS) },
+        };
+        self.next(now, ask, [true, true]);
+    }
+
+    /// Nodes over `1 << below` leaves each, from leaf `first` on.
+    fn nodes(&mut self, now: u64, tree: Tree, first: u64, below: u32, hashes: [Vec<Digest>; 2]) {
+        let Ask::Nodes { levels, .. } = self.ask else { return };
+        let right =
+            [0, 1].map(|p| hashes[p].len() == 1 << levels && merkle_root(&hashes[p]) == self.state.hashes[p]);
+        if !self.demand(right, Reason::Hashes) {
+            return;
+        }
+        let [a, b] = &hashes;
+        match (0..a.len()).find(|&i| a[i] != b[i]) {
+            Some(i) => self.descend(now, tree, first + ((i as u64) << below), below, [a[i], b[i]]),
+            None => self.undecided("equal nodes under different ones".to_string()),
+        }
+    }
+
+    fn differing_records(&mut self, now: u64, index: u64, bytes: [Vec<u8>; 2]) {
+        let right = [0, 1].map(|p| sha256(&[&bytes[p]]) == self.state.hashes[p]);
+        if !self.demand(right, Reason::Hashes) {
+            return;
+        }
+        let records = bytes.each_ref().map(|bytes| decode_record(bytes).ok());
+        if !self.demand(records.each_ref().map(Option::is_some), Reason::Malformed) {
+            return;
+        }
+        if let [Some(a), Some(b)] = records {
+            self.state.records = Some([a.clone(), b.clone()]);
+            self.next(now, Ask::Evidence(Question::Record { index, records: [a, b] }), [true, false]);
+        }
+    }
+
+    fn outputs(&mut self, now: u64, output: u32, bodies: [Body; 2]) {
+        let Some(records) = &self.state.records else { return };
+        let check = |p: usize| {
+            let Body::Output { dtype, shape, hashes } = &bodies[p] else { return None };
+            let shape: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
+            let shape = shape?;
+            let total = stored_byte_len(*dtype, &shape, Layout::RowMajor)?;
+            let count = total.div_ceil(LEAF_BYTES) as u64;
+            let root = partial::frontier_root(count, count, hashes)?;
+            let digest = bind_tensor(*dtype, Layout::RowMajor, &shape, total as u64, &root);
+            (records[p].outputs.get(output as usize) == Some(&digest))
+                .then(|| (TensorType { dtype: *dtype, shape }, hashes.clone()))
+        };
+        let checked = [check(0), check(1)];
+        if !self.demand(checked.each_ref().map(Option::is_some), Reason::Hashes) {
+            return;
+        }
+        if let [Some((a, left)), Some((b, right))] = checked {
+            self.state.output = output;
+            self.state.frontiers = [left, right];
+            self.state.output_types = Some([a.clone(), b.clone()]);
+            self.next(now, Ask::Evidence(Question::Types { output, types: [a, b] }), [true, false]);
+        }
+    }
+
+    fn leaves(&mut self, now: u64, index: u64, leaves: [Vec<u8>; 2]) {
+        let Some([ty, _]) = self.state.output_types.clone() else { return };
+        let total = ty.len() * ty.dtype.size();
+        let expected = LEAF_BYTES.min(total.saturating_sub(index as usize * LEAF_BYTES));
+        let right =
+            [0, 1].map(|p| leaves[p].len() == expected && leaf_hash(&leaves[p]) == self.state.hashes[p]);
+        if !self.demand(right, Reason::Hashes) {
+            return;
+        }
+        let count = expected / ty.dtype.size();
+        let value = |p: usize, at: usize| bits_at(ty.dtype, &leaves[p], at).unwrap_or(0);
+        match (0..count).find(|&at| value(0, at) != value(1, at)) {
+            Some(at) => {
+                let element = index * (LEAF_BYTES / ty.dtype.size()) as u64 + at as u64;
+                let term = Term::Output { output: self.state.output, element };
+                self.state.first_term = Some(term);
+                self.term(now, term, [value(0, at), value(1, at)]);
+            }
+            None => self.undecided("equal leaves with different hashes".to_string()),
+        }
+    }
+
+    /// Goes on with a term about whose value the parties differ.
+    fn term(&mut self, now: u64, term: Term, values: [u64; 2]) {
+        self.state.term = Some((term, values));
+        let mut facts = std::mem::take(&mut self.state.facts);
+        let finer = judge::claims(&self.context(), term, &mut facts);
+        self.state.facts = facts;
+        match finer {
+            Err(gap) => self.stuck(gap, false),
+            Ok(finer) => {
+                let mut unknown: Vec<Term> = Vec::new();
+                for term in finer {
+                    if !self.state.agreed.contains_key(&term) && !unknown.contains(&term) {
+                        unknown.push(term);
+                    }
+                }
+                if unknown.len() > CLAIMS_MAX {
+                    self.undecided("a term of too many claims".to_string());
+                } else if unknown.is_empty() {
+                    self.next(now, Ask::Evidence(Question::Element { term, values }), [true, false]);
+                } else {
+                    self.next(now, Ask::Claims { terms: unknown }, [true, true]);
+                }
+            }
+        }
+    }
+
+    fn claims(&mut self, now: u64, terms: &[Term], values: [Vec<u64>; 2]) {
+        let right = values.each_ref().map(|values| values.len() == terms.len());
+        if !self.demand(right, Reason::Malformed) {
+            return;
+        }
+        for (at, term) in terms.iter().enumerate() {
+            let [a, b] = [values[0][at], values[1][at]];
+            if a != b {
+                return self.term(now, *term, [a, b]);
+            }
+            self.state.agreed.insert(*term, a);
+        }
+        if let Some((term, values)) = self.state.term {
+            self.next(now, Ask::Evidence(Question::Element { term, values }), [true, false]);
+        }
+    }
+
+    /// Records of the first party's trace that evidence may open: those that both have.
+    fn agreed_records(&self, question: &Question) -> u64 {
+        match question {
+            Question::Outcome => self.traces[0].steps,
+            Question::End { common, .. } => *common,
+            Question::Record { index, .. } => *index,
+            _ => self.state.place.as_ref().map_or(0, |place| place.index),
+        }
+    }
+
+    fn judge(&mut self, now: u64, question: Question, evidence: &Evidence) {
+        let agreed = self.agreed_records(&question);
+        if !self.state.facts.add(evidence, agreed) {
+            return self.lose(Loser::First, Reason::Evidence);
+        }
+        let mut facts = std::mem::take(&mut self.state.facts);
+        let found = decide(&self.context(), &question, &mut facts);
+        self.state.facts = facts;
+        let (finding, learned) = match found {
+            Ok(found) => found,
+            Err(gap) => return self.stuck(gap, true),
+        };
+        match learned {
+            Learned::Place(place) => self.state.place = place,
+            Learned::Types(types) => self.state.types = Some(types),
+            Learned::Nothing => {}
+        }
+        match finding {
+            Finding::Lost(Loser::Neither, reason) => self.undecided(format!("nothing differs: {reason}")),
+            Finding::Lost(loser, reason) => self.lose(loser, reason),
+            Finding::Output(output) => self.next(now, Ask::Output { output }, [true, true]),
+            Finding::Fault => {
+                let claims = self.state.records.as_ref().is_some_and(|records| records[0].fault.is_some());
+                self.next(now, Ask::Witness, [claims, !claims]);
+            }
+            Finding::Agreed => self.agreed_types(now),
+        }
+    }
+
+    fn agreed_types(&mut self, now: u64) {
+        let Some([ty, _]) = &self.state.output_types else { return };
+        let count = (ty.len() * ty.dtype.size()).div_ceil(LEAF_BYTES) as u64;
+        match first_difference(count, &self.state.frontiers) {
+            Some((first, height, at)) => self.descend(now, Tree::Output, first, height, at),
+            None => self.undecided("equal leaves with different digests".to_string()),
+        }
+    }
+
+    /// A judgement could not be made.
+    fn stuck(&mut self, gap: Gap, with_evidence: bool) {
+        match gap {
+            Gap::Missing(_) if with_evidence => self.lose(Loser::First, Reason::Evidence),
+            Gap::Missing(what) => self.undecided(format!("{what} is missing")),
+            Gap::Program(problem) => self.undecided(format!("the program cannot be run: {problem}")),
+            Gap::Undecidable(what) => self.undecided(what.to_string()),
+            Gap::Stop(stop) => self.undecided(stop.to_string()),
+        }
+    }
+}
+
+/// What a judgement taught besides its finding.
+pub enum Learned {
+    Nothing,
+    Place(Option<Place>),
+    Types((Vec<Option<TensorType>>, Vec<TensorType>)),
+}
+
+/// Answers a question from facts.
+pub fn decide(
+    context: &Context<'_>,
+    question: &Question,
+    facts: &mut dyn super::facts::Facts,
+) -> Result<(Finding, Learned), Gap> {
+    let alone = |finding: Result<Finding, Gap>| finding.map(|f| (f, Learned::Nothing));
+    match question {
+        Question::Outcome => alone(judge::outcome(context, facts)),
+        Question::End { common, shorter } => alone(judge::end(context, *common, *shorter, facts)),
+        Question::Record { index, records } => {
+            judge::record(context, *index, records, facts).map(|(f, place)| (f, Learned::Place(place)))
+        }
+        Question::Types { output, types } => {
+            judge::types(context, *output, types, facts).map(|(f, types)| (f, Learned::Types(types)))
+        }
+        Question::Element { term, values } => alone(judge::element(context, *term, values, facts)),
+        Question::Fault { by, output, element } => {
+            alone(judge::fault(context, *by, *output, *element, facts))
+        }
+    }
+}
+
+/// Whether a body is of the kind that is asked for.
+fn answers(ask: &Ask, body: &Body) -> bool {
+    matches!(
+        (ask, body),
+        (Ask::Frontier { .. }, Body::Frontier(_))
+            | (Ask::Nodes { .. }, Body::Nodes(_))
+            | (Ask::Record { .. }, Body::Record(_))
+            | (Ask::Output { .. }, Body::Output { .. })
+            | (Ask::Leaf { .. }, Body::Leaf(_))
+            | (Ask::Claims { .. }, Body::Claims(_))
+            | (Ask::Witness, Body::Witness { .. })
+            | (Ask::Evidence(_), Body::Evidence(_))
+    )
+}
+
+/// The first complete subtree of a frontier of `common` leaves whose hashes differ: its first leaf, height,
+/// and the hashes.
+fn first_difference(common: u64, hashes: &[Vec<Digest>; 2]) -> Option<(u64, u32, [Digest; 2])> {
+    let ranges = partial::frontier(common, common);
+    let differs = |(at, range): (usize, &(u64, u64))| {
+        let (a, b) = (hashes[0].get(at)?, hashes[1].get(at)?);
+        (a != b).then(|| (range.0, (range.1 - range.0).trailing_zeros(), [*a, *b]))
+    };
+    ranges.iter().enumerate().find_map(differs)
+}

@@ -1,0 +1,196 @@
+//! `repops dispute`: whole disputes in one process, and recorded ones again.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use repops::ops::dispute::Term;
+use repops_provenance::dispute::simulate::{Kind, Outcome, Scenario, Stage, part_of};
+use repops_provenance::dispute::{Loser, Party, Referee, Transcript};
+use serde_json::{Value, json};
+
+use crate::arguments::{DisputeReplay, DisputeSimulate};
+use crate::engine::{self, Engine};
+use crate::report::{print, print_json};
+use crate::{Answer, Failure, Result, inputs};
+
+/// Larger transcripts are refused.
+const TRANSCRIPT_BYTES_MAX: u64 = 1 << 30;
+
+pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
+    let kind = Kind::from_name(&arguments.kind).ok_or_else(|| {
+        let names: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
+        Failure(format!("--kind {}: it is one of {}", arguments.kind, names.join(", ")))
+    })?;
+    let step = match arguments.fault.as_str() {
+        "random" => None,
+        number => Some(
+            number
+                .parse()
+                .map_err(|_| Failure(format!("--fault {number}: the number of a record, or random")))?,
+        ),
+    };
+    let liar = if arguments.liar_first { Party::First } else { Party::Second };
+    let program = engine::load(&arguments.program)?;
+    let tensors = inputs::read(&arguments.inputs, &program)?;
+    let engine = Engine::new(&arguments.engine)?;
+    engine.check_constants(&program)?;
+    let stage = Stage::new(&program, &tensors, &engine, repops_kernels::bytes_digest)?;
+    let mut table = Table::default();
+    let mut last = None;
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
+        let outcome = stage.play(&Scenario { kind, step, seed, liar })?;
+        table.note(&stage, &outcome, liar);
+        last = Some(outcome);
+    }
+    let Some(outcome) = last else { return Err(Failure::new("no dispute was played")) };
+    if let Some(path) = &arguments.transcript {
+        repops_io::atomic::write(path, |out| out.write_all(&outcome.transcript.encode()))?;
+    }
+    if arguments.count > 1 {
+        table.print(arguments.json);
+    } else {
+        let mut object = describe(&outcome.recorded.referee);
+        object.insert("rounds".into(), json!(outcome.rounds));
+        object.insert("bytes".into(), json!(outcome.bytes));
+        object.insert("referee_ms".into(), json!(outcome.referee.as_secs_f64() * 1000.0));
+        object.insert("lie".into(), json!({ "kind": kind.name(), "step": outcome.step }));
+        object.insert("steps".into(), json!(stage.trace.records.len()));
+        object.insert("steps_rerun".into(), json!(outcome.steps_rerun));
+        show(object, arguments.json);
+    }
+    Ok(if table.wrong == 0 { Answer::Yes } else { Answer::No })
+}
+
+pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {
+    let failed = |error: std::io::Error| Failure(format!("{}: {error}", arguments.transcript.display()));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&arguments.transcript).map_err(failed)?;
+    file.take(TRANSCRIPT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    let referee = Transcript::decode(&bytes)?.replay()?;
+    show(describe(&referee), arguments.json);
+    Ok(if referee.verdict().is_some() { Answer::Yes } else { Answer::No })
+}
+
+/// Everything that a dispute came to, or has come to so far.
+pub fn describe(referee: &Referee) -> serde_json::Map<String, Value> {
+    let mut object = serde_json::Map::new();
+    let verdict = referee.verdict();
+    object.insert("verdict".into(), json!(verdict.map(|v| v.reason.to_string())));
+    object.insert("reason".into(), json!(verdict.map(|v| v.reason.word())));
+    object.insert("loser".into(), json!(verdict.map(|v| v.loser.to_string())));
+    let signer = |party: Party| referee.receipts()[party as usize].signer.to_string();
+    let key = verdict.and_then(|v| match v.loser {
+        Loser::First => Some(signer(Party::First)),
+        Loser::Second => Some(signer(Party::Second)),
+        Loser::Both | Loser::Neither => None,
+    });
+    object.insert("loser_key".into(), json!(key));
+    if let Some(place) = referee.place() {
+        object.insert("step".into(), json!(place.index));
+        object.insert("op".into(), json!(place.step.def().name));
+        let nodes: Vec<&str> = place.step.origins.iter().map(|o| o.name.as_str()).collect();
+        object.insert("node".into(), json!(nodes.join(", ")));
+    }
+    if let Some((top, term, values)) = referee.element() {
+        if let Term::Output { output, element } = top {
+            object.insert("output".into(), json!(output));
+            object.insert("element".into(), json!(element));
+        }
+        let (chunk, terms) = part_of(term);
+        object.insert("chunk".into(), json!(chunk));
+        object.insert("terms_from".into(), json!(terms));
+        object.insert("term".into(), json!(format!("{term:?}")));
+        object.insert("claimed".into(), json!(values.map(|v| format!("{v:#x}"))));
+    }
+    object
+}
+
+/// For people, or as one JSON object.
+pub fn show(object: serde_json::Map<String, Value>, as_json: bool) {
+    if as_json {
+        return print_json(&Value::Object(object));
+    }
+    for (name, value) in object {
+        match value {
+            Value::Null => {}
+            Value::String(text) => print(&format!("{name:12} {text}")),
+            Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+                Some(value) => print(&format!("{name:12} {value:.3}")),
+                None => print(&format!("{name:12} {number}")),
+            },
+            other => print(&format!("{name:12} {other}")),
+        }
+    }
+}
+
+/// Many disputes, by the operator under dispute.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<String, Row>,
+    wrong: u64,
+}
+
+#[derive(Default)]
+struct Row {
+    count: u64,
+    named: u64,
+    undecided: u64,
+    rounds: (u64, u32),
+    bytes: (u64, u64),
+    micros: Vec<u64>,
+    rerun: u64,
+}
+
+impl Table {
+    fn note(&mut self, stage: &Stage<'_>, outcome: &Outcome, liar: Party) {
+        let record = &stage.trace.records[outcome.step as usize];
+        let def = repops::ops::by_id(record.op, record.version);
+        let verdict = &outcome.verdict;
+        let row = self.rows.entry(def.map_or(String::new(), |d| d.name.to_string())).or_default();
+        row.count += 1;
+        row.undecided += u64::from(verdict.loser == Loser::Neither);
+        // A verdict against the honest party would be a fault of the game.
+        self.wrong += u64::from(!matches!(verdict.loser, Loser::Neither) && verdict.loser != liar.into());
+        let place = outcome.recorded.referee.place();
+        row.named += u64::from(place.is_some_and(|place| place.index == outcome.step));
+        row.rounds = (row.rounds.0 + u64::from(outcome.rounds), row.rounds.1.max(outcome.rounds));
+        row.bytes = (row.bytes.0 + outcome.bytes, row.bytes.1.max(outcome.bytes));
+        row.micros.push(outcome.referee.as_micros() as u64);
+        row.rerun += outcome.steps_rerun;
+    }
+
+    fn print(&mut self, as_json: bool) {
+        let mut rows = Vec::new();
+        if !as_json {
+            print(
+                "operator                  games named undecided  rounds mean/max   bytes mean/max    referee ms median/max",
+            );
+        }
+        for (name, row) in &mut self.rows {
+            row.micros.sort_unstable();
+            let median = row.micros[row.micros.len() / 2] as f64 / 1000.0;
+            let most = *row.micros.last().unwrap_or(&0) as f64 / 1000.0;
+            let mean = |sum: u64| sum as f64 / row.count as f64;
+            let (rounds, bytes) = (mean(row.rounds.0), mean(row.bytes.0));
+            if as_json {
+                rows.push(json!({
+                    "op": name, "games": row.count, "named": row.named, "undecided": row.undecided,
+                    "rounds_mean": rounds, "rounds_max": row.rounds.1,
+                    "bytes_mean": bytes, "bytes_max": row.bytes.1,
+                    "referee_ms_median": median, "referee_ms_max": most,
+                    "steps_rerun_mean": mean(row.rerun),
+                }));
+            } else {
+                print(&format!(
+                    "{name:25} {:5} {:5} {:9} {rounds:8.1} {:6} {bytes:10.0} {:8} {median:13.2} {most:8.2}",
+                    row.count, row.named, row.undecided, row.rounds.1, row.bytes.1
+                ));
+            }
+        }
+        if as_json {
+            print_json(&json!({ "operators": rows, "against_the_honest": self.wrong }));
+        } else {
+            print(&format!("verdicts against the honest party: {}", self.wrong));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! `repops referee serve`: disputes over HTTP, each with its transcript as a write-ahead log.
+//!
+//! Invariant: what a dispute has accepted is on disk, synced, before anybody is told; a referee that was
+//! killed goes on from its logs with the same state. A log that was cut in its last event loses that event,
+//! which nobody was told of.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use repops::Digest;
+use repops_provenance::Receipt;
+use repops_provenance::dispute::transcript::encode_event;
+use repops_provenance::dispute::{MESSAGE_BYTES_MAX, Received, Recorded, Referee, Terms, Transcript};
+use repops_provenance::receipt::RECEIPT_BYTES_MAX;
+use serde_json::{Value, json};
+use tiny_http::{Header, Method, Request, Response, Server};
+
+use crate::arguments::RefereeServe;
+use crate::report::note;
+use crate::{Answer, Failure, Result, dispute, page};
+
+/// The most disputes that one referee holds.
+const DISPUTES_MAX: usize = 4096;
+/// Two receipts in JSON, with some room.
+const OPEN_BYTES_MAX: usize = 2 * RECEIPT_BYTES_MAX + 4096;
+const THREADS: usize = 4;
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// A dispute and its log.
+struct Session {
+    recorded: Recorded,
+    log: File,
+    /// Events on disk.
+    written: usize,
+}
+
+impl Session {
+    /// Appends what has happened since, and waits until it is on disk.
+    fn sync(&mut self) -> std::io::Result<()> {
+        let events = &self.recorded.transcript.events[self.written..];
+        if events.is_empty() {
+            return Ok(());
+        }
+        let bytes: Vec<u8> = events.iter().flat_map(encode_event).collect();
+        self.log.write_all(&bytes)?;
+        self.log.sync_data()?;
+        self.written = self.recorded.transcript.events.len();
+        Ok(())
+    }
+}
+
+struct Service {
+    folder: PathBuf,
+    answer_ms: u64,
+    sessions: Mutex<BTreeMap<Digest, Session>>,
+}
+
+pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
+    let folder = arguments.data.clone();
+    let failed = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let mut sessions = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "game") {
+            let session = load(&path)?;
+            sessions.insert(session.recorded.referee.id(), session);
+        }
+    }
+    let server =
+        Server::http(&arguments.listen).map_err(|error| Failure(format!("{}: {error}", arguments.listen)))?;
+    note(&format!("{} disputes; listening on http://{}", sessions.len(), server.server_addr()));
+    let service =
+        Service { folder, answer_ms: arguments.answer_seconds * 1000, sessions: Mutex::new(sessions) };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    match server.recv_timeout(Duration::from_millis(200)) {
+                        Ok(Some(request)) => service.handle(request),
+                        Ok(None) => service.tick(),
+                        Err(error) => note(&format!("a request failed: {error}")),
+                    }
+                }
+            });
+        }
+    });
+    Ok(Answer::Yes)
+}
+
+/// A dispute from its log.
+fn load(path: &Path) -> Result<Session> {
+    let failed = |error: std::io::Error| Failure(format!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
+    let (transcript, len) = Transcript::decode_prefix(&bytes)?;
+    let log = OpenOptions::new().write(true).open(path).map_err(failed)?;
+    log.set_len(len as u64).map_err(failed)?;
+    drop(log);
+    let log = OpenOptions::new().append(true).open(path).map_err(failed)?;
+    let referee = transcript.replay()?;
+    let written = transcript.events.len();
+    Ok(Session { recorded: Recorded { referee, transcript }, log, written })
+}
+
+/// What is answered: a status, a type and a body.
+type Reply = (u16, &'static str, Vec<u8>);
+
+const JSON: &str = "application/json";
+
+fn reply(status: u16, value: Value) -> Reply {
+    (status, JSON, format!("{value}\n").into_bytes())
+}
+
+fn refused(status: u16, problem: impl std::fmt::Display) -> Reply {
+    reply(status, json!({ "error": problem.to_string() }))
+}
+
+impl Service {
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<Digest, Session>> {
+        // A thread that panicked has not left anything half done that is not on disk.
+        self.sessions.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Lets the time pass in every dispute.
+    fn tick(&self) {
+        let now = now_ms();
+        for session in self.sessions().values_mut() {
+            session.recorded.tick(now);
+            if let Err(error) = session.sync() {
+                note(&format!("a log cannot be written: {error}"));
+            }
+        }
+    }
+
+    fn handle(&self, mut request: Request) {
+        let (status, kind, body) = self.answer(&mut request);
+        let response = Response::from_data(body).with_status_code(status);
+        let response = match Header::from_bytes("Content-Type", kind) {
+            Ok(header) => response.with_header(header),
+            Err(()) => response,
+        };
+        // Whoever has gone away will ask again.
+        let _ = request.respond(response);
+    }
+
+    fn answer(&self, request: &mut Request) -> Reply {
+        let url = request.url().to_string();
+        let path: Vec<&str> =
+            url.split('?').next().unwrap_or("").split('/').filter(|s| !s.is_empty()).collect();
+        match (request.method(), path.as_slice()) {
+            (Method::Get, []) => self.index(),
+            (Method::Get, ["disputes"]) => self.list(),
+            (Method::Post, ["disputes"]) => match body_of(request, OPEN_BYTES_MAX) {
+                Ok(body) => self.open(&body),
+                Err(reply) => reply,
+            },
+            (Method::Get, ["disputes", id]) => self.with(id, |session| {
+                let object = dispute::describe(&session.recorded.referee);
+                reply(200, Value::Object(object))
+            }),
+            (Method::Get, ["disputes", id, "transcript"]) => self
+                .with(id, |session| (200, "application/octet-stream", session.recorded.transcript.encode())),
+            (Method::Get, ["disputes", id, "page"]) => self.with(id, |session| {
+                (200, "text/html; charset=utf-8", page::dispute(&session.recorded.transcript).into_bytes())
+            }),
+            (Method::Post, ["disputes", id, "messages"]) => match body_of(request, MESSAGE_BYTES_MAX) {
+                Ok(body) => self.with(id, |session| receive(session, &body)),
+                Err(reply) => reply,
+            },
+            _ => refused(404, "there is nothing here"),
+        }
+    }
+
+    fn with(&self, id: &str, act: impl FnOnce(&mut Session) -> Reply) -> Reply {
+        let mut sessions = self.sessions();
+        let session = Digest::from_hex(id).and_then(|id| sessions.get_mut(&id));
+        let Some(session) = session else { return refused(404, "there is no such dispute") };
+        session.recorded.tick(now_ms());
+        if let Err(error) = session.sync() {
+            return refused(500, error);
+        }
+        act(session)
+    }
+
+    fn list(&self) -> Reply {
+        let sessions = self.sessions();
+        let entry = |(id, session): (&Digest, &Session)| {
+            let referee = &session.recorded.referee;
+            json!({
+                "id": id.to_hex(),
+                "keys": referee.receipts().each_ref().map(|r| r.signer.to_string()),
+                "over": referee.verdict().is_some(),
+            })
+        };
+        reply(200, Value::Array(sessions.iter().map(entry).collect()))
+    }
+
+    fn index(&self) -> Reply {
+        let sessions = self.sessions();
+        let rows = sessions.iter().map(|(id, session)| (*id, &session.recorded.referee));
+        (200, "text/html; charset=utf-8", page::index(rows).into_bytes())
+    }
+
+    fn open(&self, body: &[u8]) -> Reply {
+        let receipts = match receipts_of(body) {
+            Ok(receipts) => receipts,
+            Err(problem) => return refused(400, problem),
+        };
+        let (receipts, number) = receipts;
+        let terms = Terms { answer_ms: self.answer_ms, number };
+        let recorded = match Recorded::open(receipts, terms, now_ms()) {
+            Ok(recorded) => recorded,
+            Err(error) => return refused(400, error),
+        };
+        let id = recorded.referee.id();
+        let mut sessions = self.sessions();
+        if let Some(known) = sessions.get(&id) {
+            return opened(&id, &known.recorded.referee);
+        }
+        if sessions.len() >= DISPUTES_MAX {
+            return refused(503, "there are too many disputes here");
+        }
+        let path = self.folder.join(format!("{}.game", id.to_hex()));
+        let written = repops_io::atomic::write(&path, |out| out.write_all(&recorded.transcript.encode()));
+        if let Err(error) = written {
+            return refused(500, error);
+        }
+        match OpenOptions::new().append(true).open(&path) {
+            Ok(log) => {
+                let reply = opened(&id, &recorded.referee);
+                sessions.insert(id, Session { recorded, log, written: 0 });
+                reply
+            }
+            Err(error) => refused(500, error),
+        }
+    }
+}
+
+fn opened(id: &Digest, referee: &Referee) -> Reply {
+    reply(200, json!({ "id": id.to_hex(), "over": referee.verdict().is_some() }))
+}
+
+fn receive(session: &mut Session, message: &[u8]) -> Reply {
+    let received = session.recorded.receive(now_ms(), message);
+    if let Err(error) = session.sync() {
+        return refused(500, error);
+    }
+    match received {
+        Received::Accepted => reply(200, json!({ "received": "accepted" })),
+        Received::Ignored(why) => reply(200, json!({ "received": "ignored", "why": why })),
+    }
+}
+
+/// A body of at most `most` bytes.
+fn body_of(request: &mut Request, most: usize) -> std::result::Result<Vec<u8>, Reply> {
+    let mut body = Vec::new();
+    match request.as_reader().take(most as u64 + 1).read_to_end(&mut body) {
+        Err(error) => Err(refused(400, error)),
+        Ok(len) if len > most => Err(refused(413, format!("more than {most} bytes"))),
+        Ok(_) => Ok(body),
+    }
+}
+
+fn receipts_of(body: &[u8]) -> std::result::Result<([Receipt; 2], u64), String> {
+    let value: Value = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let receipt = |field: &str| {
+        let text = value[field].as_str().ok_or(format!("{field}: the text of a receipt is needed"))?;
+        Receipt::parse(text.as_bytes()).map_err(|e| format!("{field}: {e}"))
+    };
+    Ok(([receipt("first")?, receipt("second")?], value["number"].as_u64().unwrap_or(0)))
+}
