@@ -46,9 +46,11 @@ fn describe(def: &OpDef, text: &mut String) {
     };
     let OpDef { name, id, version, doc, .. } = def;
     let (inputs, outputs) = (arity(def.inputs), arity(def.outputs));
+    let rule = ops::dispute::rule(def).describe();
     writeln!(
         text,
-        "\n## {name}\n\nId {id}, version {version}; {class}; {inputs} inputs, {outputs} outputs.\n\n{doc}"
+        "\n## {name}\n\nId {id}, version {version}; {class}; {inputs} inputs, {outputs} outputs. Disputes: \
+         {rule}.\n\n{doc}"
     )
     .unwrap();
     if !def.attrs.is_empty() {

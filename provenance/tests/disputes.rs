@@ -183,6 +183,18 @@ fn control() -> (Program, Vec<Tensor>) {
     (b.program(1, 1, blocks), vec![noise(&[3, 5], 9)])
 }
 
+/// A scan with a state and slices.
+fn scan() -> (Program, Vec<Tensor>) {
+    let mut b = Builder::default();
+    let start = b.constant(&noise(&[4], 21), Layout::RowMajor);
+    // Values: 0 constant; 1 x; 2, 3 Scan; 4 Exp. Body from 5: state 5, slice 6; Add 7, Tanh 8.
+    let attrs = Attrs::new().with_int("num_scan_inputs", 1);
+    let mut main = block(1, vec![step("Scan", attrs, &[start, 1], 2, &[1]), plain("Exp", &[3])], &[2, 4]);
+    main.params[0] = Some(f32_of(&[3, 4]));
+    let body = block(2, vec![plain("Add", &[5, 6]), plain("Tanh", &[7])], &[7, 8]);
+    (b.program(1, 2, vec![main, body]), vec![noise(&[3, 4], 22)])
+}
+
 /// A run that ends in a fault.
 fn faulty() -> (Program, Vec<Tensor>) {
     let b = Builder::default();
@@ -213,10 +225,10 @@ fn wide() -> (Program, Vec<Tensor>) {
 }
 
 static PROGRAMS: LazyLock<Vec<(Program, Vec<Tensor>)>> =
-    LazyLock::new(|| vec![layers(), control(), faulty(), wide()]);
+    LazyLock::new(|| vec![layers(), control(), faulty(), wide(), scan()]);
 
 thread_local! {
-    static STAGES: [OnceCell<&'static Stage<'static>>; 4] = const { [const { OnceCell::new() }; 4] };
+    static STAGES: [OnceCell<&'static Stage<'static>>; 5] = const { [const { OnceCell::new() }; 5] };
 }
 
 /// The honest run of a program, made once a thread.
@@ -244,7 +256,12 @@ fn check_transcript(outcome: &Outcome) {
 
 /// Control-flow steps' own faults and stacked outputs are not decided.
 fn may_stay_open(which: usize, kind: Kind) -> bool {
-    which == 1 && matches!(kind, Kind::Fault)
+    let lies = match which {
+        1 => &[Kind::Fault][..],
+        4 => &[Kind::Fault, Kind::Input, Kind::Wiring, Kind::Output, Kind::Digest, Kind::Proof][..],
+        _ => &[],
+    };
+    lies.contains(&kind)
 }
 
 fn play(which: usize, kind: Kind, step: Option<u64>, seed: u64, liar: Party) {
@@ -282,13 +299,13 @@ proptest! {
 
     #[test]
     fn the_honest_party_never_loses(
-        which in 0..4usize, kind in 0..Kind::ALL.len(), seed: u64, first: bool,
+        which in 0..5usize, kind in 0..Kind::ALL.len(), seed: u64, first: bool,
     ) {
         play(which, Kind::ALL[kind], None, seed, if first { Party::First } else { Party::Second });
     }
 
     #[test]
-    fn two_liars_come_to_an_end(which in 0..4usize, a in 0..Kind::ALL.len(), b in 0..Kind::ALL.len(), seed: u64) {
+    fn two_liars_come_to_an_end(which in 0..5usize, a in 0..Kind::ALL.len(), b in 0..Kind::ALL.len(), seed: u64) {
         let scenario = |kind, liar, seed| Scenario { kind: Kind::ALL[kind], step: None, seed, liar };
         let (a, b) = (scenario(a, Party::First, seed), scenario(b, Party::Second, !seed));
         match stage(which).play_liars([&a, &b]) {
@@ -410,7 +427,7 @@ fn what_is_no_dispute_is_refused() {
 fn the_programs_hold_every_rule_but_rare_ones() {
     let classes = PROGRAMS.iter().flat_map(|(p, _)| p.blocks()).flat_map(|b| &b.steps);
     let control = classes.filter(|s| matches!(s.def().class, OpClass::Control)).count();
-    assert_eq!(control, 2);
+    assert_eq!(control, 3);
 }
 
 /// Transcripts of one game of each kind, for every program.

@@ -202,7 +202,7 @@ fn scan<R: BlockRunner>(
 }
 
 /// The slice at `at` along `axis`, without that axis.
-fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor, OpError> {
+pub fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor, OpError> {
     let mut shape = tensor.shape().to_vec();
     let inner = strides(&shape)[axis] * tensor.dtype().size();
     let extent = shape.remove(axis);

@@ -52,6 +52,8 @@ pub struct Player<'a> {
     presets: Vec<(Term, u64)>,
     /// The step whose terms are evaluated.
     step: Option<(u64, Evaluator, Vec<Option<Tensor>>)>,
+    /// Looking for slices of scanned tensors, which themselves are no slices.
+    is_searching: bool,
     /// Steps that were run again.
     pub steps_rerun: u64,
 }
@@ -75,6 +77,7 @@ impl<'a> Player<'a> {
             tensors: BTreeMap::new(),
             presets: Vec::new(),
             step: None,
+            is_searching: false,
             steps_rerun: 0,
         }
     }
@@ -119,11 +122,7 @@ impl<'a> Player<'a> {
                 self.store(digest, input.view(), Layout::RowMajor);
             }
         }
-        // Iteration numbers and the like are outputs of no step.
-        for iteration in 0..i64::from(u8::MAX) {
-            self.keep_if(&mut missing, Tensor::scalar(iteration));
-        }
-        self.keep_if(&mut missing, Tensor::from_bools(&[], &[true]));
+        self.block_parameters(&mut missing);
         let mut at: BTreeMap<(u64, usize), Digest> = BTreeMap::new();
         for (index, record) in self.records.iter().enumerate() {
             for (output, digest) in record.outputs.iter().enumerate() {
@@ -132,7 +131,9 @@ impl<'a> Player<'a> {
                 }
             }
         }
-        let Some(last) = at.keys().next_back().map(|key| key.0) else { return Ok(()) };
+        let Some(last) = at.keys().next_back().map(|key| key.0) else {
+            return self.scanned_slices(&mut missing);
+        };
         let mut catcher = Catcher { at: &at, last, found: Vec::new(), steps: 0 };
         match self.executor.execute(self.program, self.inputs, HashLevel::None, &mut catcher) {
             Ok(_) | Err(ExecError::Interrupted) => {}
@@ -141,6 +142,51 @@ impl<'a> Player<'a> {
         self.steps_rerun += catcher.steps;
         for (digest, tensor) in catcher.found {
             self.store(digest, tensor.view(), Layout::RowMajor);
+        }
+        self.scanned_slices(&mut missing)
+    }
+
+    /// Keeps what blocks are given and no step puts out: iteration numbers, and conditions that hold.
+    fn block_parameters(&mut self, missing: &mut BTreeSet<Digest>) {
+        let frames = self.records.iter().flat_map(|record| &record.path);
+        let iterations: BTreeSet<u64> = frames.map(|frame| frame.iteration).collect();
+        for iteration in iterations {
+            self.keep_if(missing, Tensor::scalar(iteration as i64));
+        }
+        self.keep_if(missing, Tensor::from_bools(&[], &[true]));
+    }
+
+    /// Keeps slices of scanned tensors that are among the digests.
+    fn scanned_slices(&mut self, missing: &mut BTreeSet<Digest>) -> Result<(), PlayerError> {
+        if missing.is_empty() || self.is_searching {
+            return Ok(());
+        }
+        self.is_searching = true;
+        let found = self.search_scans(missing);
+        self.is_searching = false;
+        found
+    }
+
+    fn search_scans(&mut self, missing: &mut BTreeSet<Digest>) -> Result<(), PlayerError> {
+        let scans: Vec<StepRecord> = self.records.iter().filter(|r| r.op == ops::SCAN).cloned().collect();
+        for record in scans {
+            let Some(step) = crate::diff::step_at(self.program, &record.path) else { continue };
+            let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(0);
+            let first = record.inputs.len().saturating_sub(scanned);
+            let axes =
+                step.attrs.opt_ints("scan_input_axes").map_or_else(|| vec![0; scanned], <[i64]>::to_vec);
+            let Ok(sources) = self.tensors_of(&record.inputs[first..]) else { continue };
+            for (tensor, axis) in sources.iter().flatten().zip(axes) {
+                let Ok(axis) = ops::infer::normalize_axis(axis, tensor.shape().len()) else { continue };
+                for at in 0..tensor.shape()[axis] {
+                    if missing.is_empty() {
+                        return Ok(());
+                    }
+                    if let Ok(slice) = repops::control::slice(tensor, axis, at) {
+                        self.keep_if(missing, slice);
+                    }
+                }
+            }
         }
         Ok(())
     }
