@@ -125,17 +125,19 @@ mod tests {
 
     #[test]
     fn several_leaves_are_proven_at_once() {
-        for count in 1..20usize {
+        for count in 1..12usize {
             let all = leaves(count);
-            for mask in 0u32..1 << count.min(12) {
-                let wanted: Vec<u64> = (0..count as u64).filter(|i| mask >> (i % 12) & 1 == 1).collect();
+            for mask in 0u32..1 << count {
+                let wanted: Vec<u64> = (0..count as u64).filter(|i| mask >> i & 1 == 1).collect();
                 let mut hashes = prove(&all, &wanted);
                 let open: Vec<(u64, Digest)> = wanted.iter().map(|&w| (w, all[w as usize])).collect();
                 assert_eq!(root(count as u64, &open, &hashes), Some(merkle_root(&all)));
                 hashes.push(Digest::default());
                 assert_eq!(root(count as u64, &open, &hashes), None);
-                hashes.truncate(hashes.len().saturating_sub(2));
-                assert_ne!(root(count as u64, &open, &hashes), Some(merkle_root(&all)));
+                if hashes.len() > 1 {
+                    hashes.truncate(hashes.len() - 2);
+                    assert_eq!(root(count as u64, &open, &hashes), None);
+                }
             }
         }
         assert_eq!(root(0, &[], &[]), Some(merkle_root(&[])));
