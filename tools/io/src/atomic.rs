@@ -41,18 +41,39 @@ impl Staged {
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), WriteError> {
         let failed = |source| WriteError { path: path.to_owned(), source };
-        let temporary = temporary_beside(path).map_err(failed)?;
+        let path = match destination(path).map_err(failed)? {
+            Destination::File(path) => path,
+            Destination::Stream(file) => {
+                let mut out = BufWriter::with_capacity(1 << 16, file);
+                return content(&mut out).and_then(|()| out.flush()).map_err(failed);
+            }
+        };
+        if self.files.iter().any(|(_, other)| *other == path) {
+            return Err(failed(io::Error::other("two outputs would be written here")));
+        }
+        let temporary = temporary_beside(&path).map_err(failed)?;
         let file = File::create_new(&temporary).map_err(failed)?;
         // From here on `drop` removes it.
-        self.files.push((temporary, path.to_owned()));
+        self.files.push((temporary, path));
         let mut out = BufWriter::with_capacity(1 << 16, file);
         content(&mut out).and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all()).map_err(failed)
     }
 
-    /// Puts every file in its place.
+    /// Puts every file in its place; if one cannot be, none stays.
     pub fn commit(mut self) -> Result<(), WriteError> {
-        for (temporary, path) in &self.files {
-            fs::rename(temporary, path).map_err(|source| WriteError { path: path.clone(), source })?;
+        let failed = |path: &Path, source| WriteError { path: path.to_owned(), source };
+        // What would fail is looked for before files that are there already are replaced.
+        if let Some((_, path)) = self.files.iter().find(|(_, path)| path.is_dir()) {
+            return Err(failed(path, io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        for (index, (temporary, path)) in self.files.iter().enumerate() {
+            if let Err(source) = fs::rename(temporary, path) {
+                for (_, placed) in &self.files[..index] {
+                    // The error to tell is the one that led here.
+                    let _ = fs::remove_file(placed);
+                }
+                return Err(failed(path, source));
+            }
         }
         for (_, path) in self.files.drain(..) {
             sync_folder(&path);
@@ -70,13 +91,32 @@ impl Drop for Staged {
     }
 }
 
+/// What a path leads to.
+enum Destination {
+    /// A file, or nothing yet: the path without links and dots.
+    File(PathBuf),
+    /// A device or a pipe. It is written as it is: a file in its place would take it away from everybody.
+    Stream(File),
+}
+
+fn destination(path: &Path) -> io::Result<Destination> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("this names no file"))?;
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        Ok(found) if found.is_file() => Ok(Destination::File(fs::canonicalize(path)?)),
+        Ok(_) => Ok(Destination::Stream(File::options().write(true).open(path)?)),
+        Err(_) => Ok(Destination::File(fs::canonicalize(folder_of(path))?.join(name))),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A name that no other file has, in the same folder, so that renaming stays within a file system.
 fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| io::Error::other("this names no file"))?;
-    if path.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
-    }
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
@@ -86,8 +126,7 @@ fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
 
 /// Makes the new name durable where the system lets a folder be synced.
 fn sync_folder(path: &Path) {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(folder) = File::open(folder) {
+    if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }
 }

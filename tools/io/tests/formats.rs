@@ -256,6 +256,45 @@ fn staged_files_appear_together_or_not_at_all() {
     assert!(atomic::write(&folder.join("no/such/folder"), |_| Ok(())).is_err());
     assert!(atomic::write(&folder, |_| Ok(())).is_err());
     assert_eq!(listing(), 1);
+    // A place that is taken when all are written: what was there before stays.
+    let mut staged = atomic::Staged::new();
+    staged.write(&folder.join("a"), |out| out.write_all(b"three")).unwrap();
+    staged.write(&folder.join("b"), |out| out.write_all(b"four")).unwrap();
+    std::fs::create_dir(folder.join("b")).unwrap();
+    assert!(staged.commit().is_err());
+    assert_eq!(std::fs::read(folder.join("a")).unwrap(), b"two");
+    assert_eq!(listing(), 2);
+    // One place for two files, however it is written.
+    let mut staged = atomic::Staged::new();
+    staged.write(&folder.join("c"), |out| out.write_all(b"five")).unwrap();
+    let again = staged.write(&folder.join("b/../c"), |out| out.write_all(b"six"));
+    assert!(again.unwrap_err().to_string().contains("two outputs"));
+    drop(staged);
+    assert_eq!(listing(), 2);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A pipe stays a pipe, as `/dev/null` must stay a device; a link stays a link.
+#[cfg(unix)]
+#[test]
+fn what_is_no_plain_file_is_never_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = std::env::temp_dir().join(format!("repops-io-kinds-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let pipe = folder.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    atomic::write(&pipe, |out| out.write_all(b"through")).unwrap();
+    assert_eq!(reader.join().unwrap(), b"through");
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    std::fs::write(folder.join("target"), b"old").unwrap();
+    std::os::unix::fs::symlink("target", folder.join("link")).unwrap();
+    atomic::write(&folder.join("link"), |out| out.write_all(b"new")).unwrap();
+    assert!(folder.join("link").is_symlink());
+    assert_eq!(std::fs::read(folder.join("target")).unwrap(), b"new");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
