@@ -1,4 +1,5 @@
 //! The edge to MLIR's C interface: handles to operations, values and blocks, and every `unsafe` of the façade.
+//! What MLIR keeps once per context is in [`unique`], the making of operations in [`insert`](mod@insert).
 //!
 //! Invariant: a handle is never dangling. A handle borrows its [`Module`](super::Module); while handles live no
 //! operation is freed ([`Module::erase`](super::Module::erase) only detaches), and whatever frees operations (a
@@ -6,14 +7,22 @@
 //! with those of another; MLIR's verifier reports a value used outside of its module.
 #![allow(unsafe_code)]
 
+mod insert;
+mod unique;
+
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
 use melior::StringRef;
 use melior::dialect::DialectHandle;
 use melior::ir::attribute::AttributeLike;
-use melior::ir::{Attribute, Identifier, Location, Type, TypeLike};
+use melior::ir::{Attribute, Location, Type, TypeLike};
 use mlir_sys::*;
+
+pub use insert::At;
+pub(super) use insert::{OpParts, insert};
+pub use unique::{attribute_key, string_text, type_key};
+pub(super) use unique::{dense_f32_array, extent, f32_array, fused, identifier_text, location_key};
 
 unsafe extern "C" {
     fn mlirGetDialectHandle__repops__() -> MlirDialectHandle;
@@ -425,21 +434,6 @@ impl PartialEq for Block<'_> {
 }
 impl Eq for Block<'_> {}
 
-/// Attributes are uniqued: equal ones have equal keys.
-pub fn attribute_key(attribute: Attribute<'_>) -> Key {
-    Key(attribute.to_raw().ptr as usize)
-}
-
-/// Locations are uniqued: equal ones have equal keys.
-pub(super) fn location_key(location: Location<'_>) -> Key {
-    Key(location.to_raw().ptr as usize)
-}
-
-/// Types are uniqued: equal ones have equal keys.
-pub fn type_key(ty: Type<'_>) -> Key {
-    Key(ty.to_raw().ptr as usize)
-}
-
 /// The operation of a module.
 pub(super) fn top<'a>(module: &'a melior::ir::Module<'_>) -> Op<'a> {
     // SAFETY: the operation lives as long as the module, which is borrowed for 'a.
@@ -456,135 +450,6 @@ pub(super) fn detach(op: Op<'_>) -> Erased {
     unsafe {
         repopsOperationDetach(op.raw);
         Erased(melior::ir::Operation::from_raw(op.raw))
-    }
-}
-
-/// A fused location without metadata.
-pub(super) fn fused<'a>(context: &'a melior::Context, parts: &[Location<'a>]) -> Location<'a> {
-    let raw: Vec<MlirLocation> = parts.iter().map(|part| part.to_raw()).collect();
-    // SAFETY: the locations are live, the array is read during the call, and a null attribute means none.
-    unsafe {
-        let none = MlirAttribute { ptr: std::ptr::null() };
-        Location::from_raw(mlirLocationFusedGet(context.to_raw(), raw.len() as isize, raw.as_ptr(), none))
-    }
-}
-
-/// Where a new operation goes.
-#[derive(Clone, Copy)]
-pub enum At<'a> {
-    End(Block<'a>),
-    Before(Op<'a>),
-    After(Op<'a>),
-}
-
-/// What a new operation is made of.
-pub(super) struct OpParts<'a, 'p> {
-    pub name: &'p str,
-    pub location: Location<'a>,
-    pub operands: &'p [Value<'a>],
-    pub results: &'p [Type<'a>],
-    pub attributes: &'p [(&'p str, Attribute<'a>)],
-    /// For every region the types of its block's arguments.
-    pub bodies: &'p [Vec<Type<'a>>],
-}
-
-/// Creates an operation and puts it where it belongs.
-///
-/// # Panics
-/// If the operation is not registered or an attribute of it has the wrong kind: a mistake of the calling pass.
-pub(super) fn insert<'a>(at: At<'a>, parts: &OpParts<'a, '_>) -> Op<'a> {
-    let block = match at {
-        At::End(block) => block,
-        At::Before(op) | At::After(op) => op.block().expect("the insertion point stands in a block"),
-    };
-    let operands: Vec<MlirValue> = parts.operands.iter().map(|value| value.raw).collect();
-    let results: Vec<MlirType> = parts.results.iter().map(TypeLike::to_raw).collect();
-    // SAFETY: every handle is live and of one context; the arrays outlive the call that reads them; regions and
-    // blocks created here are owned by the operation from `mlirOperationCreate` on, which takes them even if it
-    // fails; the operation is owned by its block once inserted.
-    unsafe {
-        let context = mlirLocationGetContext(parts.location.to_raw());
-        let attributes: Vec<MlirNamedAttribute> = parts
-            .attributes
-            .iter()
-            .map(|(name, attribute)| {
-                let name = mlirIdentifierGet(context, StringRef::new(name).to_raw());
-                mlirNamedAttributeGet(name, attribute.to_raw())
-            })
-            .collect();
-        let regions: Vec<MlirRegion> = parts
-            .bodies
-            .iter()
-            .map(|arguments| {
-                let types: Vec<MlirType> = arguments.iter().map(TypeLike::to_raw).collect();
-                let locations = vec![parts.location.to_raw(); types.len()];
-                let region = mlirRegionCreate();
-                let block = mlirBlockCreate(types.len() as isize, types.as_ptr(), locations.as_ptr());
-                mlirRegionAppendOwnedBlock(region, block);
-                region
-            })
-            .collect();
-        let mut state = mlirOperationStateGet(StringRef::new(parts.name).to_raw(), parts.location.to_raw());
-        mlirOperationStateAddOperands(&mut state, operands.len() as isize, operands.as_ptr());
-        mlirOperationStateAddResults(&mut state, results.len() as isize, results.as_ptr());
-        mlirOperationStateAddAttributes(&mut state, attributes.len() as isize, attributes.as_ptr());
-        mlirOperationStateAddOwnedRegions(&mut state, regions.len() as isize, regions.as_ptr());
-        let raw = mlirOperationCreate(&mut state);
-        assert!(!raw.ptr.is_null(), "{} cannot be created", parts.name);
-        match at {
-            At::End(block) => mlirBlockAppendOwnedOperation(block.raw, raw),
-            At::Before(op) => mlirBlockInsertOwnedOperationBefore(block.raw, op.raw, raw),
-            At::After(op) => mlirBlockInsertOwnedOperationAfter(block.raw, op.raw, raw),
-        }
-        Op::from_raw(raw)
-    }
-}
-
-/// The text of an identifier; empty if it is no UTF-8.
-pub(super) fn identifier_text<'a>(identifier: Identifier<'a>) -> &'a str {
-    // SAFETY: identifiers are uniqued in the context, which outlives 'a.
-    unsafe { std::str::from_utf8(bytes_of(mlirIdentifierStr(identifier.to_raw()))).unwrap_or("") }
-}
-
-/// The text of a string attribute; `None` for any other, and for what is no UTF-8.
-pub fn string_text<'a>(attribute: Attribute<'a>) -> Option<&'a str> {
-    // SAFETY: the attribute is live, asked for its text only if it has one; attributes are uniqued in the context.
-    unsafe {
-        mlirAttributeIsAString(attribute.to_raw())
-            .then(|| std::str::from_utf8(bytes_of(mlirStringAttrGetValue(attribute.to_raw()))).ok())
-            .flatten()
-    }
-}
-
-/// An `array<f32: ...>`.
-pub(super) fn dense_f32_array<'c>(context: &'c melior::Context, values: &[f32]) -> Attribute<'c> {
-    // SAFETY: the array is read during the call.
-    unsafe {
-        Attribute::from_raw(mlirDenseF32ArrayGet(context.to_raw(), values.len() as isize, values.as_ptr()))
-    }
-}
-
-/// The numbers of an `array<f32: ...>`.
-pub(super) fn f32_array(attribute: Attribute<'_>) -> Option<Vec<f32>> {
-    let raw = attribute.to_raw();
-    // SAFETY: the attribute is live and asked for its elements only if it has them.
-    unsafe {
-        mlirAttributeIsADenseF32Array(raw).then(|| {
-            (0..mlirDenseArrayGetNumElements(raw)).map(|i| mlirDenseF32ArrayGetElement(raw, i)).collect()
-        })
-    }
-}
-
-/// The extent of an axis of a ranked tensor; `None` where it is dynamic.
-pub(super) fn extent(ty: Type<'_>, axis: usize) -> Option<i64> {
-    let raw = ty.to_raw();
-    // SAFETY: the type is live, and a ranked shaped one with that axis, or is not asked.
-    unsafe {
-        let fits = mlirTypeIsAShaped(raw)
-            && mlirShapedTypeHasRank(raw)
-            && (axis as i64) < mlirShapedTypeGetRank(raw);
-        (fits && !mlirShapedTypeIsDynamicDim(raw, axis as isize))
-            .then(|| mlirShapedTypeGetDimSize(raw, axis as isize))
     }
 }
 
