@@ -208,11 +208,8 @@ impl BlockRunner for Blocks<'_, '_> {
 /// A region, instruction by instruction, each by its operator's own `eval` over whole tensors.
 pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Result<Vec<Tensor>, OpError> {
     let computed = region_values(region, inputs)?;
-    let shapes: Vec<Vec<crate::DimExpr>> =
-        inputs.iter().flatten().map(|t| t.shape.iter().map(|&d| crate::DimExpr::from(d)).collect()).collect();
-    let shapes: Vec<&[crate::DimExpr]> = shapes.iter().map(Vec::as_slice).collect();
-    let full = ops::infer::broadcast(&shapes)?;
-    let full: Vec<usize> = full.iter().filter_map(|d| d.as_extent()).collect();
+    let shapes: Vec<&[usize]> = inputs.iter().flatten().map(|t| t.shape).collect();
+    let full = ops::infer::broadcast_extents(&shapes)?;
     let result = |&r: &u16| expand(computed[r as usize - region.params.len()].view(), &full);
     region.results.iter().map(result).collect()
 }

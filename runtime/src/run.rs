@@ -5,6 +5,7 @@ use std::sync::Arc;
 use repops::control::{self, BlockRunner};
 use repops::digest::Layout;
 use repops::exec::{Evaluation, ExecError, Execution, FaultAt, HashLevel, Observer, StepEvent, node_name};
+use repops::ops::infer::broadcast_extents;
 use repops::ops::{self, EvalCtx, Fault, OpClass, OpError};
 use repops::program::{BlockId, Step, ValueId};
 use repops::reference::unpack_panel16;
@@ -286,8 +287,8 @@ impl<'a> Run<'a> {
     fn infer(&self, step: &Step) -> Result<Option<Vec<Shape>>, Stop> {
         if let Some(region) = &step.region {
             let operands = self.region_views(step);
-            let extents = broadcast_extents(&operands);
-            let extents = extents.ok_or_else(|| OpError::shape("a region's inputs do not broadcast"))?;
+            let shapes: Vec<&[usize]> = operands.iter().map(|view| view.shape).collect();
+            let extents = broadcast_extents(&shapes)?;
             for (index, (view, dtype)) in operands.iter().zip(&region.params).enumerate() {
                 if view.dtype != *dtype {
                     let (found, expected) = (view.dtype, dtype.name());
@@ -376,7 +377,8 @@ impl<'a> Run<'a> {
                     Some(at) => computed[at].view(),
                 })
                 .collect();
-            let shape = broadcast_extents(&args).ok_or_else(|| OpError::shape("no broadcast"))?;
+            let shapes: Vec<&[usize]> = args.iter().map(|view| view.shape).collect();
+            let shape = broadcast_extents(&shapes)?;
             let mut out = Tensor::zeros(instruction.dtype, &shape).map_err(OpError::from)?;
             let operands: Vec<Option<Operand<'_>>> = args.iter().map(|v| Some(Operand::from(*v))).collect();
             let dtypes: Vec<_> = args.iter().map(|v| Some(v.dtype)).collect();
@@ -530,21 +532,4 @@ impl BlockRunner for Blocks<'_, '_> {
         let block = self.run.setup.program.block(block);
         (block.params.len(), block.results.len())
     }
-}
-
-/// The shape that all inputs broadcast to; `None` when they do not.
-fn broadcast_extents(inputs: &[TensorView<'_>]) -> Option<Vec<usize>> {
-    let rank = inputs.iter().map(|t| t.shape.len()).max().unwrap_or(0);
-    let mut full = vec![1; rank];
-    for input in inputs {
-        for (slot, &extent) in full[rank - input.shape.len()..].iter_mut().zip(input.shape) {
-            match (*slot, extent) {
-                (1, e) => *slot = e,
-                (_, 1) => {}
-                (s, e) if s == e => {}
-                _ => return None,
-            }
-        }
-    }
-    Some(full)
 }

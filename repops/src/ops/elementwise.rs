@@ -6,9 +6,9 @@
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-use super::infer::broadcast;
+use super::infer::{broadcast, broadcast_extents};
 use super::integers::{IntBinary, IntUnary};
-use super::walk::{Walk, broadcast_extents};
+use super::walk::Walk;
 use super::{EvalCtx, Fault, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::dtype::{DType, Element};
 use crate::lane_op::{BinaryOp, ClassifyOp, CompareOp, LaneOp, LogicOp, Math, Real, UnaryOp, clip};

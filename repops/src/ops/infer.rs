@@ -215,3 +215,43 @@ pub fn broadcast(shapes: &[&[DimExpr]]) -> Result<Vec<DimExpr>, OpError> {
     }
     Ok(out)
 }
+
+/// The broadcast of known shapes, by the rule of [`broadcast`].
+pub fn broadcast_extents(shapes: &[&[usize]]) -> Result<Vec<usize>, OpError> {
+    let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
+    if rank > RANK_MAX {
+        return Err(OpError::shape(format!("rank {rank} is above {RANK_MAX}")));
+    }
+    let mut out = vec![1; rank];
+    for shape in shapes {
+        for (slot, &extent) in out[rank - shape.len()..].iter_mut().zip(*shape) {
+            match (*slot, extent) {
+                (1, e) => *slot = e,
+                (_, 1) => {}
+                (s, e) if s == e => {}
+                (s, e) => return Err(OpError::shape(format!("{s} does not broadcast with {e}"))),
+            }
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_shapes_broadcast_as_symbolic_ones_do() {
+        let shapes: [&[usize]; 7] = [&[], &[1], &[3], &[0], &[2, 1], &[2, 3], &[1, 1, 3]];
+        for a in shapes {
+            for b in shapes {
+                let symbolic = [a, b].map(|s| SymType::of(DType::F32, s));
+                let expected = broadcast(&[&symbolic[0].shape, &symbolic[1].shape])
+                    .map(|shape| SymType::new(DType::F32, shape).extents().expect("constants"));
+                let found = broadcast_extents(&[a, b]);
+                assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{a:?} with {b:?}");
+            }
+        }
+        assert!(broadcast_extents(&[&[1; RANK_MAX + 1]]).is_err());
+    }
+}

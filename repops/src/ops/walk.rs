@@ -2,7 +2,7 @@
 //!
 //! Invariant: a walk allocates for its axes alone, never for its elements.
 
-use super::infer::{broadcast, normalize_axis};
+use super::infer::normalize_axis;
 use super::{EvalCtx, Fault, OpDef, OpError, infer_known};
 use crate::dim::DimExpr;
 use crate::tensor::{Tensor, TensorView, element_count, strides};
@@ -54,14 +54,6 @@ impl Iterator for Walk {
         }
         Some(found)
     }
-}
-
-/// The broadcast of constant shapes.
-pub(super) fn broadcast_extents(shapes: &[&[usize]]) -> Result<Vec<usize>, OpError> {
-    let dims: Vec<Vec<DimExpr>> =
-        shapes.iter().map(|s| s.iter().map(|&d| DimExpr::from(d)).collect()).collect();
-    let dims: Vec<&[DimExpr]> = dims.iter().map(Vec::as_slice).collect();
-    Ok(broadcast(&dims)?.iter().filter_map(DimExpr::as_extent).collect())
 }
 
 /// A tensor of `shape` whose elements are `x`'s at `offsets`, in order.

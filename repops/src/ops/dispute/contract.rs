@@ -317,7 +317,7 @@ impl Matrices {
         else {
             return Err(Stop::NoTerm);
         };
-        let lead = crate::ops::walk::broadcast_extents(&[left_lead, right_lead])?;
+        let lead = crate::ops::infer::broadcast_extents(&[left_lead, right_lead])?;
         Ok(Matrices {
             k,
             m,
