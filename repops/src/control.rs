@@ -7,7 +7,7 @@ use crate::ops::{Fault, IF, LOOP, OpError, SCAN};
 use crate::program::{BlockId, Step};
 use crate::tensor::{Tensor, TensorView, strides};
 
-/// The most iterations of one loop.
+/// The most iterations of one Loop or Scan.
 pub const ITERATIONS_MAX: u64 = 1 << 24;
 
 /// Runs blocks for a control-flow step.
@@ -172,6 +172,11 @@ fn scan<R: BlockRunner>(
     for (source, axis) in sources.iter().zip(&axes) {
         fits("slices of a scanned input", length, source.shape()[*axis])?;
     }
+    // Slices without elements cost no memory, so that a few bytes may declare any number of them. A Scan knows its
+    // number of iterations, so it is refused before the first, where a Loop is after the last that is allowed.
+    if length as u64 > ITERATIONS_MAX {
+        return Err(OpError::Fault(Fault::LimitExceeded).into());
+    }
     let mut carried = owned(&inputs[..states])?;
     let mut slices: Vec<Vec<Tensor>> = vec![Vec::new(); outputs];
     for iteration in 0..length {
@@ -267,6 +272,26 @@ mod tests {
         fn arity(&self, _: BlockId) -> (usize, usize) {
             (1, 1)
         }
+    }
+
+    #[test]
+    fn a_scan_of_too_many_slices_is_refused_before_the_first() {
+        let scan = |slices: usize| {
+            let step = Step {
+                op: SCAN,
+                version: 1,
+                attrs: Attrs::new().with_int("num_scan_inputs", 1),
+                inputs: vec![None],
+                outputs: vec![Output { ty: None, slot: None }],
+                region: None,
+                blocks: vec![BlockId(1)],
+                origins: Vec::new(),
+            };
+            execute(&step, &[Some(Tensor::from_slice::<f32>(&[slices, 0], &[]).view())], &mut Never)
+        };
+        let most = ITERATIONS_MAX as usize;
+        assert!(matches!(scan(most), Err(OpError::Unsupported(why)) if why == "the body ran"));
+        assert!(matches!(scan(most + 1), Err(OpError::Fault(Fault::LimitExceeded))));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub static SCAN_DEF: OpDef = row(
      inputs are initial states. Parameters of the block: states, slices; results: states, output slices. \
      Outputs: last states, then the output slices stacked along their axes. A direction of 1 is backwards. \
      Slices of one output must have one type and shape (fault 4). Without iterations a scan output has its \
-     declared type, unknown extents 0, and extent 0 along the new axis. \
+     declared type, unknown extents 0, and extent 0 along the new axis. More than 2^24 slices are fault 5. \
      Source: ONNX Scan-9 and later.",
     Arity::at_least(1),
     &[
