@@ -37,6 +37,8 @@ pub fn compile_file(path: &Path, options: &CompileOptions, observer: &mut Observ
 
 /// Compiles a graph.
 pub fn compile(graph: Graph, options: &CompileOptions, observer: &mut Observer<'_>) -> Result<Program> {
+    // Folding evaluates operators here; their bits become part of the program.
+    repops::fma::check()?;
     let context = Context::new();
     let mut session = build(&context, &graph);
     drop(graph);

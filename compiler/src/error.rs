@@ -23,6 +23,8 @@ pub enum CompileError {
     UnknownConstant { id: u32 },
     #[error("the compiled program is invalid: {0}")]
     Program(#[from] repops::program::ProgramError),
+    #[error(transparent)]
+    Fma(#[from] repops::fma::FmaError),
     #[error("native code: {reason}")]
     Native { reason: String },
 }

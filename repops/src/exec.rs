@@ -4,6 +4,7 @@
 //! any. Invariant: two executors give the same [`Execution`] for the same program and inputs.
 
 use crate::dtype::DType;
+use crate::fma::FmaError;
 use crate::ops::{Fault, OpError};
 use crate::program::{Program, ProgramError, Step};
 use crate::tensor::{Tensor, TensorError, TensorView};
@@ -132,6 +133,8 @@ pub enum ExecError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Fma(#[from] FmaError),
     #[error("interrupted")]
     Interrupted,
 }

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod dim;
 pub mod dtype;
 pub mod exec;
+pub mod fma;
 pub mod lane;
 pub mod lane_op;
 pub mod ops;

@@ -11,6 +11,7 @@ use crate::exec::{
     Evaluation, ExecError, Execution, Executor, FaultAt, HashLevel, Observer, StepEvent, bind_sizes,
     node_name,
 };
+use crate::fma;
 use crate::ops::{self, EvalCtx, OpClass, OpError};
 use crate::program::{BlockId, Program, Step, ValueId};
 use crate::region::Region;
@@ -29,6 +30,7 @@ impl Executor for Reference {
         level: HashLevel,
         observer: &mut dyn Observer,
     ) -> Result<Execution, ExecError> {
+        fma::check()?;
         bind_sizes(program, inputs)?;
         let mut run =
             Run { program, level, observer, values: BTreeMap::new(), trace: Trace::default(), steps: 0 };

@@ -14,6 +14,7 @@ mod run;
 use std::sync::{Arc, Mutex};
 
 use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer, bind_sizes};
+use repops::fma;
 use repops::region::RegionBackend;
 use repops::{Digest, Program, Tensor};
 pub use repops_kernels::isa::Isa;
@@ -150,6 +151,8 @@ impl Executor for Runtime {
         let prepared = state.prepared.clone();
         let result = self.pool.install(|| {
             let _env = FloatEnv::enter();
+            // After the environment is set: what is asked is whether the kernels' own arithmetic is right.
+            fma::check()?;
             let setup = run::Setup {
                 program,
                 isa: self.isa,
