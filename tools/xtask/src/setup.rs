@@ -34,7 +34,7 @@ struct Need {
 }
 
 const BUILD_NEEDS: &[Need] = &[
-    Need { what: "C compiler and linker", packages: &["build-essential"], found: find_cc },
+    Need { what: "C and C++ compilers and linker", packages: &["build-essential"], found: find_compilers },
     Need {
         what: "LLVM 22 and MLIR 22 (libraries, headers, mlir-tblgen)",
         packages: &["libmlir-22-dev", "mlir-22-tools", "llvm-22-dev"],
@@ -272,8 +272,10 @@ fn find_zstd() -> Option<String> {
     library.map(|path| path.display().to_string()).or_else(|| in_prefix("lib/libzstd.so"))
 }
 
-fn find_cc() -> Option<String> {
-    find_program("cc").or_else(|| find_program("gcc"))
+/// Under the names that Rust (`cc`) and the bindings' build scripts (`c++`) call.
+fn find_compilers() -> Option<String> {
+    find_program("cc")?;
+    find_program("c++")
 }
 
 fn file_names(dir: &Path) -> Vec<String> {
