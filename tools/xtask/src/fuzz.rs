@@ -86,6 +86,7 @@ fn fuzz(name: &str, program: &Path, corpus: &Path, target_dir: &Path, seconds: u
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg("-verbosity=1")
         .arg("-print_final_stats=1")
+        .env("LD_LIBRARY_PATH", setup::library_path())
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     println!("$ {}", command::line(&fuzzer));

@@ -47,7 +47,9 @@ const BUILD_NEEDS: &[Need] = &[
         found: find_libclang,
     },
     Need { what: "clang++ 22", packages: &["clang-22"], found: find_clang },
-    Need { what: "zstd development files", packages: &["libzstd-dev"], found: find_zstd },
+    // LLVM's libraries ask for these two; its packages do not bring zlib's.
+    Need { what: "zstd development files", packages: &["libzstd-dev"], found: || find_library("zstd") },
+    Need { what: "zlib development files", packages: &["zlib1g-dev"], found: || find_library("z") },
 ];
 
 const PYTHON_NEEDS: &[Need] = &[Need {
@@ -106,6 +108,14 @@ pub fn cargo_with_llvm() -> Command {
     cargo
 }
 
+/// Where programs that were not linked by the workspace's own build scripts find MLIR's shared library.
+pub fn library_path() -> std::ffi::OsString {
+    let ours = llvm_prefix().map(|prefix| prefix.join("lib"));
+    let present = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let places = ours.into_iter().chain(std::env::split_paths(&present));
+    std::env::join_paths(places.filter(|place| !place.as_os_str().is_empty())).unwrap_or_default()
+}
+
 /// Reports each need and has the missing ones installed, or fails with the sentence that says what to do.
 fn provide(purpose: &str, needs: &'static [Need], check_only: bool, foreign_arm64: bool) -> Result<()> {
     let missing = report(needs);
@@ -147,7 +157,7 @@ fn advice(purpose: &str, missing: &[&Need], packages: &[&str]) -> String {
     format!(
         "needed {purpose} and not found: {}.\n\
          On Debian 12, as root:  apt-get update && apt-get install --no-install-recommends {}\n\
-         Elsewhere: install LLVM and MLIR {LLVM_MAJOR} (with clang, libclang, Polly and zstd) by other means and set\n\
+         Elsewhere: install LLVM and MLIR {LLVM_MAJOR} (with clang, libclang, Polly, zstd and zlib) by other means and set\n\
          {} to the prefix, the folder that `llvm-config --prefix` prints; the other things come under the names\n\
          that your system gives them.",
         list.join("; "),
@@ -260,7 +270,8 @@ fn find_clang() -> Option<String> {
     in_prefix("bin/clang++").or_else(|| find_program(&format!("clang++-{LLVM_MAJOR}")))
 }
 
-fn find_zstd() -> Option<String> {
+fn find_library(name: &str) -> Option<String> {
+    let file = format!("lib{name}.so");
     let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
     let places = [
         PathBuf::from("/usr/lib").join(multiarch),
@@ -268,8 +279,8 @@ fn find_zstd() -> Option<String> {
         "/usr/lib".into(),
         "/usr/local/lib".into(),
     ];
-    let library = places.iter().map(|place| place.join("libzstd.so")).find(|path| path.exists());
-    library.map(|path| path.display().to_string()).or_else(|| in_prefix("lib/libzstd.so"))
+    let library = places.iter().map(|place| place.join(&file)).find(|path| path.exists());
+    library.map(|path| path.display().to_string()).or_else(|| in_prefix(&format!("lib/{file}")))
 }
 
 /// Under the names that Rust (`cc`) and the bindings' build scripts (`c++`) call.
@@ -415,9 +426,14 @@ mod tests {
         let missing: Vec<&Need> = BUILD_NEEDS.iter().collect();
         let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages.iter().copied()).collect();
         let text = advice("to build", &missing, &packages);
-        for word in
-            ["libmlir-22-dev", "libclang-common-22-dev", "libzstd-dev", "clang-22", "MLIR_SYS_220_PREFIX"]
-        {
+        for word in [
+            "libmlir-22-dev",
+            "libclang-common-22-dev",
+            "libzstd-dev",
+            "zlib1g-dev",
+            "clang-22",
+            "MLIR_SYS_220_PREFIX",
+        ] {
             assert!(text.contains(word), "{word} is missing in:\n{text}");
         }
     }
