@@ -52,10 +52,16 @@ impl Memory {
     ) -> Result<Arc<AlignedBytes>, TensorError> {
         if let Some(slot) = slot {
             if let Some(mut held) = self.slots.remove(&(block, slot)) {
-                if fit(&mut held, len) {
-                    return Ok(held);
+                match Arc::get_mut(&mut held) {
+                    // However small the value: a larger one takes its turn in this slot again.
+                    Some(bytes) if bytes.capacity() >= len => {
+                        bytes.set_len(len);
+                        return Ok(held);
+                    }
+                    // Too small, and of no use to anyone.
+                    Some(_) => {}
+                    None => self.spare(held),
                 }
-                self.spare(held);
             }
             if let Some(at) = self.spares.iter_mut().position(|spare| fit(spare, len)) {
                 return Ok(self.spares.swap_remove(at));

@@ -144,7 +144,7 @@ fn product<S: Storage<E>, E: TileElem + Storage<E>>(
         contract::<E>(ctx.isa, size, &left, &right, &target);
     } else if let Some(grid) = Planes::new(g) {
         let size = Size { n: grid.flat, ..size };
-        let target = target.with_lines(grid.columns, g.out[g.out.len() - 1]);
+        let target = target.with_lines(grid.columns, grid.width);
         let right = Grid { grid: &grid, data: x, planes: &planes, image };
         if S::DTYPE == E::DTYPE {
             contract::<E>(ctx.isa, size, &left, &right, &target);

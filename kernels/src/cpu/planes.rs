@@ -12,8 +12,9 @@ use super::conv::Geometry;
 
 /// The planes of a convolution over one or two axes.
 pub(crate) struct Planes {
-    /// Columns of the plane of one phase.
+    /// Columns of the plane of one phase, and how many of them, at a line's start, are outputs.
     pub columns: usize,
+    pub width: usize,
     /// Strides: how many phases there are.
     pub phases: (usize, usize),
     pad: (usize, usize),
@@ -42,6 +43,16 @@ impl Planes {
         if element_count(&g.out) == 0 || element_count(&g.kernel) == 0 {
             return None;
         }
+        // A kernel of one column reads whole lines: the image is as good as one long line.
+        let (mut out, mut image, mut kernel, mut phases, mut dilation, mut pad) =
+            (out, image, kernel, phases, dilation, pad);
+        if kernel.1 == 1 && phases == (1, 1) && pad.1 == 0 && out.1 == image.1 {
+            let width = image.1;
+            let long = |lines: usize| lines.checked_mul(width);
+            (out, image) = ((1, long(out.0)?), (1, long(image.0)?));
+            (kernel, dilation) = ((1, kernel.0), (1, long(dilation.0)?));
+            (phases, pad) = ((1, 1), (0, long(pad.0)?));
+        }
         // A plane holds the outputs' places and the farthest shift.
         let lines = out.0.checked_add((kernel.0 - 1).checked_mul(dilation.0)? / phases.0)?;
         let columns = out.1.checked_add((kernel.1 - 1).checked_mul(dilation.1)? / phases.1)?;
@@ -54,7 +65,7 @@ impl Planes {
                 taps.push((phase, line / phases.0 * columns + column / phases.1));
             }
         }
-        Some(Planes { columns, phases, pad, image, taps, flat: (out.0 - 1) * columns + out.1 })
+        Some(Planes { columns, width: out.1, phases, pad, image, taps, flat: (out.0 - 1) * columns + out.1 })
     }
 
     /// The farthest shift.

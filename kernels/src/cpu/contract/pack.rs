@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
-use super::tile::PANEL;
+use super::tile::{PANEL, prefetch};
 use crate::isa::Isa;
 
 /// The type that elements of storage type `Self` are contracted in.
@@ -248,10 +248,15 @@ impl<S: Storage<E>, E: Accumulate + Element> Right<E> for Strided<'_, S> {
             || {
                 if self.outer == 1 {
                     // Term by term: the source is read once, in order.
+                    let columns = panels.start * PANEL..self.extent.min(panels.end * PANEL);
                     for (row, term) in terms.clone().enumerate() {
+                        // Rows are too far apart for the processor to guess the next ones.
+                        let ahead = data.as_ptr().wrapping_add((term + AHEAD) * self.term);
+                        for column in columns.clone().step_by(64 / size_of::<S>()) {
+                            prefetch(ahead.wrapping_add(column));
+                        }
                         let to = to[row * PANEL..].chunks_mut(stride);
-                        let columns = panels.start * PANEL..self.extent.min(panels.end * PANEL);
-                        copy_row(&data[term * self.term..][columns], to);
+                        copy_row(&data[term * self.term..][columns.clone()], to);
                     }
                     return;
                 }
@@ -266,6 +271,9 @@ impl<S: Storage<E>, E: Accumulate + Element> Right<E> for Strided<'_, S> {
         );
     }
 }
+
+/// Rows that are asked for ahead of their copying.
+const AHEAD: usize = 6;
 
 /// Copies neighbouring elements of one term to the start of each panel, the last filled up with +0.
 #[inline(always)]

@@ -92,6 +92,13 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
                 column += count;
                 let Some(last) = kept.checked_sub(1) else { continue };
                 assert!(at + last * self.column < self.len);
+                if self.column == 1 && S::DTYPE == E::DTYPE {
+                    // Tiles are canonical already.
+                    // SAFETY: as below.
+                    let to = unsafe { self.data.slice(at..at + kept) };
+                    to.copy_from_slice(bytemuck::cast_slice(tile));
+                    continue;
+                }
                 for (i, &value) in tile.iter().enumerate() {
                     // SAFETY: in range; nobody else writes this element, as the caller promises.
                     unsafe { *self.data.0.add(at + i * self.column) = S::narrow(value) };

@@ -7,7 +7,7 @@ use repops::scalar;
 use repops::tensor::{TensorViewMut, element_count};
 
 use super::super::lane::VectorLane;
-use super::super::lane::dispatch::{Vectorized, dispatch, each};
+use super::super::lane::dispatch::{Vectorized, dispatch};
 use super::super::require_row_major;
 use super::sums;
 use crate::parallel::{Shared, parallel_ranges};
@@ -91,36 +91,26 @@ impl Vectorized for Softmax<'_> {
     fn run<V: VectorLane>(self) {
         for (x, y) in self.x.chunks_exact(self.len).zip(self.y.chunks_exact_mut(self.len)) {
             let max = V::splat(sums::extreme::<V>(x, true));
+            // What is summed up is stored on the way: exponentials, or differences.
+            let sum = sums::sum_terms::<V>(
+                x.len(),
+                #[inline(always)]
+                |at, count| {
+                    let d = sums::load::<V>(x, at, count).sub(max);
+                    let e = scalar::exp(d);
+                    sums::store(if self.log { d } else { e }, &mut y[at..at + count]);
+                    e
+                },
+            );
             if self.log {
-                each::<V, 1>(
-                    [x],
-                    y,
-                    #[inline(always)]
-                    |[x]| x.sub(max),
-                );
-                let log = V::splat(scalar::log(sums::sum::<V>(
-                    y,
-                    #[inline(always)]
-                    |d| scalar::exp(d),
-                )));
-                // In place: the slices are the same elements, read before they are written.
+                let log = V::splat(scalar::log(sum));
                 in_place::<V>(
                     y,
                     #[inline(always)]
                     |d| d.sub(log).canonical_nan(),
                 );
             } else {
-                each::<V, 1>(
-                    [x],
-                    y,
-                    #[inline(always)]
-                    |[x]| scalar::exp(x.sub(max)),
-                );
-                let sum = V::splat(sums::sum::<V>(
-                    y,
-                    #[inline(always)]
-                    |e| e,
-                ));
+                let sum = V::splat(sum);
                 in_place::<V>(
                     y,
                     #[inline(always)]

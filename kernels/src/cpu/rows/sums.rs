@@ -114,6 +114,19 @@ pub(crate) fn load<V: VectorLane>(x: &[f32], at: usize, count: usize) -> V {
     unsafe { V::load(padded.as_ptr()) }
 }
 
+/// Stores as many lanes as `to` is long.
+#[inline(always)]
+pub(crate) fn store<V: VectorLane>(value: V, to: &mut [f32]) {
+    if to.len() == V::LANES {
+        // SAFETY: as many elements as lanes.
+        return unsafe { value.store(to.as_mut_ptr()) };
+    }
+    let mut lanes = [0.0f32; LANES];
+    // SAFETY: the array has at least `V::LANES` elements.
+    unsafe { value.store(lanes.as_mut_ptr()) };
+    to.copy_from_slice(&lanes[..to.len()]);
+}
+
 /// The row sum of `term(x[i])`.
 #[inline(always)]
 pub(crate) fn sum<V: VectorLane>(x: &[f32], term: impl Fn(V) -> V) -> f32 {
