@@ -52,7 +52,7 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
         let mut object = describe(&outcome.recorded.referee);
         object.insert("rounds".into(), json!(outcome.rounds));
         object.insert("bytes".into(), json!(outcome.bytes));
-        object.insert("referee_ms".into(), json!(outcome.referee.as_secs_f64() * 1000.0));
+        object.insert("referee_ms".into(), json!(crate::run::milliseconds(outcome.referee)));
         object.insert("lie".into(), json!({ "kind": kind.name(), "step": outcome.step }));
         object.insert("steps".into(), json!(stage.trace.records.len()));
         object.insert("steps_rerun".into(), json!(outcome.steps_rerun));
@@ -159,6 +159,7 @@ impl Table {
         row.rerun += outcome.steps_rerun;
     }
 
+    #[expect(clippy::float_arithmetic, reason = "statistics, for people")]
     fn print(&mut self, as_json: bool) {
         let mut rows = Vec::new();
         if !as_json {
