@@ -73,6 +73,15 @@ def good():
         [node("Loop", ["count", "", "x"], ["y"], body=body)],
         [value("x", [2])], [value("y", [2])], [ints("count", 3)],
     )
+    yield "quantized", model(
+        [node("DequantizeLinear", ["w", "s", "z"], ["d"]), node("MatMul", ["x", "d"], ["y"])],
+        [value("x", [2, 4])], [value("y", [2, 3])],
+        [
+            weight("w", [4, 3], 1.0, np.int8),
+            numpy_helper.from_array(np.float32(0.05), "s"),
+            numpy_helper.from_array(np.int8(1), "z"),
+        ],
+    )
     yield "old-opset", model(
         [
             node("Constant", [], ["k"], value=weight("k", [1, 3])),
