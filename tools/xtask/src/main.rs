@@ -6,9 +6,11 @@
 #![deny(clippy::float_arithmetic)]
 
 mod aarch64;
+mod bench;
 mod command;
 mod demo;
 mod fuzz;
+mod instructions;
 mod magika;
 mod matrix;
 mod models;
@@ -49,6 +51,8 @@ enum Task {
     Matrix(matrix::Options),
     /// The proofs that take long, on the real models (opt-in).
     Slow(slow::Options),
+    /// Measure: our side by criterion, beside the peers, or in instructions.
+    Bench(bench::Options),
     /// Run the fuzz targets under libFuzzer.
     Fuzz(fuzz::Options),
     /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::show(),
         Task::Matrix(options) => matrix::check(&options),
         Task::Slow(options) => slow::prove(&options),
+        Task::Bench(options) => bench::measure(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Prove { arguments } => command::run(
             command::cargo().args(["run", "--quiet", "--release", "-p", "prove", "--"]).args(arguments),

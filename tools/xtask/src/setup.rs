@@ -381,38 +381,48 @@ fn find_python() -> Option<String> {
     if has_all { find_program("python3") } else { None }
 }
 
-/// Makes the virtual environment unless it is there with the packages that the list names.
 fn python(check_only: bool) -> Result<()> {
-    let list = command::read_text(&command::root().join(REQUIREMENTS))?;
+    let hint = "`cargo xtask setup --python`";
+    environment(&command::target_dir().join("python"), REQUIREMENTS, check_only, hint)
+}
+
+/// Makes a virtual environment unless it is there with the packages that the list names. `hint`: how to ask
+/// for it where only checking is allowed.
+pub fn environment(venv: &Path, requirements: &str, check_only: bool, hint: &str) -> Result<()> {
+    let list = command::read_text(&command::root().join(requirements))?;
     // Written last, so that a half-made environment is made again.
-    let stamp = command::target_dir().join("python/requirements.installed");
+    let stamp = venv.join("requirements.installed");
+    let python = venv.join("bin/python");
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == list) {
-        println!("found    {:<52} {}", "Python packages", python_path().display());
+        println!("found    {:<52} {}", "Python packages", python.display());
         return Ok(());
     }
     if check_only {
         return Err(Error::Environment(format!(
-            "the Python packages of {REQUIREMENTS} are not installed: `cargo xtask setup --python`"
+            "the Python packages of {requirements} are not installed: {hint}"
         )));
     }
-    let venv = command::target_dir().join("python");
-    run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(command("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     let install = || {
-        let mut pip = pip();
-        pip.args(["install", "--quiet", "--only-binary=:all:", "-r", REQUIREMENTS]);
+        let mut pip = pip_of(&python);
+        pip.args(["install", "--quiet", "--only-binary=:all:", "-r", requirements]);
         pip
     };
     run_with_retries(install, &[5, 20]).map_err(|error| {
         Error::Environment(format!(
-            "{error}; the Python packages of {REQUIREMENTS} could not be fetched (is the network there?)"
+            "{error}; the Python packages of {requirements} could not be fetched (is the network there?)"
         ))
     })?;
     command::write(&stamp, list.as_bytes())
 }
 
-/// `pip` of the virtual environment.
+/// `pip` of the virtual environment of tests.
 pub fn pip() -> Command {
-    let mut pip = command(python_path());
+    pip_of(&python_path())
+}
+
+fn pip_of(python: &Path) -> Command {
+    let mut pip = command(python);
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "5"]);
     pip
 }
