@@ -48,7 +48,8 @@ def main():
     options = arguments()
     further = ["--regions", options.regions] if options.regions else []
     peers = Peers()
-    groups = Groups(Ours(options.build, options.scratch, further), peers, Maker(options.scratch), options.models, options)
+    ours = Ours(options.build, options.scratch, further, limit_s=20 if options.quick else 180)
+    groups = Groups(ours, peers, Maker(options.scratch), options.models, options)
     start, load = time.time(), os.getloadavg()[0]
     tables = []
     try:
@@ -56,11 +57,11 @@ def main():
             if name not in options.only:
                 continue
             results = []
+            tables.append((name, results))
             for row in groups.all()[name]():
                 if options.filter in row.name:
                     results.append(measure(row, options, peers))
                     print(progress(results[-1]), flush=True)
-            tables.append((name, results))
     except KeyboardInterrupt:
         print("interrupted; what is measured so far:")
     finally:
@@ -170,6 +171,8 @@ def table(results):
         out.append(f"{head} {' | '.join(figures)} | {'; '.join(notes)} |")
         means.setdefault(row.threads, []).append(result["ratio"])
     for threads, ratios in means.items():
+        if len(ratios) < 2:
+            continue
         mean = statistics.geometric_mean(ratios)
         target = f"{'met' if mean >= 1 else 'MISSED'} (>= 1)" if first.in_mean else ""
         out.append(f"| geometric mean of {len(ratios)} | {threads} | | | | | **{share(mean)}** | | | {target} | |")

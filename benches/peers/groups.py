@@ -243,7 +243,7 @@ class Groups:
                     total = self.program(row, m, i, "operators")
                     row.notes["whole"] = f"{without * 1e3:.2f} -> {total * 1e3:.2f} ms"
                     row.notes["committed"] = f"{row.notes['said']['committed_bytes'] / 1e6:.1f} MB"
-                    return max(total - without, 1e-9)
+                    return max(total - without, 0.01 * without)  # Less than that is noise.
 
                 def allowed(row):
                     rate = self.ours.limit("hash", row.threads, 64, self.seconds / 2)

@@ -13,8 +13,8 @@ class Failed(Exception):
 class Ours:
     """The command line and the measuring programs of one build."""
 
-    def __init__(self, folder, scratch, further):
-        self.folder, self.scratch, self.further = Path(folder), Path(scratch), further
+    def __init__(self, folder, scratch, further, limit_s):
+        self.folder, self.scratch, self.further, self.limit_s = Path(folder), Path(scratch), further, limit_s
         self.programs = {}
 
     def _run(self, command, limit_s):
@@ -39,7 +39,8 @@ class Ours:
 
     def compile(self, model):
         if model not in self.programs:
-            program = self.scratch / (Path(model).stem + ".rep")
+            # Numbered: models in different folders may have one name.
+            program = self.scratch / f"{len(self.programs)}_{Path(model).stem}.rep"
             self._run([self.folder / "repops", "compile", model, "-o", program], 600)
             self.programs[model] = program
         return self.programs[model]
@@ -53,7 +54,7 @@ class Ours:
             words += ["--isa", isa, "--hash", hashing, "--runs", runs, "--warm-up", warm_up, *self.further]
             for name, path in inputs.items():
                 words += ["--input", f"{name}={path}"]
-            return json.loads(self._run(words, 180))
+            return json.loads(self._run(words, self.limit_s))
 
         if estimate is None:
             first = bench(1, 1)

@@ -71,6 +71,7 @@ fn beside_peers(options: &Options, repops: &Repops) -> Result<()> {
     setup::environment(&venv, REQUIREMENTS, false, "`cargo xtask bench --peers`")?;
     let scratch = command::target_dir().join("bench-models");
     let mut python = command(venv.join("bin/python"));
+    python.env("PYTHONDONTWRITEBYTECODE", "1");
     python.arg("benches/peers").arg("--build").arg(folder).arg("--scratch").arg(scratch);
     python.arg("--models").arg(models::dir());
     let lists = [("--only", &options.only), ("--isa", &options.isa)];
