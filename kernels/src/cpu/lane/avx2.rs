@@ -208,6 +208,16 @@ impl Lane for F32x8 {
         }
     }
     #[inline(always)]
+    fn canonical_nan(self) -> Self {
+        // SAFETY: see `methods`. Decided by the bits: magnitudes are not negative as integers.
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fff_ffff));
+            let nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7f80_0000));
+            F32x8(_mm256_castsi256_ps(_mm256_blendv_epi8(bits, _mm256_set1_epi32(0x7fc0_0000), nan)))
+        }
+    }
+    #[inline(always)]
     fn narrow(wide: Pair<F64x4>) -> Self {
         let (low, high) = (wide.0.0, wide.1.0);
         // SAFETY: see `methods`.

@@ -196,6 +196,14 @@ impl Lane for F32x16 {
         }
     }
     #[inline(always)]
+    fn canonical_nan(self) -> Self {
+        // SAFETY: see `methods`. Quiet and signalling NaNs by class: no comparison that could be folded.
+        unsafe {
+            let nan = _mm512_fpclass_ps_mask::<0x81>(self.0);
+            F32x16(_mm512_castsi512_ps(_mm512_mask_set1_epi32(_mm512_castps_si512(self.0), nan, 0x7fc0_0000)))
+        }
+    }
+    #[inline(always)]
     fn narrow(wide: Pair<F64x8>) -> Self {
         let (low, high) = (wide.0.0, wide.1.0);
         // SAFETY: see `methods`.

@@ -193,6 +193,16 @@ impl Lane for F32x4 {
         unsafe { Pair(F64x2(vcvt_f64_f32(vget_low_f32(a))), F64x2(vcvt_high_f64_f32(a))) }
     }
     #[inline(always)]
+    fn canonical_nan(self) -> Self {
+        // SAFETY: see `methods`. Decided by the bits: magnitudes are not negative as integers.
+        unsafe {
+            let bits = vreinterpretq_u32_f32(self.0);
+            let magnitude = vandq_u32(bits, vdupq_n_u32(0x7fff_ffff));
+            let nan = vcgtq_u32(magnitude, vdupq_n_u32(0x7f80_0000));
+            F32x4(vreinterpretq_f32_u32(vbslq_u32(nan, vdupq_n_u32(0x7fc0_0000), bits)))
+        }
+    }
+    #[inline(always)]
     fn narrow(wide: Pair<F64x2>) -> Self {
         let (low, high) = (wide.0.0, wide.1.0);
         // SAFETY: see `methods`.
