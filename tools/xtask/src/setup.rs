@@ -154,16 +154,28 @@ fn report(needs: &'static [Need]) -> Vec<&'static Need> {
 
 fn advice(purpose: &str, missing: &[&Need], packages: &[&str]) -> String {
     let list: Vec<&str> = missing.iter().map(|need| need.what).collect();
-    format!(
+    let foreign = if packages.iter().any(|package| package.ends_with(":arm64")) {
+        "dpkg --add-architecture arm64 && "
+    } else {
+        ""
+    };
+    let mut text = format!(
         "needed {purpose} and not found: {}.\n\
-         On Debian 12, as root:  apt-get update && apt-get install --no-install-recommends {}\n\
-         Elsewhere: install LLVM and MLIR {LLVM_MAJOR} (with clang, libclang, Polly, zstd and zlib) by other means and set\n\
-         {} to the prefix, the folder that `llvm-config --prefix` prints; the other things come under the names\n\
-         that your system gives them.",
+         On Debian 12, as root:  {foreign}apt-get update && apt-get install --no-install-recommends {}\n",
         list.join("; "),
         packages.join(" "),
-        PREFIX_VARIABLES[0],
-    )
+    );
+    if missing.iter().any(|need| BUILD_NEEDS.iter().any(|build| build.what == need.what)) {
+        text += &format!(
+            "Elsewhere: install LLVM and MLIR {LLVM_MAJOR} (with clang, libclang, Polly, zstd and zlib) by other means and \
+             set\n{} to the prefix, the folder that `llvm-config --prefix` prints; the other things come under the \
+             names\nthat your system gives them.",
+            PREFIX_VARIABLES[0],
+        );
+    } else {
+        text += "Elsewhere they come under the names that your system gives them.";
+    }
+    text
 }
 
 /// How this user may install packages.
@@ -446,6 +458,15 @@ mod tests {
         ] {
             assert!(text.contains(word), "{word} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn advice_on_aarch64_names_the_architecture_and_no_llvm() {
+        let missing: Vec<&Need> = AARCH64_NEEDS.iter().collect();
+        let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages.iter().copied()).collect();
+        let text = advice("to run", &missing, &packages);
+        assert!(text.contains("dpkg --add-architecture arm64 && apt-get"), "{text}");
+        assert!(!text.contains("LLVM"), "{text}");
     }
 
     #[test]
