@@ -14,9 +14,41 @@ use repops::{Digest, Tensor};
 
 use super::facts::{Facts, Gap, stored_offset};
 use super::message::Party;
-use super::paths::{Inputs, Paths};
+use super::paths::{Inputs, Paths, Slice, Stack, Value, carried};
 use super::verdict::{Loser, Reason};
 use crate::receipt::Claim;
+
+/// The tensor of a record that the parties state differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disputed {
+    Output(u32),
+    /// An input that is a slice of a scanned tensor.
+    Slice(u32),
+}
+
+impl Disputed {
+    /// Its digest in a record.
+    pub fn digest(self, record: &StepRecord) -> Option<Digest> {
+        match self {
+            Disputed::Output(at) => record.outputs.get(at as usize).copied(),
+            Disputed::Slice(at) => record.inputs.get(at as usize).copied().flatten(),
+        }
+    }
+
+    /// As the first part of a term that names one of its elements.
+    pub fn number(self) -> u32 {
+        match self {
+            Disputed::Output(at) | Disputed::Slice(at) => at,
+        }
+    }
+
+    fn type_reason(self) -> Reason {
+        match self {
+            Disputed::Output(at) => Reason::OutputType(at),
+            Disputed::Slice(at) => Reason::Input(at),
+        }
+    }
+}
 
 /// What is to be judged once evidence is there.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,15 +65,9 @@ pub enum Question {
         index: u64,
         records: [StepRecord; 2],
     },
-    /// Types of the differing output.
-    Types {
-        output: u32,
-        types: [TensorType; 2],
-    },
-    Element {
-        term: Term,
-        values: [u64; 2],
-    },
+    /// Types of the differing tensor.
+    Types { of: Disputed, types: [TensorType; 2] },
+    Element { of: Disputed, term: Term, values: [u64; 2] },
     Fault {
         by: Party,
         output: u32,
@@ -53,8 +79,8 @@ pub enum Question {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Finding {
     Lost(Loser, Reason),
-    /// The records differ in an output alone.
-    Output(u32),
+    /// The records differ in a tensor that is to be searched.
+    Tensor(Disputed),
     /// They differ in the fault.
     Fault,
     /// The types are agreed.
@@ -207,7 +233,16 @@ pub fn record(
                 continue;
             }
             let expected = match value {
-                Some(value) => Some(paths(facts, &inputs, index).digest_of(value.0, &path)?),
+                Some(value) => match paths(facts, &inputs, index).value_of(value.0, &path)? {
+                    Value::Digest(digest) => Some(digest),
+                    Value::Slice(_) => {
+                        let there = records.each_ref().map(|r| r.inputs[at].is_some());
+                        break 'found match there {
+                            [true, true] => Finding::Tensor(Disputed::Slice(at as u32)),
+                            _ => lost(there, Reason::Input(at as u32)),
+                        };
+                    }
+                },
                 None => None,
             };
             break 'found lost(
@@ -227,8 +262,9 @@ pub fn record(
         let Some(output) = (0..a.outputs.len()).find(|&k| a.outputs[k] != b.outputs[k]) else {
             break 'found lost([true; 2], Reason::Path);
         };
-        if !matches!(step.def().class, OpClass::Control) {
-            break 'found Finding::Output(output as u32);
+        let is_control = matches!(step.def().class, OpClass::Control);
+        if !is_control || output >= carried(&step) {
+            break 'found Finding::Tensor(Disputed::Output(output as u32));
         }
         let last = before.as_ref().map(|r| r.path.as_slice());
         let expected = paths(facts, &inputs, index).control_output(&step, output, &path, last)?;
@@ -361,13 +397,112 @@ fn infer(
     Err(Gap::Undecidable("an operator's types"))
 }
 
+/// A disputed tensor whose elements are those of others: a slice of a scanned tensor, or a stack of slices.
+enum Moved {
+    Slice(Slice),
+    Stack(Stack),
+}
+
+fn moved(context: &Context<'_>, of: Disputed, facts: &mut dyn Facts) -> Result<Option<Moved>, Gap> {
+    let place = context.place.ok_or(Gap::Undecidable("no step is under dispute"))?;
+    let inputs = ClaimInputs(context.claims[0]);
+    match of {
+        Disputed::Slice(at) => {
+            let value = place.step.inputs.get(at as usize).copied().flatten();
+            let value = value.ok_or(Gap::Program("an input is missing".into()))?;
+            match paths(facts, &inputs, place.index).value_of(value.0, &place.path)? {
+                Value::Slice(slice) => Ok(Some(Moved::Slice(slice))),
+                Value::Digest(_) => Err(Gap::Undecidable("an input that is no slice")),
+            }
+        }
+        Disputed::Output(at) if matches!(place.step.def().class, OpClass::Control) => {
+            let last = match place.index.checked_sub(1) {
+                Some(last) => Some(facts.record(last)?.path),
+                None => None,
+            };
+            let mut paths = paths(facts, &inputs, place.index);
+            let stack = paths.stack(&place.step, at as usize, &place.path, last.as_deref())?;
+            Ok(Some(Moved::Stack(stack)))
+        }
+        Disputed::Output(_) => Ok(None),
+    }
+}
+
+fn axis_of(axis: i64, rank: usize) -> Result<usize, Gap> {
+    ops::infer::normalize_axis(axis, rank).map_err(Gap::Program)
+}
+
+/// The type of a moved tensor.
+fn moved_type(context: &Context<'_>, moved: &Moved, facts: &mut dyn Facts) -> Result<TensorType, Gap> {
+    match moved {
+        Moved::Slice(slice) => {
+            let header = facts.header(slice.source)?;
+            let mut shape = header.shape;
+            shape.remove(slice.axis);
+            Ok(TensorType { dtype: header.dtype, shape })
+        }
+        Moved::Stack(stack) => {
+            let first = stacked(context, stack, 0, facts)?;
+            let header = facts.header(first)?;
+            let mut shape = header.shape;
+            let axis = axis_of(stack.axis, shape.len() + 1)?;
+            shape.insert(axis, stack.count as usize);
+            Ok(TensorType { dtype: header.dtype, shape })
+        }
+    }
+}
+
+fn stacked(context: &Context<'_>, stack: &Stack, at: u64, facts: &mut dyn Facts) -> Result<Digest, Gap> {
+    let place = context.place.ok_or(Gap::Undecidable("no step is under dispute"))?;
+    let inputs = ClaimInputs(context.claims[0]);
+    paths(facts, &inputs, place.index).stacked(stack, &place.path, at)
+}
+
+/// An element of a moved tensor of type `ty`.
+fn moved_element(
+    context: &Context<'_>,
+    moved: &Moved,
+    ty: &TensorType,
+    element: u64,
+    facts: &mut dyn Facts,
+) -> Result<u64, Gap> {
+    let mut position = ops::window::unravel(element as usize, &ty.shape);
+    let (source, shape) = match moved {
+        Moved::Slice(slice) => {
+            position.insert(slice.axis, slice.at as usize);
+            (slice.source, facts.header(slice.source)?.shape)
+        }
+        Moved::Stack(stack) => {
+            let axis = axis_of(stack.axis, ty.shape.len())?;
+            let at = position.remove(axis);
+            let source = stacked(context, stack, at as u64, facts)?;
+            (source, facts.header(source)?.shape)
+        }
+    };
+    // Slices of a stack that differ in shape are a fault of the step, which nobody claims.
+    if shape.len() != position.len() || position.iter().zip(&shape).any(|(p, extent)| p >= extent) {
+        return Err(Gap::Undecidable("slices of several shapes"));
+    }
+    let at = position.iter().zip(&shape).fold(0u64, |at, (&p, &extent)| at * extent as u64 + p as u64);
+    facts.element(source, at)
+}
+
 /// Types of the step; `Agreed` when both parties' type of the output is right.
 pub fn types(
     context: &Context<'_>,
-    output: u32,
+    of: Disputed,
     claimed: &[TensorType; 2],
     facts: &mut dyn Facts,
 ) -> Result<(Finding, (Vec<Option<TensorType>>, Vec<TensorType>)), Gap> {
+    if let Some(moved) = moved(context, of, facts)? {
+        let expected = moved_type(context, &moved, facts)?;
+        let finding = match claimed.each_ref().map(|ty| *ty == expected) {
+            [true, true] => Finding::Agreed,
+            right => losers(right, of.type_reason()),
+        };
+        return Ok((finding, (Vec::new(), vec![expected])));
+    }
+    let output = of.number();
     let (step, digests) = step_and_inputs(context)?;
     let inputs = input_types(digests, facts)?;
     let inferred = infer(step, digests, &inputs, facts)?;
@@ -429,8 +564,16 @@ fn step_and_inputs<'a>(context: &Context<'a>) -> Result<(&'a Step, &'a [Option<D
 }
 
 /// The finer terms of a term. Types are agreed.
-pub fn claims(context: &Context<'_>, term: Term, facts: &mut dyn Facts) -> Result<Vec<Term>, Gap> {
+pub fn claims(
+    context: &Context<'_>,
+    of: Disputed,
+    term: Term,
+    facts: &mut dyn Facts,
+) -> Result<Vec<Term>, Gap> {
     let (step, digests) = step_and_inputs(context)?;
+    if matches!(of, Disputed::Slice(_)) || matches!(step.def().class, OpClass::Control) {
+        return Ok(Vec::new());
+    }
     let (inputs, outputs) = context.types.ok_or(Gap::Undecidable("types are not agreed"))?;
     let subject =
         Subject { def: step.def(), attrs: &step.attrs, region: step.region.as_ref(), inputs, outputs };
@@ -442,11 +585,20 @@ pub fn claims(context: &Context<'_>, term: Term, facts: &mut dyn Facts) -> Resul
 /// The value of a term whose claims are agreed, against the parties'.
 pub fn element(
     context: &Context<'_>,
+    of: Disputed,
     term: Term,
     values: &[u64; 2],
     facts: &mut dyn Facts,
 ) -> Result<Finding, Gap> {
-    let finer = claims(context, term, facts)?;
+    if let Some(moved) = moved(context, of, facts)? {
+        let ty = context.types.and_then(|types| types.1.first());
+        let (Some(ty), Term::Output { element, .. }) = (ty, term) else {
+            return Err(Gap::Undecidable("types are not agreed"));
+        };
+        let found = moved_element(context, &moved, ty, element, facts)?;
+        return Ok(losers(values.map(|v| v == found), Reason::Element));
+    }
+    let finer = claims(context, of, term, facts)?;
     let bits: Option<Vec<u64>> = finer.iter().map(|t| context.agreed.get(t).copied()).collect();
     let bits = bits.ok_or(Gap::Undecidable("a claim was not made"))?;
     let (step, digests) = step_and_inputs(context)?;

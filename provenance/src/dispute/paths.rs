@@ -145,10 +145,19 @@ impl Paths<'_> {
     /// The digest of a value as it is read within the blocks of `path`; the last frame names a block and an
     /// iteration, its step does not matter.
     pub fn digest_of(&mut self, value: u32, path: &[Frame]) -> Result<Digest, Gap> {
+        match self.value_of(value, path)? {
+            Value::Digest(digest) => Ok(digest),
+            Value::Slice(_) => Err(Gap::Undecidable("a slice of a scanned tensor")),
+        }
+    }
+
+    /// As [`Paths::digest_of`]; a slice of a scanned tensor has no digest that follows from others.
+    pub fn value_of(&mut self, value: u32, path: &[Frame]) -> Result<Value, Gap> {
         let (mut value, mut path) = (value, path.to_vec());
         for _ in 0..PASSAGES_MAX {
             match self.step_towards(value, &path)? {
-                Found::Digest(digest) => return Ok(digest),
+                Found::Digest(digest) => return Ok(Value::Digest(digest)),
+                Found::Slice(slice) => return Ok(Value::Slice(slice)),
                 Found::Elsewhere(next, at) => (value, path) = (next, at),
             }
         }
@@ -236,8 +245,9 @@ impl Paths<'_> {
             LOOP => (index, index - 1),
             SCAN => {
                 let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(usize::MAX);
-                if index + scanned >= step.inputs.len() {
-                    return Err(Gap::Undecidable("a slice of a scanned tensor"));
+                let states = step.inputs.len().checked_sub(scanned);
+                if let Some(number) = states.and_then(|states| index.checked_sub(states)) {
+                    return self.slice(&step, index, number, frame.iteration, outer).map(Found::Slice);
                 }
                 (index, index)
             }
@@ -250,6 +260,63 @@ impl Paths<'_> {
         }
         let value = results.get(result).ok_or_else(missing)?;
         Ok(Found::Elsewhere(value.0, extended(outer, frame.block, steps, frame.iteration - 1)))
+    }
+
+    /// The slice of a scanned input in an iteration.
+    fn slice(
+        &mut self,
+        step: &Step,
+        input: usize,
+        number: usize,
+        iteration: u64,
+        path: &[Frame],
+    ) -> Result<Slice, Gap> {
+        let source = self.input_of(step, input, path)?;
+        let header = self.facts.header(source)?;
+        let axis = listed(step, "scan_input_axes", number);
+        let axis = repops::ops::infer::normalize_axis(axis, header.shape.len()).map_err(Gap::Program)?;
+        let extent = header.shape[axis] as u64;
+        let last = extent.checked_sub(1 + iteration).ok_or(Gap::Program("a scan runs too far".into()))?;
+        let at = if listed(step, "scan_input_directions", number) != 0 { last } else { iteration };
+        Ok(Slice { source, axis, at })
+    }
+
+    /// An output of a loop or scan that is stacked from slices: how many, along which axis, and where the
+    /// slice at a position comes from.
+    pub fn stack(
+        &mut self,
+        step: &Step,
+        index: usize,
+        path: &[Frame],
+        last: Option<&[Frame]>,
+    ) -> Result<Stack, Gap> {
+        let missing = || Gap::Program("a result is missing".into());
+        let block = step.blocks.first().ok_or_else(missing)?.0;
+        let own = self.facts.plan()?.blocks.get(block as usize).ok_or_else(|| no_block(block))?.clone();
+        let states = carried(step);
+        let number = index.checked_sub(states).ok_or_else(missing)?;
+        let inside = last.filter(|last| last.len() > path.len() && last[..path.len()] == *path);
+        let Some(count) = inside.map(|last| last[path.len()].iteration + 1) else {
+            return Err(Gap::Undecidable("a stack of no slices"));
+        };
+        let result = if step.op == LOOP { 1 + states + number } else { states + number };
+        let value = own.results.get(result).ok_or_else(missing)?.0;
+        let (axis, backwards) = match step.op {
+            LOOP => (0, false),
+            _ => (
+                listed(step, "scan_output_axes", number),
+                listed(step, "scan_output_directions", number) != 0,
+            ),
+        };
+        Ok(Stack { count, axis, backwards, value, block, steps: own.steps })
+    }
+
+    /// The digest of the slice at a position of a stack.
+    pub fn stacked(&mut self, stack: &Stack, path: &[Frame], at: u64) -> Result<Digest, Gap> {
+        let iteration = if stack.backwards { stack.count.checked_sub(1 + at) } else { Some(at) };
+        let iteration = iteration.filter(|i| *i < stack.count);
+        let iteration = iteration.ok_or(Gap::Program("a stack has fewer slices".into()))?;
+        self.digest_of(stack.value, &extended(path, stack.block, stack.steps, iteration))
     }
 
     /// The outputs of a control-flow step, as far as they are values of its blocks. `last` is the path of
@@ -273,16 +340,6 @@ impl Paths<'_> {
         }
         let block = step.blocks.first().ok_or_else(missing)?.0;
         let own = block_plan(block)?;
-        let carried = match step.op {
-            LOOP => step.inputs.len().saturating_sub(2),
-            _ => {
-                let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(usize::MAX);
-                step.inputs.len().saturating_sub(scanned)
-            }
-        };
-        if index >= carried {
-            return Err(Gap::Undecidable("a stacked output of a loop"));
-        }
         if own.steps == 0 {
             return Err(Gap::Undecidable("a loop whose body has no steps"));
         }
@@ -299,8 +356,53 @@ impl Paths<'_> {
     }
 }
 
+/// Values that a loop or scan carries; its further outputs are stacked.
+pub fn carried(step: &Step) -> usize {
+    match step.op {
+        LOOP => step.inputs.len().saturating_sub(2),
+        SCAN => {
+            let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(usize::MAX);
+            step.inputs.len().saturating_sub(scanned)
+        }
+        _ => usize::MAX,
+    }
+}
+
+/// An entry of an optional list of integers; 0 where there is none.
+fn listed(step: &Step, name: &str, at: usize) -> i64 {
+    step.attrs.opt_ints(name).and_then(|list| list.get(at).copied()).unwrap_or(0)
+}
+
+/// What a step reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value {
+    Digest(Digest),
+    Slice(Slice),
+}
+
+/// The slice at `at` along `axis` of a tensor, without that axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slice {
+    pub source: Digest,
+    pub axis: usize,
+    pub at: u64,
+}
+
+/// Slices put together along a new axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stack {
+    pub count: u64,
+    /// Not yet normalized.
+    pub axis: i64,
+    backwards: bool,
+    value: u32,
+    block: u32,
+    steps: u32,
+}
+
 enum Found {
     Digest(Digest),
+    Slice(Slice),
     /// It is this value, read there.
     Elsewhere(u32, Vec<Frame>),
 }

@@ -219,7 +219,7 @@ impl<'a> Player<'a> {
                 let record = self.records.get(*index as usize).ok_or(PlayerError::Unknown("a record"))?;
                 Body::Record(record.encode())
             }
-            Ask::Output { .. } => {
+            Ask::Tensor { .. } => {
                 let hashes = self.output_leaves(referee, party)?;
                 let frontier = partial::frontier_hashes(&hashes, hashes.len() as u64);
                 let header = &self.output(referee, party)?.header;
@@ -248,13 +248,15 @@ impl<'a> Player<'a> {
         })
     }
 
-    /// The disputed output as this party has it.
+    /// The disputed tensor as this party has it.
     fn output(&mut self, referee: &Referee, party: Party) -> Result<&Stored, PlayerError> {
         let records = referee.records().ok_or(PlayerError::Unknown("the record"))?;
-        let (a, b) = (&records[0].outputs, &records[1].outputs);
-        let output = (0..a.len().min(b.len())).find(|&k| a[k] != b[k]);
-        let output = output.ok_or(PlayerError::Unknown("the output"))?;
-        self.stored(records[party as usize].outputs[output])
+        let of = match referee.ask() {
+            Ask::Tensor { of } => Some(*of),
+            _ => referee.disputed(),
+        };
+        let digest = of.and_then(|of| of.digest(&records[party as usize]));
+        self.stored(digest.ok_or(PlayerError::Unknown("the disputed tensor"))?)
     }
 
     fn output_leaves(&mut self, referee: &Referee, party: Party) -> Result<Vec<Digest>, PlayerError> {

@@ -14,7 +14,7 @@ use repops::program::stored_byte_len;
 use repops::trace::StepRecord;
 
 use super::facts::{Gap, Verified};
-use super::judge::{self, Context, Finding, Place, Question};
+use super::judge::{self, Context, Disputed, Finding, Place, Question};
 use super::message::{Body, Evidence, Message, Party};
 use super::partial;
 use super::verdict::{Loser, Reason, Verdict};
@@ -76,9 +76,8 @@ pub enum Ask {
     Record {
         index: u64,
     },
-    Output {
-        output: u32,
-    },
+    /// Type and frontier of a tensor of the record.
+    Tensor { of: Disputed },
     Leaf {
         index: u64,
     },
@@ -124,7 +123,7 @@ struct State {
     hashes: [Digest; 2],
     records: Option<[StepRecord; 2]>,
     place: Option<Place>,
-    output: u32,
+    disputed: Option<Disputed>,
     output_types: Option<[TensorType; 2]>,
     frontiers: [Vec<Digest>; 2],
     types: Option<(Vec<Option<TensorType>>, Vec<TensorType>)>,
@@ -233,7 +232,12 @@ impl Referee {
         self.state.place.as_ref()
     }
 
-    /// The output's element that differs, and the term that decides, with what the parties say of it.
+    /// The tensor that differs.
+    pub fn disputed(&self) -> Option<Disputed> {
+        self.state.disputed
+    }
+
+    /// The tensor's element that differs, and the term that decides, with what the parties say of it.
     pub fn element(&self) -> Option<(Term, Term, [u64; 2])> {
         let (term, values) = self.state.term?;
         Some((self.state.first_term?, term, values))
@@ -359,7 +363,7 @@ impl Referee {
             (Ask::Record { index }, [Some(Body::Record(a)), Some(Body::Record(b))]) => {
                 self.differing_records(now, index, [a, b]);
             }
-            (Ask::Output { output }, [Some(a), Some(b)]) => self.outputs(now, output, [a, b]),
+            (Ask::Tensor { of }, [Some(a), Some(b)]) => self.tensors(now, of, [a, b]),
             (Ask::Leaf { index }, [Some(Body::Leaf(a)), Some(Body::Leaf(b))]) => {
                 self.leaves(now, index, [a, b])
             }
@@ -438,7 +442,7 @@ impl Referee {
         }
     }
 
-    fn outputs(&mut self, now: u64, output: u32, bodies: [Body; 2]) {
+    fn tensors(&mut self, now: u64, of: Disputed, bodies: [Body; 2]) {
         let Some(records) = &self.state.records else { return };
         let check = |p: usize| {
             let Body::Output { dtype, shape, hashes } = &bodies[p] else { return None };
@@ -448,7 +452,7 @@ impl Referee {
             let count = total.div_ceil(LEAF_BYTES) as u64;
             let root = partial::frontier_root(count, count, hashes)?;
             let digest = bind_tensor(*dtype, Layout::RowMajor, &shape, total as u64, &root);
-            (records[p].outputs.get(output as usize) == Some(&digest))
+            (of.digest(&records[p]) == Some(digest))
                 .then(|| (TensorType { dtype: *dtype, shape }, hashes.clone()))
         };
         let checked = [check(0), check(1)];
@@ -456,10 +460,10 @@ impl Referee {
             return;
         }
         if let [Some((a, left)), Some((b, right))] = checked {
-            self.state.output = output;
+            self.state.disputed = Some(of);
             self.state.frontiers = [left, right];
             self.state.output_types = Some([a.clone(), b.clone()]);
-            self.next(now, Ask::Evidence(Question::Types { output, types: [a, b] }), [true, false]);
+            self.next(now, Ask::Evidence(Question::Types { of, types: [a, b] }), [true, false]);
         }
     }
 
@@ -477,7 +481,8 @@ impl Referee {
         match (0..count).find(|&at| value(0, at) != value(1, at)) {
             Some(at) => {
                 let element = index * (LEAF_BYTES / ty.dtype.size()) as u64 + at as u64;
-                let term = Term::Output { output: self.state.output, element };
+                let output = self.state.disputed.map_or(0, Disputed::number);
+                let term = Term::Output { output, element };
                 self.state.first_term = Some(term);
                 self.term(now, term, [value(0, at), value(1, at)]);
             }
@@ -488,8 +493,9 @@ impl Referee {
     /// Goes on with a term about whose value the parties differ.
     fn term(&mut self, now: u64, term: Term, values: [u64; 2]) {
         self.state.term = Some((term, values));
+        let Some(of) = self.state.disputed else { return };
         let mut facts = std::mem::take(&mut self.state.facts);
-        let finer = judge::claims(&self.context(), term, &mut facts);
+        let finer = judge::claims(&self.context(), of, term, &mut facts);
         self.state.facts = facts;
         match finer {
             Err(gap) => self.stuck(gap, false),
@@ -503,7 +509,7 @@ impl Referee {
                 if unknown.len() > CLAIMS_MAX {
                     self.undecided("a term of too many claims".to_string());
                 } else if unknown.is_empty() {
-                    self.next(now, Ask::Evidence(Question::Element { term, values }), [true, false]);
+                    self.next(now, Ask::Evidence(Question::Element { of, term, values }), [true, false]);
                 } else {
                     self.next(now, Ask::Claims { terms: unknown }, [true, true]);
                 }
@@ -523,8 +529,8 @@ impl Referee {
             }
             self.state.agreed.insert(*term, a);
         }
-        if let Some((term, values)) = self.state.term {
-            self.next(now, Ask::Evidence(Question::Element { term, values }), [true, false]);
+        if let (Some((term, values)), Some(of)) = (self.state.term, self.state.disputed) {
+            self.next(now, Ask::Evidence(Question::Element { of, term, values }), [true, false]);
         }
     }
 
@@ -558,7 +564,7 @@ impl Referee {
         match finding {
             Finding::Lost(Loser::Neither, reason) => self.undecided(format!("nothing differs: {reason}")),
             Finding::Lost(loser, reason) => self.lose(loser, reason),
-            Finding::Output(output) => self.next(now, Ask::Output { output }, [true, true]),
+            Finding::Tensor(of) => self.next(now, Ask::Tensor { of }, [true, true]),
             Finding::Fault => {
                 let claims = self.state.records.as_ref().is_some_and(|records| records[0].fault.is_some());
                 self.next(now, Ask::Witness, [claims, !claims]);
@@ -608,10 +614,10 @@ pub fn decide(
         Question::Record { index, records } => {
             judge::record(context, *index, records, facts).map(|(f, place)| (f, Learned::Place(place)))
         }
-        Question::Types { output, types } => {
-            judge::types(context, *output, types, facts).map(|(f, types)| (f, Learned::Types(types)))
+        Question::Types { of, types } => {
+            judge::types(context, *of, types, facts).map(|(f, types)| (f, Learned::Types(types)))
         }
-        Question::Element { term, values } => alone(judge::element(context, *term, values, facts)),
+        Question::Element { of, term, values } => alone(judge::element(context, *of, *term, values, facts)),
         Question::Fault { by, output, element } => {
             alone(judge::fault(context, *by, *output, *element, facts))
         }
@@ -625,7 +631,7 @@ fn answers(ask: &Ask, body: &Body) -> bool {
         (Ask::Frontier { .. }, Body::Frontier(_))
             | (Ask::Nodes { .. }, Body::Nodes(_))
             | (Ask::Record { .. }, Body::Record(_))
-            | (Ask::Output { .. }, Body::Output { .. })
+            | (Ask::Tensor { .. }, Body::Output { .. })
             | (Ask::Leaf { .. }, Body::Leaf(_))
             | (Ask::Claims { .. }, Body::Claims(_))
             | (Ask::Witness, Body::Witness { .. })

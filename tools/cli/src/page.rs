@@ -116,7 +116,7 @@ fn asked(ask: &Ask) -> String {
             )
         }
         Ask::Record { index } => format!("record {index}"),
-        Ask::Output { output } => format!("output {output}: type and frontier"),
+        Ask::Tensor { of } => format!("{of:?}: type and frontier"),
         Ask::Leaf { index } => format!("leaf {index} of the output"),
         Ask::Claims { terms } => format!("values of {} terms, from {:?}", terms.len(), terms.first()),
         Ask::Witness => "the element that meets the fault".to_string(),
