@@ -66,8 +66,15 @@ pub enum Question {
         records: [StepRecord; 2],
     },
     /// Types of the differing tensor.
-    Types { of: Disputed, types: [TensorType; 2] },
-    Element { of: Disputed, term: Term, values: [u64; 2] },
+    Types {
+        of: Disputed,
+        types: [TensorType; 2],
+    },
+    Element {
+        of: Disputed,
+        term: Term,
+        values: [u64; 2],
+    },
     Fault {
         by: Party,
         output: u32,

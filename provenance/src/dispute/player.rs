@@ -220,6 +220,12 @@ impl<'a> Player<'a> {
                 Body::Record(record.encode())
             }
             Ask::Tensor { .. } => {
+                // One run for the tensor and for what its elements will be computed from.
+                if let Some(records) = referee.records() {
+                    let record = &records[party as usize];
+                    let inputs = record.inputs.iter().flatten();
+                    self.fetch(&inputs.chain(&record.outputs).copied().collect::<Vec<_>>())?;
+                }
                 let hashes = self.output_leaves(referee, party)?;
                 let frontier = partial::frontier_hashes(&hashes, hashes.len() as u64);
                 let header = &self.output(referee, party)?.header;

@@ -77,7 +77,9 @@ pub enum Ask {
         index: u64,
     },
     /// Type and frontier of a tensor of the record.
-    Tensor { of: Disputed },
+    Tensor {
+        of: Disputed,
+    },
     Leaf {
         index: u64,
     },

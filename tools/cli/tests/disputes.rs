@@ -1,0 +1,144 @@
+//! Disputes as people and scripts see them: simulated, replayed, and between processes that are killed.
+#![forbid(unsafe_code)]
+
+#[allow(dead_code)] // Other tests use the rest of it.
+mod fixture;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fixture::{Folder, WEIGHTS, program};
+use repops::Tensor;
+use serde_json::json;
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write_program("p.rep", &program(&WEIGHTS));
+    folder.write_npy("x.npy", &Tensor::from_slice(&[2, 3], &[0.5f32, -1.0, 2.0, 0.1, 0.2, 0.3]));
+    folder
+}
+
+const SIMULATE: [&str; 5] = ["dispute", "simulate", "p.rep", "--input", "X:0=x.npy"];
+
+#[test]
+fn a_simulated_dispute_names_the_liar_and_can_be_replayed() {
+    let folder = folder();
+    let further = ["--json", "--seed", "3", "--fault", "0", "--transcript", "t.game"];
+    let object = folder.repops(SIMULATE.into_iter().chain(further)).json();
+    assert_eq!((&object["loser"], &object["reason"]), (&json!("second"), &json!("element")), "{object}");
+    assert_eq!(object["step"], json!(0));
+    for name in ["node", "element", "rounds", "bytes", "referee_ms"] {
+        assert!(!object[name].is_null(), "{name}: {object}");
+    }
+    let replayed = folder.repops(["dispute", "replay", "t.game", "--json"]).json();
+    for name in ["loser", "loser_key", "reason", "step", "node", "element", "claimed"] {
+        assert_eq!(replayed[name], object[name], "{name}");
+    }
+    let mut bytes = std::fs::read(folder.path("t.game")).unwrap();
+    bytes.truncate(bytes.len() - 1);
+    folder.write("cut.game", &bytes);
+    folder.repops(["dispute", "replay", "cut.game"]).expect(2);
+}
+
+#[test]
+fn every_kind_of_lie_loses_on_either_side() {
+    let folder = folder();
+    let kinds = [
+        "output",
+        "input",
+        "wiring",
+        "operator",
+        "attribute",
+        "constant",
+        "length",
+        "digest",
+        "stale",
+        "proof",
+        "silence",
+        "outcome",
+        "fault",
+    ];
+    for kind in kinds {
+        for first in [false, true] {
+            let side = if first { &["--liar-first"][..] } else { &[] };
+            let further = ["--kind", kind, "--json", "--fault", "0"];
+            let object =
+                folder.repops(SIMULATE.into_iter().chain(further).chain(side.iter().copied())).json();
+            assert_eq!(object["loser"], json!(if first { "first" } else { "second" }), "{kind}: {object}");
+        }
+    }
+    let text = folder.repops(SIMULATE.into_iter().chain(["--count", "20"])).expect(0);
+    assert!(text.contains("verdicts against the honest party: 0"), "{text}");
+    folder.repops(SIMULATE.into_iter().chain(["--kind", "mood"])).expect(2);
+    folder.repops(SIMULATE.into_iter().chain(["--fault", "99"])).expect(2);
+}
+
+/// A process that is killed when it goes out of scope.
+struct Process(Child);
+
+impl Process {
+    fn start(folder: &Folder, arguments: &[String]) -> Process {
+        let child = Command::new(env!("CARGO_BIN_EXE_repops"))
+            .args(arguments)
+            .current_dir(folder.path("."))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Process(child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn three_processes_that_are_killed_come_to_the_same_verdict() {
+    let folder = folder();
+    folder.repops(["keygen", "-o", "a.pem"]).expect(0);
+    let liar = folder.repops(["keygen", "-o", "b.pem", "--json"]).json();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let words = |text: String| text.split(' ').map(str::to_string).collect::<Vec<_>>();
+    let provider = |name: &str, further: &str| {
+        words(format!(
+            "provider serve p.rep --input X:0=x.npy --claim {name}.json --key {name}.pem --referee {url} --poll-ms 20{further}"
+        ))
+    };
+    let all = [
+        words(format!("referee serve --data games --listen 127.0.0.1:{port} --answer-seconds 300")),
+        provider("a", ""),
+        provider("b", " --fault 0 --seed 3"),
+    ];
+    let mut running: Vec<Process> = all.iter().map(|arguments| Process::start(&folder, arguments)).collect();
+    let start = Instant::now();
+    let open =
+        || folder.repops(["dispute", "open", "--claim", "a.json", "--claim", "b.json", "--referee", &url]);
+    while open().0.status.code() != Some(0) {
+        assert!(start.elapsed() < Duration::from_secs(120), "{}", open().stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Whichever, whenever.
+    for round in 0..9 {
+        std::thread::sleep(Duration::from_millis(40 + 37 * round % 90));
+        let which = [0, 2, 1, 1, 0, 2, 2, 0, 1][round as usize];
+        running[which] = Process::start(&folder, &[String::from("--version")]);
+        running[which] = Process::start(&folder, &all[which]);
+    }
+    let wait =
+        ["dispute", "open", "--claim", "a.json", "--claim", "b.json", "--referee", &url, "--wait", "--json"];
+    let found = loop {
+        let ran = folder.repops(wait);
+        if ran.0.status.code() == Some(0) {
+            break ran.json();
+        }
+        assert!(start.elapsed() < Duration::from_secs(240), "{}", ran.stderr());
+    };
+    assert_eq!((&found["loser"], &found["reason"]), (&json!("second"), &json!("element")), "{found}");
+    assert_eq!(found["loser_key"], liar["public"]);
+    assert_eq!(found["step"], json!(0));
+}
