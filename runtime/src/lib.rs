@@ -34,10 +34,13 @@ pub enum Regions {
     Unfused,
 }
 
+/// More threads than any machine runs at once; each takes memory, and a slip of a digit would take all of it.
+pub const THREADS_MAX: usize = 1024;
+
 /// How a [`Runtime`] works. None of this changes a bit.
 #[derive(Clone, Default)]
 pub struct RuntimeOptions {
-    /// Threads to use; 0: as many as the machine has.
+    /// Threads to use, at most [`THREADS_MAX`]; 0: as many as the machine has.
     pub threads: usize,
     /// The instruction set; `None`: the fastest of this machine.
     pub isa: Option<Isa>,
@@ -49,6 +52,8 @@ pub struct RuntimeOptions {
 pub enum RuntimeError {
     #[error("this machine has no {isa}; it has: {available}")]
     Isa { isa: &'static str, available: String },
+    #[error("{threads} threads were asked for; at most {THREADS_MAX} are allowed")]
+    TooManyThreads { threads: usize },
     #[error("{threads} threads could not be started: {problem}")]
     Threads { threads: usize, problem: String },
 }
@@ -76,6 +81,9 @@ impl Runtime {
         if !isa.is_available() {
             let available: Vec<&str> = Isa::available().map(Isa::name).collect();
             return Err(RuntimeError::Isa { isa: isa.name(), available: available.join(", ") });
+        }
+        if options.threads > THREADS_MAX {
+            return Err(RuntimeError::TooManyThreads { threads: options.threads });
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)

@@ -295,6 +295,14 @@ fn a_fault_is_the_last_record() {
 }
 
 #[test]
+fn too_many_threads_are_refused() {
+    for threads in [repops_runtime::THREADS_MAX + 1, usize::MAX] {
+        let options = RuntimeOptions { threads, ..RuntimeOptions::default() };
+        assert!(matches!(Runtime::new(options), Err(repops_runtime::RuntimeError::TooManyThreads { .. })));
+    }
+}
+
+#[test]
 fn inputs_that_do_not_fit_are_named() {
     let runtime = Runtime::new(RuntimeOptions::default()).unwrap();
     let program = layer(4, 4, Layout::RowMajor);

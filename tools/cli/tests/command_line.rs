@@ -306,6 +306,23 @@ fn nothing_is_half_written() {
 }
 
 #[test]
+fn two_results_never_share_a_file() {
+    let folder = folder();
+    run(&folder, &["--trace", "one", "--receipt", "./one"]).expect(2);
+    run(&folder, &["--trace", "out/Y.npy"]).expect(2);
+    assert!(!folder.path("one").exists());
+    assert!(!folder.path("out/Y.npy").exists());
+}
+
+#[test]
+fn more_threads_than_make_sense_are_refused() {
+    let folder = folder();
+    for threads in ["1025", "18446744073709551615"] {
+        run(&folder, &["--threads", threads]).expect(2);
+    }
+}
+
+#[test]
 fn without_a_key_one_is_made_and_kept() {
     let folder = folder();
     let first = run(&folder, &["--receipt", "a.json"]).expect(0);
