@@ -7,12 +7,11 @@ use repops::digest::{Digest, LEAF_BYTES, Layout, leaf_hash, merkle_root};
 use repops::dtype::DType;
 use repops_kernels::{HashIsa, merkle_root_by};
 
-use super::{POOLS, Random};
+use super::POOLS;
+use super::draw::{Data, Fill, cases};
 
-static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut source = Random(3);
-    (0..5_300_000).map(|_| source.draw() as u8).collect()
-});
+static BYTES: LazyLock<Vec<u8>> =
+    LazyLock::new(|| Fill::new(Data::Bits, 3).source().tensor(DType::U8, &[5_300_000]).bytes().to_vec());
 
 fn plain_root(bytes: &[u8]) -> Digest {
     let leaves: Vec<Digest> = bytes.chunks(LEAF_BYTES).map(leaf_hash).collect();
@@ -76,7 +75,7 @@ fn every_byte_of_a_batch_counts() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn any_start_and_length(start in 0usize..200, leaves in 0usize..90, over in 0usize..1024) {
