@@ -1,13 +1,15 @@
 //! Contractions and convolutions larger than a block: several spans of terms, blocks of rows and of columns,
 //! lines that end inside of a register.
 
+use proptest::test_runner::TestCaseResult;
 use repops::attrs::Attrs;
 use repops::dtype::DType;
 
-use super::{Case, Data, Random, random};
+use super::Case;
+use super::draw::{Data, Random, random};
 
 #[test]
-fn products_of_several_blocks() {
+fn products_of_several_blocks() -> TestCaseResult {
     // More terms than a span (1024), than two and than four; more rows than a block of either kind (192 and
     // 2048); more columns than a packed block has.
     let sizes = [
@@ -26,7 +28,7 @@ fn products_of_several_blocks() {
             random(DType::F32, &[m, k], data, &mut source),
             random(DType::F32, &[k, n], data, &mut source),
         ];
-        Case::new("MatMul", Attrs::new(), inputs).check_with_panels(&[1]);
+        Case::new("MatMul", Attrs::new(), inputs).check_with_panels(&[1])?;
     }
     // A left operand that has to be packed, for several blocks of columns.
     let mut source = Random(9);
@@ -34,11 +36,12 @@ fn products_of_several_blocks() {
         random(DType::F32, &[300, 40], Data::Finite, &mut source),
         random(DType::F32, &[300, 2100], Data::Finite, &mut source),
     ];
-    Case::new("Gemm", Attrs::new().with_int("transA", 1), inputs).check_with_panels(&[1]);
+    Case::new("Gemm", Attrs::new().with_int("transA", 1), inputs).check_with_panels(&[1])?;
+    Ok(())
 }
 
 #[test]
-fn convolutions_of_several_blocks() {
+fn convolutions_of_several_blocks() -> TestCaseResult {
     // (channels, lines, columns), output channels, kernel, stride, dilation, pad, groups
     let cases: [([usize; 3], usize, [usize; 2], i64, i64, i64, usize); 8] = [
         // Blocks of columns that begin inside of a line.
@@ -68,13 +71,14 @@ fn convolutions_of_several_blocks() {
                 random(DType::F32, &[out, channels / groups, kernel[0], kernel[1]], data, &mut source),
                 random(DType::F32, &[out], data, &mut source),
             ];
-            Case::new("Conv", attrs, inputs).check();
+            Case::new("Conv", attrs, inputs).check()?;
         }
     }
+    Ok(())
 }
 
 #[test]
-fn transposed_windows_that_do_not_overlap() {
+fn transposed_windows_that_do_not_overlap() -> TestCaseResult {
     // (channels, lines, columns), output channels of a group, kernel and stride, groups
     let cases: [([usize; 3], usize, [usize; 2], usize); 6] = [
         ([24, 20, 33], 1, [2, 2], 1),
@@ -100,13 +104,14 @@ fn transposed_windows_that_do_not_overlap() {
             if index % 2 == 0 {
                 inputs.push(random(dtype, &[out * groups], data, &mut source));
             }
-            Case::new("ConvTranspose", attrs, inputs).check();
+            Case::new("ConvTranspose", attrs, inputs).check()?;
         }
     }
+    Ok(())
 }
 
 #[test]
-fn subnormal_weights() {
+fn subnormal_weights() -> TestCaseResult {
     // Channels of weights that are subnormal, zero, or mixed with ordinary and with huge ones, and pixels that
     // are too small to be rescaled.
     for (seed, (groups, kernel)) in [(1, 1), (2, 3), (1, 3)].into_iter().enumerate() {
@@ -141,6 +146,7 @@ fn subnormal_weights() {
         x.canonicalize();
         let attrs =
             Attrs::new().with_int("group", groups as i64).with_ints("pads", &[(kernel / 2) as i64; 4]);
-        Case::new("Conv", attrs, vec![x, w]).check();
+        Case::new("Conv", attrs, vec![x, w]).check()?;
     }
+    Ok(())
 }

@@ -32,6 +32,9 @@ pub enum Data {
     Finite,
     /// As `Finite`, and one in 200 is an infinity or NaN.
     Laden,
+    /// Stretches of up to 60 elements that are all plain, all subnormal, all zero or all of another kind: whole
+    /// channels and lines of what is mostly found alone.
+    Stretches,
     /// Every bit pattern as likely as any other. NaNs are made canonical, as they are wherever one enters.
     Bits,
 }
@@ -45,7 +48,7 @@ pub struct Fill {
 
 /// Elements for contractions and reductions: whatever is drawn at random is mostly huge there.
 pub fn fill() -> impl Strategy<Value = Fill> {
-    let data = select(&[Data::Plain, Data::Finite, Data::Laden][..]);
+    let data = select(&[Data::Plain, Data::Finite, Data::Stretches, Data::Laden][..]);
     (data, any::<u64>().no_shrink()).prop_map(|(data, seed)| Fill { data, seed })
 }
 
@@ -74,27 +77,50 @@ pub struct Source {
 
 impl Source {
     pub fn tensor(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
-        let count: usize = shape.iter().product();
-        let mut bytes = Vec::with_capacity(count * dtype.size());
-        for _ in 0..count {
-            self.random.element(dtype, self.data, &mut bytes);
-        }
-        let mut tensor = Tensor::from_bytes(dtype, shape, &bytes).unwrap();
-        tensor.canonicalize();
-        tensor
+        random(dtype, shape, self.data, &mut self.random)
     }
 }
 
+/// A tensor of such elements.
+pub fn random(dtype: DType, shape: &[usize], data: Data, source: &mut Random) -> Tensor {
+    let count: usize = shape.iter().product();
+    let mut bytes = Vec::with_capacity(count * dtype.size());
+    let (mut kind, mut left) = (data, usize::MAX);
+    for index in 0..count {
+        if data == Data::Stretches && (index == 0 || left == 0) {
+            kind = source.pick(&[Data::Plain, Data::Finite, Data::Stretches, Data::Laden]);
+            left = 1 + source.below(60);
+        }
+        left -= 1;
+        match kind {
+            Data::Stretches if dtype.is_float() => bytes.extend_from_slice(&subnormal(dtype, source.draw())),
+            kind => source.element(dtype, kind, &mut bytes),
+        }
+    }
+    let mut tensor = Tensor::from_bytes(dtype, shape, &bytes).unwrap();
+    tensor.canonicalize();
+    tensor
+}
+
 /// Numbers that depend on the seed alone.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn draw(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
+    }
+
+    /// A number in `0 .. n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.draw() % n as u64) as usize
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 
     fn element(&mut self, dtype: DType, data: Data, bytes: &mut Vec<u8>) {
@@ -149,7 +175,8 @@ fn fraction_bits(dtype: DType) -> u32 {
 
 fn subnormal(dtype: DType, word: u64) -> Vec<u8> {
     let sign = (word & 1) << (8 * dtype.size() - 1);
-    let fraction = word >> 1 & ((1 << fraction_bits(dtype)) - 1);
+    // One in eight is a zero.
+    let fraction = if word >> 1 & 7 == 0 { 0 } else { word >> 4 & ((1 << fraction_bits(dtype)) - 1) };
     (sign | fraction).to_le_bytes()[..dtype.size()].to_vec()
 }
 
