@@ -73,9 +73,9 @@ impl AlignedBytes {
     /// Zeros; an error when there is no memory for them.
     pub fn zeros(len: usize) -> Result<AlignedBytes, TensorError> {
         let count = len.div_ceil(8) + 7;
-        let mut words = Vec::new();
-        words.try_reserve_exact(count).map_err(|_| TensorError::Memory { bytes: len })?;
-        words.resize(count, 0);
+        // Pages of zeros come from the system as they are: large ones are not written here.
+        let words = bytemuck::allocation::try_zeroed_vec::<u64>(count)
+            .map_err(|()| TensorError::Memory { bytes: len })?;
         let start = words.as_ptr().align_offset(64).min(7);
         Ok(AlignedBytes { words, start, len })
     }
@@ -253,8 +253,13 @@ impl Tensor {
         fn all<T: Element>(values: &[T]) -> bool {
             values.iter().all(|v| bytemuck::bytes_of(&v.canonical()) == bytemuck::bytes_of(v))
         }
+        // By the bits and without branches within a block, so that compilers make vectors of it.
+        fn all_f32(values: &[f32]) -> bool {
+            let other = |v: &f32| v.to_bits() & 0x7fff_ffff > 0x7f80_0000 && v.to_bits() != 0x7fc0_0000;
+            values.chunks(4096).all(|block| !block.iter().fold(false, |any, v| any | other(v)))
+        }
         match self.dtype {
-            DType::F32 => all::<f32>(self.as_slice()),
+            DType::F32 => all_f32(self.as_slice()),
             DType::F64 => all::<f64>(self.as_slice()),
             DType::F16 => all::<half::f16>(self.as_slice()),
             DType::BF16 => all::<half::bf16>(self.as_slice()),

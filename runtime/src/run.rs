@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
             });
             self.inputs.push(input);
         }
-        let result = match self.block(BlockId(0), &mut Vec::new(), 0) {
+        let result = match self.main_block() {
             Ok(outputs) => Ok(outputs),
             Err(Stop::Fault(at)) => Err(at),
             Err(Stop::Error(error)) => return Err(error),
@@ -164,8 +164,40 @@ impl<'a> Run<'a> {
         digest.expect("values have digests when a trace is asked for")
     }
 
+    /// Runs the program's own block. Its results are handed out as they are where nobody else holds them.
+    fn main_block(&mut self) -> Result<Vec<Tensor>, Stop> {
+        let program = self.setup.program;
+        self.steps(BlockId(0), &mut Vec::new(), 0)?;
+        let results = &program.block(BlockId(0)).results;
+        let mut outputs = Vec::with_capacity(results.len());
+        for (index, id) in results.iter().enumerate() {
+            let own = matches!(self.value(*id).place, Place::Buffer(_)) && !results[index + 1..].contains(id);
+            let taken = if own { self.values[id.index()].take() } else { None };
+            let Some(value) = taken else {
+                outputs.push(self.result(*id)?);
+                continue;
+            };
+            let Value { dtype, shape, place: Place::Buffer(buffer), digest } = value else { unreachable!() };
+            match Arc::try_unwrap(buffer) {
+                Ok(data) => outputs.push(Tensor::from_aligned(dtype, &shape, data)),
+                Err(buffer) => {
+                    self.values[id.index()] =
+                        Some(Value { dtype, shape, place: Place::Buffer(buffer), digest });
+                    outputs.push(self.result(*id)?);
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
     /// Runs a block whose parameters are defined; gives its results.
     fn block(&mut self, id: BlockId, path: &mut Vec<Frame>, iteration: u64) -> Result<Vec<Tensor>, Stop> {
+        self.steps(id, path, iteration)?;
+        self.setup.program.block(id).results.iter().map(|r| self.result(*r)).collect()
+    }
+
+    /// Runs the steps of a block whose parameters are defined.
+    fn steps(&mut self, id: BlockId, path: &mut Vec<Frame>, iteration: u64) -> Result<(), Stop> {
         let program = self.setup.program;
         for (index, step) in program.block(id).steps.iter().enumerate() {
             if self.setup.observer.interrupted() {
@@ -179,7 +211,7 @@ impl<'a> Run<'a> {
                 self.values[dead.index()] = None;
             }
         }
-        program.block(id).results.iter().map(|r| self.result(*r)).collect()
+        Ok(())
     }
 
     fn result(&self, id: ValueId) -> Result<Tensor, Stop> {
