@@ -87,6 +87,10 @@ fn conversions() -> String {
         (DType::U8, vec![255.9, 256.0, -1.0, 0.5]),
         (DType::F16, vec![1.0, 65519.0, 65520.0, f32::from_bits(0x3300_0000), f32::from_bits(0x3300_0001)]),
         (DType::BF16, vec![f32::from_bits(0x3f80_8000), f32::from_bits(0x3f81_8000), f32::MAX]),
+        (DType::F8E4M3FN, vec![448.0, 464.1, 0.0009765625, -0.0, f32::NAN]),
+        (DType::F8E5M2, vec![1.125, 61439.0, f32::NEG_INFINITY]),
+        (DType::F8E8M0, vec![1.0, 1.25, 0.0, -1.0]),
+        (DType::I4, vec![-8.0, 7.9, 8.0, f32::NAN]),
         (DType::Bool, vec![0.0, -0.0, f32::from_bits(1), f32::NAN]),
     ];
     for (to, values) in cases {

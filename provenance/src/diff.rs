@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::Read;
 
 use repops::digest::tensor_digest;
+use repops::dtype::narrow;
 use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent};
 use repops::program::{Program, Step};
 use repops::trace::{Frame, StepRecord};
@@ -233,6 +234,7 @@ pub fn element_text(dtype: DType, bytes: &[u8]) -> ElementText {
         DType::U32 => u32::from_le_bytes(bytes_of(bytes)).to_string(),
         DType::U64 => u64::from_le_bytes(bytes_of(bytes)).to_string(),
         DType::Bool => (bytes[0] != 0).to_string(),
+        narrow => format!("{:?}", narrow::value(narrow, bytes[0])),
     };
     let hex: String = bytes.iter().rev().map(|b| format!("{b:02x}")).collect();
     ElementText { hex: format!("0x{hex}"), decimal }

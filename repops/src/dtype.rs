@@ -3,6 +3,8 @@
 //! Invariant: the discriminants are ONNX's `TensorProto.DataType` numbers. They are part of every
 //! digest and of the program format, so they never change; numbers not listed here are reserved.
 
+pub mod narrow;
+
 use std::fmt;
 
 use bytemuck::Pod;
@@ -26,11 +28,21 @@ pub enum DType {
     U32 = 12,
     U64 = 13,
     BF16 = 16,
+    F8E4M3FN = 17,
+    F8E4M3FNUZ = 18,
+    F8E5M2 = 19,
+    F8E5M2FNUZ = 20,
+    U4 = 21,
+    I4 = 22,
+    F4E2M1 = 23,
+    F8E8M0 = 24,
+    U2 = 25,
+    I2 = 26,
 }
 
 impl DType {
     /// Every supported type, in the order of their numbers.
-    pub const ALL: [DType; 13] = [
+    pub const ALL: [DType; 23] = [
         DType::F32,
         DType::U8,
         DType::I8,
@@ -44,6 +56,16 @@ impl DType {
         DType::U32,
         DType::U64,
         DType::BF16,
+        DType::F8E4M3FN,
+        DType::F8E4M3FNUZ,
+        DType::F8E5M2,
+        DType::F8E5M2FNUZ,
+        DType::U4,
+        DType::I4,
+        DType::F4E2M1,
+        DType::F8E8M0,
+        DType::U2,
+        DType::I2,
     ];
 
     /// The type with ONNX's number `code`; `None` for numbers that are reserved or unknown.
@@ -59,10 +81,11 @@ impl DType {
     /// Bytes an element takes.
     pub fn size(self) -> usize {
         match self {
-            DType::U8 | DType::I8 | DType::Bool => 1,
             DType::U16 | DType::I16 | DType::F16 | DType::BF16 => 2,
             DType::F32 | DType::I32 | DType::U32 => 4,
             DType::F64 | DType::I64 | DType::U64 => 8,
+            // Narrow types too: one element a byte.
+            _ => 1,
         }
     }
 
@@ -71,9 +94,32 @@ impl DType {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
-    /// Whether the type is a signed or unsigned integer (bool is none).
+    /// Whether the type is a signed or unsigned integer of 8 bits and more (bool is none).
     pub fn is_int(self) -> bool {
-        !self.is_float() && self != DType::Bool
+        !self.is_float() && self != DType::Bool && !self.is_narrow()
+    }
+
+    /// Whether the type is one of [`narrow`]'s, which only operators that convert or move elements take.
+    pub fn is_narrow(self) -> bool {
+        self.is_narrow_float() || narrow::integer_range(self).is_some()
+    }
+
+    /// Whether the type is a float of 8 bits or less.
+    pub fn is_narrow_float(self) -> bool {
+        matches!(
+            self,
+            DType::F8E4M3FN
+                | DType::F8E4M3FNUZ
+                | DType::F8E5M2
+                | DType::F8E5M2FNUZ
+                | DType::F4E2M1
+                | DType::F8E8M0
+        )
+    }
+
+    /// Whether the type is a float or an integer of 8 bits and more.
+    pub fn is_number(self) -> bool {
+        self.is_float() || self.is_int()
     }
 
     /// Whether the type is a signed integer.
@@ -97,6 +143,16 @@ impl DType {
             DType::U32 => "u32",
             DType::U64 => "u64",
             DType::BF16 => "bf16",
+            DType::F8E4M3FN => "f8e4m3fn",
+            DType::F8E4M3FNUZ => "f8e4m3fnuz",
+            DType::F8E5M2 => "f8e5m2",
+            DType::F8E5M2FNUZ => "f8e5m2fnuz",
+            DType::U4 => "u4",
+            DType::I4 => "i4",
+            DType::F4E2M1 => "f4e2m1",
+            DType::F8E8M0 => "f8e8m0",
+            DType::U2 => "u2",
+            DType::I2 => "i2",
         }
     }
 

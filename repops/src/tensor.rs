@@ -1,10 +1,10 @@
 //! Tensors: a type, a shape and canonical bytes.
 //!
 //! Invariant: `bytes` is exactly `elements * dtype.size()` long, little-endian, row-major, aligned for
-//! its type; bool bytes are 0 or 1; float NaNs are canonical once [`Tensor::from_bytes`] or
+//! its type; bytes of bools and of narrow types are elements; float NaNs are canonical once [`Tensor::from_bytes`] or
 //! [`Tensor::canonicalize`] has seen them. Nothing here knows of layouts other than row-major.
 
-use crate::dtype::{DType, Element};
+use crate::dtype::{DType, Element, narrow};
 
 /// The most axes that a tensor may have.
 pub const RANK_MAX: usize = 16;
@@ -20,8 +20,8 @@ pub enum TensorError {
     TooLarge { dtype: DType, shape: Vec<u64> },
     #[error("a {dtype} tensor of shape {shape:?} needs {expected} bytes, but {found} were given")]
     Length { dtype: DType, shape: Vec<usize>, expected: usize, found: usize },
-    #[error("byte {offset} of a bool tensor is {value:#04x}; only 0 and 1 are allowed")]
-    Bool { offset: usize, value: u8 },
+    #[error("byte {offset} of a {dtype} tensor is {value:#04x}, which is no element")]
+    Element { dtype: DType, offset: usize, value: u8 },
     #[error("the tensor's elements are {found}, not {expected}")]
     DType { expected: DType, found: DType },
     #[error("not enough memory for {bytes} bytes")]
@@ -44,6 +44,22 @@ pub fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
             total.checked_mul(dim.max(1) as u64).filter(|&t| t <= TENSOR_BYTES_MAX).ok_or_else(too_large)?;
     }
     if shape.contains(&0) { Ok(0) } else { Ok(total as usize) }
+}
+
+/// The offset of the first byte that is no element: a bool other than 0 and 1, a narrow integer out of range.
+pub fn first_non_element(dtype: DType, bytes: &[u8]) -> Option<usize> {
+    if dtype != DType::Bool && !dtype.is_narrow() {
+        return None;
+    }
+    bytes.iter().position(|&b| canonical_byte(dtype, b).is_none())
+}
+
+/// The byte as a tensor holds it, for types whose elements are bytes; `None` when it is no element.
+fn canonical_byte(dtype: DType, byte: u8) -> Option<u8> {
+    match dtype {
+        DType::Bool => (byte <= 1).then_some(byte),
+        _ => narrow::canonical(dtype, byte),
+    }
 }
 
 /// The number of elements of a shape whose byte length has been checked before.
@@ -156,10 +172,8 @@ impl Tensor {
         }
         let mut tensor = Tensor::zeros(dtype, shape)?;
         tensor.bytes_mut().copy_from_slice(data);
-        if dtype == DType::Bool
-            && let Some(offset) = data.iter().position(|&b| b > 1)
-        {
-            return Err(TensorError::Bool { offset, value: data[offset] });
+        if let Some(offset) = first_non_element(dtype, data) {
+            return Err(TensorError::Element { dtype, offset, value: data[offset] });
         }
         tensor.canonicalize();
         Ok(tensor)
@@ -263,7 +277,7 @@ impl Tensor {
             DType::F64 => all::<f64>(self.as_slice()),
             DType::F16 => all::<half::f16>(self.as_slice()),
             DType::BF16 => all::<half::bf16>(self.as_slice()),
-            _ => true,
+            dtype => self.bytes().iter().all(|&b| canonical_byte(dtype, b) == Some(b)) || dtype.size() > 1,
         }
     }
 
@@ -279,6 +293,11 @@ impl Tensor {
             DType::F64 => each::<f64>(self.as_mut_slice()),
             DType::F16 => each::<half::f16>(self.as_mut_slice()),
             DType::BF16 => each::<half::bf16>(self.as_mut_slice()),
+            dtype if dtype.is_narrow_float() => {
+                for byte in self.bytes_mut() {
+                    *byte = narrow::canonical(dtype, *byte).unwrap_or(*byte);
+                }
+            }
             _ => {}
         }
     }
@@ -368,7 +387,7 @@ mod tests {
         assert_eq!(tensor.as_slice::<f32>()[0].to_bits(), 0x7fc0_0000);
         assert_eq!(
             Tensor::from_bytes(DType::Bool, &[2], &[1, 2]),
-            Err(TensorError::Bool { offset: 1, value: 2 })
+            Err(TensorError::Element { dtype: DType::Bool, offset: 1, value: 2 })
         );
     }
 }

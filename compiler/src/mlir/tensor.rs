@@ -52,6 +52,28 @@ pub fn scalar(context: &Context, dtype: DType) -> Type<'_> {
         DType::U8 | DType::U16 | DType::U32 | DType::U64 => {
             IntegerType::unsigned(melior, 8 * dtype.size() as u32).into()
         }
+        DType::I4 => IntegerType::new(melior, 4).into(),
+        DType::I2 => IntegerType::new(melior, 2).into(),
+        DType::U4 => IntegerType::unsigned(melior, 4).into(),
+        DType::U2 => IntegerType::unsigned(melior, 2).into(),
+        DType::F8E4M3FN
+        | DType::F8E4M3FNUZ
+        | DType::F8E5M2
+        | DType::F8E5M2FNUZ
+        | DType::F4E2M1
+        | DType::F8E8M0 => Type::parse(melior, narrow_float(dtype)).expect("a type of MLIR's"),
+    }
+}
+
+/// MLIR's name of a float of 8 bits or less.
+fn narrow_float(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F8E4M3FN => "f8E4M3FN",
+        DType::F8E4M3FNUZ => "f8E4M3FNUZ",
+        DType::F8E5M2 => "f8E5M2",
+        DType::F8E5M2FNUZ => "f8E5M2FNUZ",
+        DType::F4E2M1 => "f4E2M1FN",
+        _ => "f8E8M0FNU",
     }
 }
 
@@ -66,13 +88,20 @@ pub fn dtype(ty: Type<'_>) -> Option<DType> {
     } else if ty.is_bf16() {
         return Some(DType::BF16);
     }
-    let integer = IntegerType::try_from(ty).ok()?;
+    let Ok(integer) = IntegerType::try_from(ty) else {
+        let name = ty.to_string();
+        return DType::ALL.into_iter().find(|d| d.is_narrow_float() && narrow_float(*d) == name);
+    };
     Some(match (integer.width(), integer.is_unsigned()) {
         (1, false) => DType::Bool,
         (8, false) => DType::I8,
         (16, false) => DType::I16,
         (32, false) => DType::I32,
         (64, false) => DType::I64,
+        (2, false) => DType::I2,
+        (4, false) => DType::I4,
+        (2, true) => DType::U2,
+        (4, true) => DType::U4,
         (8, true) => DType::U8,
         (16, true) => DType::U16,
         (32, true) => DType::U32,

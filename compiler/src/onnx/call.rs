@@ -178,6 +178,19 @@ impl<'a, 'm> Call<'a, 'm> {
         }
     }
 
+    /// Imports the graph in an attribute in place of itself, applied to `x`: one input, one output.
+    pub fn apply_graph(&mut self, name: &str, x: ValueId) -> Result<ValueId, ImportError> {
+        let graph = match self.attributes.remove(name) {
+            Some(Cow::Borrowed(attribute)) => attribute.g.as_ref(),
+            _ => None,
+        };
+        let Some(graph) = graph else { return Err(self.attribute_error(name, "is no graph")) };
+        let [y] = self.importer.inline_graph(graph, &[x])?[..] else {
+            return Err(self.attribute_error(name, "has not one output"));
+        };
+        Ok(y)
+    }
+
     /// The attributes that have not been taken, as the operator table's.
     pub fn rest(&mut self) -> Result<Attrs, ImportError> {
         let mut out = Attrs::new();

@@ -190,16 +190,7 @@ impl<'m> Importer<'m> {
     pub(super) fn block(&mut self, graph: &'m GraphProto, place: Place) -> Result<Block, ImportError> {
         self.enter(graph.name(), false)?;
         self.open.push(Vec::new());
-        if let Some(sparse) = graph.sparse_initializer.first() {
-            let name = sparse.values.as_ref().map_or("", |v| v.name());
-            let source = super::TensorProblem::Sparse;
-            return Err(ImportError::Tensor { tensor: name.to_string(), source });
-        }
-        for tensor in &graph.initializer {
-            let constant = tensor::constant(tensor.name(), tensor, self.files)?;
-            let value = self.graph.add_constant(constant);
-            self.define(tensor.name(), Some(value), "an initializer")?;
-        }
+        self.initializers(graph)?;
         let initialized: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
         let mut parameters = Vec::new();
         for input in &graph.input {
@@ -215,15 +206,55 @@ impl<'m> Importer<'m> {
         for index in sort::order(graph.name(), &graph.node)? {
             self.node(&graph.node[index])?;
         }
+        let results = self.results(graph)?;
+        self.scopes.pop();
+        let nodes = self.open.pop().expect("pushed above");
+        Ok(Block { parameters, nodes, results })
+    }
+
+    /// Imports a graph in place, its inputs being `args`; gives its outputs.
+    pub(super) fn inline_graph(
+        &mut self,
+        graph: &'m GraphProto,
+        args: &[ValueId],
+    ) -> Result<Vec<ValueId>, ImportError> {
+        self.enter(graph.name(), false)?;
+        self.initializers(graph)?;
+        let initialized: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+        let inputs = graph.input.iter().filter(|input| !initialized.contains(input.name()));
+        for (input, value) in inputs.zip(args) {
+            self.define(input.name(), Some(*value), "an input")?;
+        }
+        for index in sort::order(graph.name(), &graph.node)? {
+            self.node(&graph.node[index])?;
+        }
+        let results = self.results(graph)?;
+        self.scopes.pop();
+        Ok(results)
+    }
+
+    fn initializers(&mut self, graph: &'m GraphProto) -> Result<(), ImportError> {
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let name = sparse.values.as_ref().map_or("", |v| v.name());
+            let source = super::TensorProblem::Sparse;
+            return Err(ImportError::Tensor { tensor: name.to_string(), source });
+        }
+        for tensor in &graph.initializer {
+            let constant = tensor::constant(tensor.name(), tensor, self.files)?;
+            let value = self.graph.add_constant(constant);
+            self.define(tensor.name(), Some(value), "an initializer")?;
+        }
+        Ok(())
+    }
+
+    fn results(&self, graph: &GraphProto) -> Result<Vec<ValueId>, ImportError> {
         let mut results = Vec::new();
         for output in &graph.output {
             let user = format!("output of graph {:?}", graph.name());
             let value = self.lookup(output.name(), &user)?;
             results.push(value.ok_or_else(|| undefined(&user, output.name()))?);
         }
-        self.scopes.pop();
-        let nodes = self.open.pop().expect("pushed above");
-        Ok(Block { parameters, nodes, results })
+        Ok(results)
     }
 
     fn define(&mut self, name: &str, value: Option<ValueId>, by: &str) -> Result<(), ImportError> {

@@ -37,8 +37,8 @@ pub mod proto {
 
 /// The largest model file: protobuf itself ends here. Weights beyond it are external data.
 pub const MODEL_BYTES_MAX: u64 = 1 << 31;
-/// The opset versions of ai.onnx that are understood.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
+/// The opset versions of ai.onnx that are understood; of those before 7 the operators that have not changed since.
+pub const OPSETS: std::ops::RangeInclusive<i64> = 1..=28;
 
 /// Imports the model in a file. Weights stay in the file, which is mapped.
 pub fn load(path: &Path) -> Result<Graph, ImportError> {

@@ -5,7 +5,9 @@
 //! opset stands in its row. A version that nobody has looked at is an error, not an accident.
 
 use super::call::{Call, Outputs};
-use super::convert::{self, constants, control, norms, quantize, reduce, resize, same, shapes, softmax};
+use super::convert::{
+    self, constants, control, fusions, norms, quantize, reduce, resize, same, shapes, softmax,
+};
 
 /// Converts a node.
 pub type Convert = fn(&mut Call<'_, '_>) -> Outputs;
@@ -35,6 +37,25 @@ macro_rules! rows {
     };
 }
 
+/// Operators of other domains.
+static OTHER_ROWS: &[Row] = &[
+    Row {
+        domain: "ai.onnx.preview",
+        op_type: "FlexAttention",
+        forms: &[Form { since: &[1], convert: fusions::flex_attention }],
+    },
+    Row {
+        domain: "ai.onnx.ml",
+        op_type: "ArrayFeatureExtractor",
+        forms: &[Form { since: &[1], convert: fusions::array_feature_extractor }],
+    },
+    Row {
+        domain: "ai.onnx.ml",
+        op_type: "Binarizer",
+        forms: &[Form { since: &[1], convert: fusions::binarizer }],
+    },
+];
+
 /// The operators of ai.onnx, in the order of their names. What a version changed is said at the
 /// conversion; `same` stands where only types were added or the text was changed.
 #[rustfmt::skip]
@@ -51,25 +72,26 @@ pub static ROWS: &[Row] = rows! {
     "Asinh": [9 22] same;
     "Atan": [7 22] same;
     "Atanh": [9 22] same;
-    "Attention": [23 24] same;
+    "Attention": [23 24 25] same;
     "AveragePool": [7 10 11 19 22] same;
     "BatchNormalization": [7 9] norms::batch_normalization_7, [14 15] norms::batch_normalization_14;
     "Bernoulli": [15 22] same;
     "BitCast": [26] same;
-    "BitShift": [11] same;
+    "BitShift": [11 28] same;
     "BitwiseAnd": [18] same;
     "BitwiseNot": [18] same;
     "BitwiseOr": [18] same;
     "BitwiseXor": [18] same;
     "BlackmanWindow": [17] same;
-    "Cast": [6 9 13 19 21 23 24 25] quantize::cast;
+    "Cast": [6 9 13 19 21 23 24 25 28] quantize::cast;
     "CastLike": [15 19 21 23 24 25] quantize::cast_like;
+    "CausalConvWithState": [27] fusions::causal_conv_with_state;
     "Ceil": [6 13] same;
-    "Celu": [12] same;
+    "Celu": [12 28] same;
     "CenterCropPad": [18] same;
     "Clip": [6] convert::clip_6, [11 12 13] same;
     "Col2Im": [18] same;
-    "Compress": [9 11] same;
+    "Compress": [9 11 28] same;
     "Concat": [4 11 13] same;
     "Constant": [1 9 11 12 13 19 21 23 24 25] constants::constant;
     "ConstantOfShape": [9 20 21 23 24 25] constants::constant_of_shape;
@@ -80,15 +102,15 @@ pub static ROWS: &[Row] = rows! {
     "Cosh": [9 22] same;
     "CumProd": [26] same;
     "CumSum": [11 14] same;
-    "DFT": [20] same;
+    "DFT": [17] convert::dft_17, [20] same;
     "DeformConv": [19 22] same;
-    "DepthToSpace": [1 11 13] same;
-    "DequantizeLinear": [10 13 19 21 23 24 25] quantize::quantize;
+    "DepthToSpace": [1 11 13 28] same;
+    "DequantizeLinear": [10 13 19 21 23 24 25 28] quantize::quantize;
     "Det": [11 22] same;
     "Div": [7 13 14] same;
-    "Dropout": [7 10 12 13 22] norms::dropout;
+    "Dropout": [7 10] norms::dropout_7, [12 13 22] norms::dropout_12;
     "DynamicQuantizeLinear": [11] same;
-    "Einsum": [12] same;
+    "Einsum": [12 28] same;
     "Elu": [6 22] same;
     "Equal": [7 11 13 19] same;
     "Erf": [9 13] same;
@@ -126,6 +148,7 @@ pub static ROWS: &[Row] = rows! {
     "LeakyRelu": [6 16] same;
     "Less": [7 9 13] same;
     "LessOrEqual": [12 16] same;
+    "LinearAttention": [27] same;
     "Log": [6 13] same;
     "LogSoftmax": [1 11] softmax::flattened, [13] same;
     "Loop": [1 11 13 16 19 21 23 24 25] control::loop_;
@@ -142,7 +165,7 @@ pub static ROWS: &[Row] = rows! {
     "MelWeightMatrix": [17] same;
     "Min": [6 8 12 13] same;
     "Mish": [18 22] same;
-    "Mod": [10 13] same;
+    "Mod": [10 13 28] same;
     "Mul": [7 13 14] same;
     "Multinomial": [7 22] same;
     "Neg": [6 13] same;
@@ -150,26 +173,29 @@ pub static ROWS: &[Row] = rows! {
     "NonMaxSuppression": [10 11] same;
     "NonZero": [9 13] same;
     "Not": [1] same;
-    "OneHot": [9 11] same;
+    "OneHot": [9 11 28] same;
+    "Optional": [15 28] fusions::optional;
+    "OptionalGetElement": [15 18 28] fusions::optional;
+    "OptionalHasElement": [15 18 28] fusions::optional_has_element;
     "Or": [7] same;
     "PRelu": [7 9 16] same;
     "Pad": [2] shapes::pad_2, [11 13 18 19 21 23 24 25] same;
     "Pow": [7 12 13 15] same;
     "QLinearConv": [10] same;
     "QLinearMatMul": [10 21] same;
-    "QuantizeLinear": [10 13 19 21 23 24 25] quantize::quantize;
+    "QuantizeLinear": [10 13 19 21 23 24 25 28] quantize::quantize;
     "RMSNormalization": [23] same;
     "RNN": [7 14 22] same;
     "RandomNormal": [1 22] same;
     "RandomNormalLike": [1 22] same;
     "RandomUniform": [1 22] same;
     "RandomUniformLike": [1 22] same;
-    "Range": [11] same;
+    "Range": [11 27] same;
     "Reciprocal": [6 13] same;
     "ReduceL1": [1 11 13] reduce::reduce_axes, [18] same;
     "ReduceL2": [1 11 13] reduce::reduce_axes, [18] same;
-    "ReduceLogSum": [1 11 13] reduce::reduce_axes, [18] same;
-    "ReduceLogSumExp": [1 11 13] reduce::reduce_axes, [18] same;
+    "ReduceLogSum": [1 11 13] reduce::reduce_axes, [18 28] same;
+    "ReduceLogSumExp": [1 11 13] reduce::reduce_axes, [18 28] same;
     "ReduceMax": [1 11 12 13] reduce::reduce_axes, [18 20] same;
     "ReduceMean": [1 11 13] reduce::reduce_axes, [18] same;
     "ReduceMin": [1 11 12 13] reduce::reduce_axes, [18 20] same;
@@ -179,7 +205,7 @@ pub static ROWS: &[Row] = rows! {
     "Relu": [6 13 14] same;
     "Reshape": [5 13 14 19 21 23 24 25] same;
     "Resize": [10] resize::resize_10, [11 13 18 19] resize::resize_11;
-    "ReverseSequence": [10] same;
+    "ReverseSequence": [10 28] same;
     "RoiAlign": [10] convert::roi_align_10, [16 22] same;
     "RotaryEmbedding": [23] same;
     "Round": [11 22] same;
@@ -198,25 +224,27 @@ pub static ROWS: &[Row] = rows! {
     "Size": [1 13 19 21 23 24 25] same;
     "Slice": [1] shapes::slice_1, [10 11 13] same;
     "Softmax": [1 11] softmax::flattened, [13] same;
-    "SoftmaxCrossEntropyLoss": [12 13] same;
+    "SoftmaxCrossEntropyLoss": [12 13] fusions::softmax_cross_entropy_loss;
     "Softplus": [1 22] same;
     "Softsign": [1 22] same;
-    "SpaceToDepth": [1 13] same;
+    "SpaceToDepth": [1 13 28] same;
     "Split": [2 11] shapes::split_2, [13] shapes::split_13, [18] shapes::split_18;
     "Sqrt": [6 13] same;
     "Squeeze": [1 11] shapes::axes_attribute, [13 21 23 24 25] same;
     "Sub": [7 13 14] same;
     "Sum": [6 8 13] same;
+    "SwiGLU": [28] fusions::swiglu;
     "Swish": [24] same;
     "Tan": [7 22] same;
     "Tanh": [6 13] same;
     "TensorScatter": [24] same;
+    "TfIdfVectorizer": [9] same;
     "ThresholdedRelu": [10 22] same;
     "Tile": [6 13] same;
     "TopK": [1] convert::top_k_1, [10 11 24] same;
     "Transpose": [1 13 21 23 24 25] same;
     "Trilu": [14] same;
-    "Unique": [11] same;
+    "Unique": [11 28] same;
     "Unsqueeze": [1 11] shapes::axes_attribute, [13 21 23 24 25] same;
     "Upsample": [7 9] resize::upsample;
     "Where": [9 16] same;
@@ -226,8 +254,9 @@ pub static ROWS: &[Row] = rows! {
 /// The conversion for an operator under version `opset` of its domain, and the operator's own version.
 /// An error is what is supported instead.
 pub fn find(domain: &str, op_type: &str, opset: Option<i64>) -> Result<(i64, Convert), String> {
-    let Some(row) = ROWS.iter().find(|row| row.domain == domain && row.op_type == op_type) else {
-        let known = ROWS.iter().any(|row| row.domain == domain);
+    let rows = || ROWS.iter().chain(OTHER_ROWS);
+    let Some(row) = rows().find(|row| row.domain == domain && row.op_type == op_type) else {
+        let known = rows().any(|row| row.domain == domain);
         let what = if known { "no operator of this name is" } else { "no operator of this domain is" };
         return Err(format!("{what} supported"));
     };

@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use repops::dtype::{DType, Element};
+use repops::dtype::{DType, Element, narrow};
 use repops::program::{ConstantBytes, Source};
-use repops::tensor::{TensorError, byte_len, element_count};
+use repops::tensor::{TensorError, byte_len, element_count, first_non_element};
 
 use super::proto::{StringStringEntryProto, TensorProto, tensor_proto};
 use super::{ImportError, TensorProblem};
@@ -120,13 +120,21 @@ fn data(
     if let [first, second, ..] = filled.as_slice() {
         return Err(TensorProblem::Ambiguous { first, second });
     }
-    let expected = byte_len(dtype, shape)?;
+    byte_len(dtype, shape)?;
+    let expected = narrow::packed_len(dtype, element_count(shape));
     let bytes = match filled.first().copied() {
         Some("external_data") => external(&tensor.external_data, expected, files)?,
         // A tensor without elements need not hold any field.
         Some("raw_data") | None => tensor.raw_data.clone().unwrap_or_default(),
         Some(field) => return Ok(owned_bytes(typed_data(tensor, field, dtype, shape)?)),
     };
+    if narrow::per_byte(dtype) > 1 {
+        if bytes.len() != expected {
+            let (shape, found) = (shape.to_vec(), bytes.len());
+            return Err(TensorError::Length { dtype, shape, expected, found }.into());
+        }
+        return Ok(owned_bytes(narrow::unpack(dtype, &bytes, element_count(shape))));
+    }
     canonical(bytes, dtype, shape)
 }
 
@@ -137,10 +145,8 @@ fn canonical(bytes: Bytes, dtype: DType, shape: &[usize]) -> Result<ConstantByte
         let (shape, found) = (shape.to_vec(), bytes.len());
         return Err(TensorError::Length { dtype, shape, expected, found }.into());
     }
-    if dtype == DType::Bool
-        && let Some(offset) = bytes.iter().position(|&b| b > 1)
-    {
-        return Err(TensorError::Bool { offset, value: bytes[offset] }.into());
+    if let Some(offset) = first_non_element(dtype, &bytes) {
+        return Err(TensorError::Element { dtype, offset, value: bytes[offset] }.into());
     }
     if has_other_nans(dtype, &bytes) {
         let tensor = repops::Tensor::from_bytes(dtype, shape, &bytes)?;
@@ -168,6 +174,7 @@ fn has_other_nans(dtype: DType, bytes: &[u8]) -> bool {
         }),
         DType::F16 => any16(bytes, 0x7c00, 0x7e00),
         DType::BF16 => any16(bytes, 0x7f80, 0x7fc0),
+        dtype if dtype.is_narrow_float() => bytes.iter().any(|&b| narrow::canonical(dtype, b) != Some(b)),
         _ => false,
     }
 }
@@ -209,6 +216,18 @@ fn typed_data(
                 out.extend_from_slice(&v.to_le_bytes());
             }
         }
+        ("int32_data", dtype) if narrow::per_byte(dtype) > 1 => {
+            // Each holds a byte of packed elements.
+            let (elements, found) = (element_count(shape), tensor.int32_data.len());
+            if found != narrow::packed_len(dtype, elements) {
+                return Err(TensorProblem::Elements { elements, field, found });
+            }
+            let mut packed = Vec::with_capacity(found);
+            for (index, &v) in tensor.int32_data.iter().enumerate() {
+                packed.push(packed_byte(v).ok_or_else(|| range(index, i64::from(v)))?);
+            }
+            out = narrow::unpack(dtype, &packed, elements);
+        }
         ("int32_data", _) => {
             count(tensor.int32_data.len())?;
             for (index, &v) in tensor.int32_data.iter().enumerate() {
@@ -241,9 +260,15 @@ fn push_int32(value: i32, dtype: DType, out: &mut Vec<u8>) -> Option<()> {
             let v = half::bf16::from_bits(u16::try_from(value).ok()?);
             out.extend_from_slice(&v.canonical().to_le_bytes());
         }
+        dtype if dtype.is_narrow_float() => out.push(narrow::canonical(dtype, packed_byte(value)?)?),
         _ => return None,
     }
     Some(())
+}
+
+/// A byte that was stored as an i32, perhaps sign-extended.
+fn packed_byte(value: i32) -> Option<u8> {
+    u8::try_from(value).ok().or_else(|| i8::try_from(value).ok().map(|v| v as u8))
 }
 
 /// The typed field that ONNX demands for a type.

@@ -84,10 +84,10 @@ fn names_that_are_not_utf8_are_refused_with_the_field() {
 #[test]
 fn opsets_are_checked() {
     let mut old = identity_model();
-    old.opset_import[0].version = Some(6);
-    refused(&old, &["opset 6 of ai.onnx", "7 to 26"]);
-    old.opset_import[0].version = Some(27);
-    refused(&old, &["opset 27 of ai.onnx", "7 to 26"]);
+    old.opset_import[0].version = Some(0);
+    refused(&old, &["opset 0 of ai.onnx", "1 to 28"]);
+    old.opset_import[0].version = Some(29);
+    refused(&old, &["opset 29 of ai.onnx", "1 to 28"]);
     old.opset_import.clear();
     refused(&old, &["does not say which opsets"]);
     let ml = |version| OperatorSetIdProto { domain: Some("ai.onnx.ml".to_string()), version: Some(version) };

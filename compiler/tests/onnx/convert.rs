@@ -125,8 +125,9 @@ fn normalization_and_dropout() {
     check(15, batch(&["y"], vec![]), &[expected]);
     let error = converted(9, batch(&["y", "mean"], vec![]), vec![]);
     assert!(error.contains("\"mean\", which nothing defines"), "{error}");
-    let error = converted(14, batch(&["y"], vec![int("training_mode", 1)]), vec![]);
-    assert!(error.contains("training_mode: training is not supported"), "{error}");
+    let training = converted(14, batch(&["y", "m", "v"], vec![int("training_mode", 1)]), vec![]);
+    assert_eq!(training.matches("ReduceMean").count(), 2, "{training}");
+    assert!(training.contains("%v = Add("), "{training}");
 
     check(7, node("Dropout", &["x"], &["y"], vec![float("ratio", 0.5)]), &["%y = Identity(%x)"]);
     check(
@@ -147,7 +148,8 @@ fn normalization_and_dropout() {
     let mode = |on: u8| vec![raw("r", F32, &[], &0.5f32.to_le_bytes()), raw("t", 9, &[], &[on])];
     let training = || node("Dropout", &["x", "r", "t"], &["y"], vec![]);
     assert!(converted(13, training(), mode(0)).ends_with("%y = Identity(%x)\n"));
-    assert!(converted(13, training(), mode(1)).contains("training_mode is not the constant false"));
+    let text = converted(13, training(), mode(1));
+    assert!(text.contains("RandomUniformLike(%x)") && text.contains("%y = Where("), "{text}");
 }
 
 #[test]
@@ -315,4 +317,30 @@ fn functions_are_inlined() {
     assert_eq!((nodes[1].origin.name.as_str(), nodes[1].origin.opset), ("twice_node/Softmax_node", 17));
     model.graph.as_mut().unwrap().node[0].attribute.push(int("other", 1));
     assert!(text(&model).contains("other: is not declared by the function"));
+}
+
+#[test]
+fn operators_defined_by_others() {
+    let text = converted(28, node("SwiGLU", &["x", "x"], &["y"], vec![float("alpha", 2.0)]), vec![]);
+    assert!(text.contains("Swish(%x) {alpha = 2.0f}") && text.contains("%y = Mul("), "{text}");
+    let loss = node("SoftmaxCrossEntropyLoss", &["x", "i"], &["y", "p"], vec![string("reduction", "sum")]);
+    let text = converted(13, loss, vec![]);
+    assert!(text.contains("%p = LogSoftmax(%x) {axis = 1}"), "{text}");
+    assert!(text.contains("%y = NegativeLogLikelihoodLoss(%p, %i) {reduction = \"sum\"}"), "{text}");
+    let weight = || vec![raw("w", F32, &[3, 1, 2], &[0; 24])];
+    let convolution = |more: &[&str], attributes| {
+        let inputs = [&["x", "w"], more].concat();
+        converted(27, node("CausalConvWithState", &inputs, &["y", "s"], attributes), weight())
+    };
+    let text = convolution(&[], vec![string("activation", "silu")]);
+    assert!(
+        text.contains("Pad(%x") && text.contains("%y = Swish(") && text.contains("%s = Slice("),
+        "{text}"
+    );
+    let text = convolution(&["", "x"], vec![]);
+    assert!(text.contains("Concat(%x, %x) {axis = 2}") && text.contains("%y = Conv("), "{text}");
+    let text = convolution(&[], vec![string("activation", "gelu")]);
+    assert!(text.contains("activation: \"gelu\" is not known"), "{text}");
+    let text = converted(17, node("DFT", &["x"], &["y"], vec![int("axis", 1)]), vec![]);
+    assert!(text.contains("%y = DFT(%x, -, c0)"), "{text}");
 }

@@ -1,12 +1,14 @@
-//! Runs ONNX's own test cases: `node_suite FOLDER [--only TEXT] [--list FILE] [--expect FILE]`.
+//! Runs ONNX's own test cases: `node_suite FOLDER [--only TEXT] [--expect FILE] [--write FILE]`.
 //!
-//! FOLDER holds a folder for each case (`model.onnx`, `test_data_set_0/`), as the package `onnx` has them
-//! in `onnx/backend/test/data/node`. `--list` writes the names of the cases that pass; `--expect` exits
-//! with 1 when a case named in the file does not pass. Exit code 2: the folder or a file cannot be read.
+//! FOLDER holds a folder for each case (`model.onnx`, `test_data_set_0/`), as `conformance/node_cases.py` writes them.
+//! `--expect` names the cases that do not pass, a line each: `NAME: REASON`. It exits with 1 when a case that is not
+//! named does not pass, or one that is named passes or is missing. `--write` writes such a file: reasons that it has
+//! stay, for new ones it says what happened. Exit code 2: the folder or a file cannot be read.
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic)]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,12 +22,12 @@ struct Options {
     /// Only cases whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Writes the names of the cases that pass.
-    #[arg(long)]
-    list: Option<PathBuf>,
-    /// Cases that must pass, one name a line; those of the folder that are missing count as failed.
+    /// Cases that are known not to pass, `NAME: REASON`; all others must.
     #[arg(long)]
     expect: Option<PathBuf>,
+    /// Writes the cases that do not pass in that form.
+    #[arg(long)]
+    write: Option<PathBuf>,
     /// Leaves out the reasons of unsupported cases.
     #[arg(long)]
     brief: bool,
@@ -50,21 +52,70 @@ fn suite(options: &Options) -> std::io::Result<bool> {
         }
     }
     print(&reports, options.brief);
-    let passed: Vec<&str> =
-        reports.iter().filter(|r| r.outcome == Outcome::Passed).map(|r| r.case.as_str()).collect();
-    if let Some(path) = &options.list {
-        std::fs::write(path, passed.iter().map(|c| format!("{c}\n")).collect::<String>())?;
+    if let Some(path) = &options.write {
+        std::fs::write(path, known_text(&reports, path)?)?;
     }
-    let Some(path) = &options.expect else { return Ok(true) };
-    let expected = std::fs::read_to_string(path)?;
-    let expected = expected.lines().filter(|l| !l.starts_with('#') && l.contains(&options.only));
-    let missing: Vec<&str> = expected.filter(|case| !passed.contains(case)).collect();
-    missing.iter().for_each(|case| println!("{case} is expected to pass"));
-    Ok(missing.is_empty())
+    match &options.expect {
+        None => Ok(true),
+        Some(path) => Ok(agrees(&reports, &read_known(path)?, &options.only)),
+    }
+}
+
+/// The cases that a file names, with their reasons.
+fn read_known(path: &Path) -> std::io::Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(path)?;
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let known = |line: &str| {
+        let (name, reason) = line.split_once(": ")?;
+        Some((name.to_string(), reason.to_string()))
+    };
+    let bad = |line| std::io::Error::other(format!("{}: {line:?} is not NAME: REASON", path.display()));
+    lines.map(|line| known(line).ok_or_else(|| bad(line))).collect()
+}
+
+/// Whether the cases that do not pass are those named. Says which are not.
+fn agrees(reports: &[Report], known: &BTreeMap<String, String>, only: &str) -> bool {
+    let mut agrees = true;
+    let mut differ = |case: &str, how: &str| {
+        println!("{case} {how}");
+        agrees = false;
+    };
+    for report in reports {
+        match (report.outcome == Outcome::Passed, known.contains_key(&report.case)) {
+            (true, true) => differ(&report.case, "passes, but is named as one that does not"),
+            (false, false) => differ(&report.case, "does not pass"),
+            _ => {}
+        }
+    }
+    for case in known.keys().filter(|case| case.contains(only)) {
+        if !reports.iter().any(|report| report.case == *case) {
+            differ(case, "is named but not in the folder");
+        }
+    }
+    agrees
+}
+
+/// The text of a file that names the cases that do not pass. Its head and the reasons of `path` stay.
+fn known_text(reports: &[Report], path: &Path) -> std::io::Result<String> {
+    let (old, head) = match path.exists() {
+        true => (read_known(path)?, std::fs::read_to_string(path)?),
+        false => (BTreeMap::new(), String::new()),
+    };
+    let mut out: String =
+        head.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    for report in reports {
+        let reason = match &report.outcome {
+            Outcome::Passed => continue,
+            Outcome::Failed(why) | Outcome::Unsupported(why) => why.replace('\n', " "),
+        };
+        let reason = old.get(&report.case).unwrap_or(&reason);
+        out.push_str(&format!("{}: {reason}\n", report.case));
+    }
+    Ok(out)
 }
 
 /// A panic is a failure of its case, not the end of the run.
-fn run_caught(folder: &std::path::Path) -> Report {
+fn run_caught(folder: &Path) -> Report {
     let case = folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     std::panic::catch_unwind(|| run(folder)).unwrap_or_else(|_| Report {
         case,

@@ -1,10 +1,12 @@
-//! Whether two tensors agree as ONNX's own runner demands: floats within 1e-3 relative and 1e-7
-//! absolute, everything else exactly.
+//! Whether two tensors agree as ONNX's own runner demands: floats within 1e-3 relative (bf16: 2^-6) and
+//! 1e-7 absolute, everything else exactly.
 
 use half::{bf16, f16};
 use repops::{DType, Tensor};
 
 const RELATIVE: f64 = 1e-3;
+/// Two units in the last place of bf16.
+const RELATIVE_BF16: f64 = 0.015625;
 const ABSOLUTE: f64 = 1e-7;
 
 /// What differs first, if anything does.
@@ -18,6 +20,7 @@ pub fn close(expected: &Tensor, found: &Tensor) -> Result<(), String> {
             found.shape()
         ));
     }
+    let dtype = expected.dtype();
     let (expected, found) = match (floats(expected), floats(found)) {
         (Some(expected), Some(found)) => (expected, found),
         _ if expected.bytes() == found.bytes() => return Ok(()),
@@ -29,6 +32,8 @@ pub fn close(expected: &Tensor, found: &Tensor) -> Result<(), String> {
             return Err(format!("element {at} is {}; {} is expected", shown(found), shown(expected)));
         }
     };
+    let relative = if dtype == DType::BF16 { RELATIVE_BF16 } else { RELATIVE };
+    let is_close = |a: f64, b: f64| is_close(a, b, relative);
     let mut different = expected.iter().zip(&found).enumerate().filter(|(_, (a, b))| !is_close(**a, **b));
     match different.next() {
         None => Ok(()),
@@ -40,14 +45,14 @@ pub fn close(expected: &Tensor, found: &Tensor) -> Result<(), String> {
 }
 
 #[expect(clippy::float_arithmetic, reason = "a tolerance, in the suite that ONNX compares with one")]
-fn is_close(expected: f64, found: f64) -> bool {
+fn is_close(expected: f64, found: f64, relative: f64) -> bool {
     if expected.is_nan() || found.is_nan() {
         return expected.is_nan() && found.is_nan();
     }
     if expected.is_infinite() || found.is_infinite() {
         return expected == found;
     }
-    (expected - found).abs() <= ABSOLUTE + RELATIVE * expected.abs()
+    (expected - found).abs() <= ABSOLUTE + relative * expected.abs()
 }
 
 /// The elements of a float tensor.
@@ -57,6 +62,9 @@ fn floats(tensor: &Tensor) -> Option<Vec<f64>> {
         DType::F64 => tensor.as_slice::<f64>().to_vec(),
         DType::F16 => tensor.as_slice::<f16>().iter().map(|v| v.to_f64()).collect(),
         DType::BF16 => tensor.as_slice::<bf16>().iter().map(|v| v.to_f64()).collect(),
+        dtype if dtype.is_narrow_float() => {
+            tensor.bytes().iter().map(|&b| repops::dtype::narrow::value(dtype, b)).collect()
+        }
         _ => return None,
     })
 }

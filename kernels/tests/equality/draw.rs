@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
-use repops::dtype::DType;
+use repops::dtype::{DType, narrow};
 use repops::tensor::Tensor;
 
 /// How many cases a property draws. `PROPTEST_CASES` and `PROPTEST_RNG_SEED` draw others; an emulated machine takes
@@ -126,7 +126,12 @@ impl Random {
     fn element(&mut self, dtype: DType, data: Data, bytes: &mut Vec<u8>) {
         let word = self.draw();
         if dtype == DType::Bool || !dtype.is_float() || data == Data::Bits {
-            let value = if dtype == DType::Bool { word & 1 } else { word };
+            let value = match dtype {
+                DType::Bool => word & 1,
+                // Of the smallest types not every byte is an element.
+                narrow if narrow.is_narrow() => u64::from(narrow::unpack(narrow, &[word as u8], 1)[0]),
+                _ => word,
+            };
             bytes.extend_from_slice(&value.to_le_bytes()[..dtype.size()]);
             return;
         }

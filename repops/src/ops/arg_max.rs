@@ -71,7 +71,7 @@ pub static HARDMAX: OpDef = OpDef {
 };
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
-    ctx.require(0, "a number", |d| d != DType::Bool)?;
+    ctx.require(0, "a number", DType::is_number)?;
     let mut shape = ctx.shape(0)?.to_vec();
     let axis = ctx.axis_attr("axis", shape.len())?;
     if shape[axis].as_const() == Some(0) {

@@ -22,19 +22,33 @@ pub static DEF: OpDef = OpDef {
           sequence. Query head h reads head h / (heads / kv_heads). f = sqrt(scale), scale being 1 / sqrt(d) when \
           absent; s[i, j] = contraction over d of (Q[i] * f) * (K[j] * f), those products rounded; with \
           softcap > 0 s = tanh(s / softcap) * softcap; s + attn_mask for a float mask; -infinity in its place \
-          where a bool mask is false, where the mask has no column j, where is_causal and j > i + past, or j \
-          >= nonpad_kv_seqlen (past is the extent of past_key; attn_mask is not added there); p = Softmax of s over j; Y[i] = contraction over j of p[i, j] * V[j]; a row \
-          whose keys are all masked is NaN. f and softcap: each operation rounded in the wide type. The \
+          where a bool mask is false, where the mask has no column j, where is_causal and j > i + before, where left_window_size >= 0 and j < i + before - \
+          left_window_size, where right_window_size >= 0 and j > i + before + right_window_size, or where j \
+          >= nonpad_kv_seqlen (before is the extent of past_key; without past_key nonpad_kv_seqlen less the number of queries, if that input is there, else 0; attn_mask is not \
+          added there); p = Softmax of s over j; Y[i] = contraction over j of p[i, j] * V[j]; where every s[i, j] is -infinity \
+          p[i, j] and Y[i] are +0. f and softcap: each operation rounded in the wide type. The \
           fourth output holds s: 0 as contracted, 1 after softcap, 2 masked, 3 p. f64 in f64, f16 and bf16 \
           in f32 throughout, rounded at the outputs. Orders: SPEC.md, Contractions, Row reductions. Source: \
-          ONNX Attention-23, -24.",
+          ONNX Attention-23, -24, -25.",
     inputs: Arity::between(3, 7),
     outputs: Arity::between(1, 4),
     attrs: &[
         AttrDef::default("is_causal", AttrKind::Int, || AttrValue::Int(0), "1: no key after the query."),
         AttrDef::default("kv_num_heads", AttrKind::Int, || AttrValue::Int(0), "Heads of K; for three axes."),
+        AttrDef::default(
+            "left_window_size",
+            AttrKind::Int,
+            || AttrValue::Int(-1),
+            "Keys before a query; -1: all.",
+        ),
         AttrDef::default("q_num_heads", AttrKind::Int, || AttrValue::Int(0), "Heads of Q; for three axes."),
         AttrDef::default("qk_matmul_output_mode", AttrKind::Int, || AttrValue::Int(0), "0 to 3."),
+        AttrDef::default(
+            "right_window_size",
+            AttrKind::Int,
+            || AttrValue::Int(-1),
+            "Keys after a query; -1: all.",
+        ),
         AttrDef::optional("scale", AttrKind::Float, "Factor of the products; 1 / sqrt(d) when absent."),
         AttrDef::default("softcap", AttrKind::Float, || AttrValue::Float(0.0), "Limit; 0: none."),
         AttrDef::optional("softmax_precision", AttrKind::Int, "Without effect: softmax is in the wide type."),
@@ -122,6 +136,11 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     }
     if !(0..=3).contains(&ctx.attrs.int("qk_matmul_output_mode")) {
         return Err(OpError::attr("qk_matmul_output_mode", "is not in 0 ..= 3"));
+    }
+    for name in ["left_window_size", "right_window_size"] {
+        if ctx.attrs.int(name) < -1 {
+            return Err(OpError::attr(name, "is below -1"));
+        }
     }
     let y = match rank {
         3 => vec![batch.clone(), queries.clone(), heads.mul(&dv)],
@@ -227,13 +246,25 @@ fn attend<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         present::<T>(ctx.input(2), Heads::of(ctx.input(2), attrs.int("kv_num_heads")), ctx.optional(5))?;
     let (batches, kv_heads, total) = (keys.shape()[0], keys.shape()[1], keys.shape()[2]);
     let (heads, queries, d, dv) = (q_layout.heads, q_layout.sequence, q_layout.size, values.shape()[3]);
-    let past = ctx.optional(4).map_or(0, |past| past.shape[2]);
+    let past = ctx.optional(4).map(|past| past.shape[2] as i128);
     let constant = |v: f32| T::Wide::from_f64(f64::from(v));
     let scale = attrs.opt_float("scale").map_or(T::Wide::ONE / T::Wide::count(d).sqrt(), constant);
     let factor = scale.sqrt();
     let softcap = Some(constant(attrs.float("softcap"))).filter(|cap| *cap > T::Wide::ZERO);
     let (causal, mode) = (attrs.int("is_causal") != 0, attrs.int("qk_matmul_output_mode"));
     let lengths = ctx.optional(6).map(|lengths| lengths.as_slice::<i64>());
+    let side = |name: &str| Some(i128::from(attrs.int(name))).filter(|size| *size >= 0);
+    let (left, right) = (side("left_window_size"), side("right_window_size"));
+    // Whether a query may see a key: a causal one sees none after its own position.
+    let sees = |batch: usize, i: usize, j: usize| {
+        let length = lengths.map(|lengths| i128::from(lengths[batch]));
+        let before = past.or(length.map(|length| length - queries as i128)).unwrap_or(0);
+        let (at, j) = (i as i128 + before, j as i128);
+        length.is_none_or(|length| j < length)
+            && !(causal && j > at)
+            && left.is_none_or(|left| j >= at - left)
+            && right.is_none_or(|right| j <= at + right)
+    };
     let mask = ctx.optional(3).map(|mask| Mask {
         shape: mask.shape,
         boolean: mask.dtype == DType::Bool,
@@ -274,14 +305,19 @@ fn attend<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         }
         show(1, &p);
         for (j, p) in p.iter_mut().enumerate() {
-            let padded = lengths.is_some_and(|lengths| j as i64 >= lengths[batch]);
-            if padded || (causal && j > i + past) {
+            if !sees(batch, i, j) {
                 *p = -T::Wide::INFINITY;
             } else if let Some(mask) = &mask {
                 *p = mask.apply(*p, [batch, head, i, j]);
             }
         }
         show(2, &p);
+        if p.iter().all(|p| *p == -T::Wide::INFINITY) {
+            // Y is zero already.
+            p.fill(T::Wide::ZERO);
+            show(3, &p);
+            continue;
+        }
         softmax(&mut p);
         show(3, &p);
         let to = y_layout.row(batch, head, i);
@@ -339,6 +375,23 @@ mod tests {
         let mask: Vec<bool> = (0..36).map(|i| i % 6 <= i / 6).collect();
         let y = output("Attention", &Attrs::new(), &[&q, &k, &v, &Tensor::from_bools(&[6, 6], &mask)]);
         assert_bits(&y, &[1, 4, 6, 3], whole.as_slice::<f32>());
+    }
+
+    #[test]
+    fn windows_and_empty_rows() {
+        let (q, k, v) = (noise(&[1, 1, 4, 8], 1), noise(&[1, 1, 4, 8], 2), noise(&[1, 1, 4, 3], 3));
+        let windows = Attrs::new().with_int("left_window_size", 1).with_int("right_window_size", 0);
+        let mask: Vec<bool> = (0..16).map(|i| (i / 4 - 1..=i / 4).contains(&(i % 4))).collect();
+        let mask = Tensor::from_bools(&[4, 4], &mask);
+        let by_mask = output("Attention", &Attrs::new(), &[&q, &k, &v, &mask]);
+        assert_bits(&output("Attention", &windows, &[&q, &k, &v]), &[1, 1, 4, 3], by_mask.as_slice::<f32>());
+        // Two keys of four queries: the first two see none, the others end with the last key.
+        let length = Tensor::from_slice(&[1], &[2i64]);
+        let inputs = [Some(&q), Some(&k), Some(&v), None, None, None, Some(&length)];
+        let y = run_optional("Attention", &Attrs::new().with_int("is_causal", 1), &inputs, 1).unwrap();
+        let y = y[0].as_slice::<f32>();
+        assert_eq!(y[..6], [0.0; 6]);
+        assert_eq!(y[6..9], v.as_slice::<f32>()[..3]);
     }
 
     #[test]

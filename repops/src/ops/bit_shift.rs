@@ -1,6 +1,6 @@
-//! BitShift: shifts of unsigned integers.
+//! BitShift: shifts of integers.
 
-use super::elementwise::{UNSIGNED, infer_broadcast};
+use super::elementwise::{INTS, infer_broadcast};
 use super::integers::IntBinary;
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, Attrs};
@@ -9,8 +9,8 @@ pub static DEF: OpDef = OpDef {
     id: 109,
     name: "BitShift",
     version: 1,
-    doc: "Z = X shifted by Y bits, broadcast; zeros come in, and a count of the width or more gives 0. \
-          Source: ONNX BitShift-11.",
+    doc: "Z = X shifted by Y bits, broadcast; zeros come in, from the left of negative numbers ones; counts of the width or more, and negative ones, \
+          give what a shift by as many bits as the number has would: 0, or -1 for a negative number to the right. Source: ONNX BitShift-11, -28.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: &[AttrDef::required("direction", AttrKind::Str, "LEFT (toward the high bits) or RIGHT.")],
@@ -21,7 +21,7 @@ pub static DEF: OpDef = OpDef {
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     direction(ctx.attrs)?;
-    infer_broadcast(ctx, &UNSIGNED)
+    infer_broadcast(ctx, &INTS)
 }
 
 fn direction(attrs: &Attrs) -> Result<IntBinary, OpError> {
@@ -48,7 +48,12 @@ mod tests {
         assert!(shift("UP").is_err());
         let signed = Tensor::scalar(1i8);
         let attrs = Attrs::new().with_str("direction", "LEFT");
-        assert!(try_run("BitShift", attrs.clone(), &[&signed, &signed]).is_err());
+        assert!(try_run("BitShift", attrs.clone(), &[&signed, &Tensor::scalar(1i16)]).is_err());
+        let x = Tensor::from_slice(&[4], &[-8i8, -8, 8, 8]);
+        let y = Tensor::from_slice(&[4], &[1i8, 9, -1, 2]);
+        let right = Attrs::new().with_str("direction", "RIGHT");
+        assert_eq!(run("BitShift", right, &[&x, &y]).as_slice::<i8>(), [-4, -1, 0, 2]);
+        assert_eq!(run("BitShift", attrs.clone(), &[&x, &y]).as_slice::<i8>(), [-16, 0, 0, 32]);
         let wide = Tensor::scalar(1u64);
         assert_eq!(run("BitShift", attrs, &[&wide, &Tensor::scalar(63u64)]).as_slice::<u64>(), [1 << 63]);
     }

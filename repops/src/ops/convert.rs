@@ -1,12 +1,14 @@
 //! Conversions between element types: total functions.
 //!
 //! Invariant: float to integer truncates and saturates, NaN becomes 0; integer to integer wraps; to a
-//! float rounds once to nearest, ties to even; to bool is `x != 0` (NaN is true).
+//! float rounds once to nearest, ties to even; to bool is `x != 0` (NaN is true). Narrow floats that are too
+//! large follow [`Rules`].
 
 use half::{bf16, f16};
 
 use super::OpError;
 use super::elementwise::{by_int, map1};
+use crate::dtype::narrow::{self, Rules};
 use crate::dtype::{DType, Element};
 use crate::tensor::{Tensor, TensorView};
 
@@ -136,33 +138,71 @@ pub(super) fn exact_of(x: TensorView<'_>, at: usize) -> Option<Exact> {
         DType::I32 => read::<i32>(x, at),
         DType::U64 => read::<u64>(x, at),
         DType::I64 => read::<i64>(x, at),
+        narrow => x.bytes.get(at).map(|&b| Exact::Float(narrow::value(narrow, b))),
     }
 }
 
-/// Every element converted to `to`.
+/// Every element converted to `to`; narrow floats saturate.
 pub(super) fn convert(x: TensorView<'_>, to: DType) -> Result<Tensor, OpError> {
+    convert_by(x, to, Rules::default())
+}
+
+/// Every element converted to `to`; `rules` concern narrow floats alone.
+pub(super) fn convert_by(x: TensorView<'_>, to: DType, rules: Rules) -> Result<Tensor, OpError> {
     if x.dtype == to {
         return Ok(x.to_tensor()?);
     }
     match x.dtype {
-        DType::Bool => from::<u8>(TensorView { dtype: DType::U8, ..x }, to),
-        DType::F32 => from::<f32>(x, to),
-        DType::F64 => from::<f64>(x, to),
-        DType::F16 => from::<f16>(x, to),
-        DType::BF16 => from::<bf16>(x, to),
-        int => by_int!(int, T => from::<T>(x, to)),
+        DType::Bool => from::<u8>(TensorView { dtype: DType::U8, ..x }, to, rules),
+        DType::F32 => from::<f32>(x, to, rules),
+        DType::F64 => from::<f64>(x, to, rules),
+        DType::F16 => from::<f16>(x, to, rules),
+        DType::BF16 => from::<bf16>(x, to, rules),
+        int if int.is_int() => by_int!(int, T => from::<T>(x, to, rules)),
+        narrow => {
+            let mut wide = Tensor::zeros(DType::F64, x.shape)?;
+            for (out, &byte) in wide.as_mut_slice::<f64>().iter_mut().zip(x.bytes) {
+                *out = narrow::value(narrow, byte).canonical();
+            }
+            from::<f64>(wide.view(), to, rules)
+        }
     }
 }
 
-fn from<S: Convert>(x: TensorView<'_>, to: DType) -> Result<Tensor, OpError> {
+fn from<S: Convert>(x: TensorView<'_>, to: DType, rules: Rules) -> Result<Tensor, OpError> {
     match to {
         DType::Bool => map1(to, x, |v: S| u8::from(!matches!(v.exact(), Exact::Int(0) | Exact::Float(0.0)))),
         DType::F32 => map1(to, x, |v: S| f32::of(v.exact())),
         DType::F64 => map1(to, x, |v: S| f64::of(v.exact())),
         DType::F16 => map1(to, x, |v: S| f16::of(v.exact())),
         DType::BF16 => map1(to, x, |v: S| bf16::of(v.exact())),
-        int => by_int!(int, T => map1(to, x, |v: S| T::of(v.exact()))),
+        int if int.is_int() => by_int!(int, T => map1(to, x, |v: S| T::of(v.exact()))),
+        narrow => map1(to, x, |v: S| to_narrow(narrow, v.exact(), rules)),
     }
+}
+
+/// The element of a narrow type.
+fn to_narrow(dtype: DType, value: Exact, rules: Rules) -> u8 {
+    match (narrow::integer_range(dtype), value) {
+        (None, Exact::Float(v)) => narrow::round_float(dtype, v, rules),
+        (None, Exact::Int(v)) => narrow::round_float(dtype, odd_f64(v), rules),
+        // Floats by way of i64, of which the low bits remain.
+        (Some(_), Exact::Float(v)) => to_narrow(dtype, Exact::Int(i128::from(v as i64)), rules),
+        (Some((low, high)), Exact::Int(v)) => {
+            let values = i128::from(high) - i128::from(low) + 1;
+            ((v - i128::from(low)).rem_euclid(values) + i128::from(low)) as u8
+        }
+    }
+}
+
+/// An integer of at most 64 bits rounded to f64 "to odd", as [`odd_f32`] does.
+fn odd_f64(value: i128) -> f64 {
+    let nearest = value as f64;
+    let back = nearest as i128;
+    if back == value {
+        return nearest;
+    }
+    f64::from_bits((nearest.to_bits() - u64::from(back.unsigned_abs() > value.unsigned_abs())) | 1)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use super::convert::{Convert, Exact, convert};
 use super::elementwise::by_int;
 use super::quantize::{Granularity, check_shapes, dtype_attr};
-use super::quantize_linear::SCALES;
+use super::quantize_linear::{SCALES, WIDE};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::dtype::{DType, Element};
@@ -17,8 +17,8 @@ pub static DEF: OpDef = OpDef {
     version: 1,
     doc: "Y = (X - zero_point) * scale, of type output_dtype (0: the scale's). The difference (absent zero point: \
           0) is exact, then widened or converted to f32 (SPEC.md, 2.4), multiplied by the scale widened to f32, and rounded once more to \
-          f16 or bf16. One scale for all, one per position of `axis`, or one per `block_size` positions of it. \
-          Source: ONNX DequantizeLinear-10 to -25, 8, 16 and 32 bits.",
+          f16 or bf16. For 8-bit and 4-bit floats the difference is that of the f32 values, rounded to f32. One scale for all, one per position of `axis`, or one per `block_size` positions of it. \
+          Source: ONNX DequantizeLinear-10 to -25.",
     inputs: Arity::between(2, 3),
     outputs: Arity::exactly(1),
     attrs: &[
@@ -37,16 +37,16 @@ pub static DEF: OpDef = OpDef {
 };
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
-    let from = ctx.require(0, "u8, i8, u16, i16 or i32", |d| {
-        matches!(d, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::I32)
+    let from = ctx.require(0, "u8, i8, u16, i16, i32 or a narrow type", |d| {
+        matches!(d, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::I32) || d.is_narrow()
     })?;
     let scale = ctx.require(1, SCALES.what, SCALES.test)?;
     if ctx.optional(2).is_some() {
         ctx.require_same(2, from)?;
     }
     let dtype = dtype_attr(ctx.attrs, "output_dtype")?.unwrap_or(scale);
-    if !(SCALES.test)(dtype) {
-        return Err(OpError::attr("output_dtype", format!("is {dtype}; {} is needed", SCALES.what)));
+    if !(WIDE.test)(dtype) {
+        return Err(OpError::attr("output_dtype", format!("is {dtype}; {} is needed", WIDE.what)));
     }
     check_shapes(ctx)?;
     Ok(vec![Inferred::new(dtype, ctx.shape(0)?.to_vec())])
@@ -57,15 +57,26 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let granularity = Granularity::of(ctx.attrs, x.shape, scale.shape)?;
     let dtype = dtype_attr(ctx.attrs, "output_dtype")?.unwrap_or(scale.dtype);
     let scale = convert(scale, DType::F32)?;
-    let values: Vec<f32> = by_int!(x.dtype, T => {
-        let zero = ctx.optional(2).map(|z| z.as_slice::<T>());
-        let value = |(at, &x): (usize, &T)| {
+    let values: Vec<f32> = if x.dtype.is_narrow() {
+        let (x, zero) =
+            (convert(x, DType::F32)?, ctx.optional(2).map(|z| convert(z, DType::F32)).transpose()?);
+        let value = |(at, &x): (usize, &f32)| {
             let s = granularity.scale_of(at);
-            let difference = i128::from(x) - zero.map_or(0, |z| i128::from(z[s]));
-            f32::of(Exact::Int(difference)) * scale.as_slice::<f32>()[s]
+            let difference = zero.as_ref().map_or(x, |z| x - z.as_slice::<f32>()[s]);
+            difference * scale.as_slice::<f32>()[s]
         };
-        Ok::<_, OpError>(x.as_slice::<T>().iter().enumerate().map(value).collect())
-    })?;
+        x.as_slice::<f32>().iter().enumerate().map(value).collect()
+    } else {
+        by_int!(x.dtype, T => {
+            let zero = ctx.optional(2).map(|z| z.as_slice::<T>());
+            let value = |(at, &x): (usize, &T)| {
+                let s = granularity.scale_of(at);
+                let difference = i128::from(x) - zero.map_or(0, |z| i128::from(z[s]));
+                f32::of(Exact::Int(difference)) * scale.as_slice::<f32>()[s]
+            };
+            Ok::<_, OpError>(x.as_slice::<T>().iter().enumerate().map(value).collect())
+        })?
+    };
     let mut y = Tensor::zeros(dtype, x.shape)?;
     fn store<T: Element>(y: &mut Tensor, values: &[f32], narrow: fn(f32) -> T) {
         for (out, &value) in y.as_mut_slice::<T>().iter_mut().zip(values) {

@@ -22,13 +22,12 @@ pub(super) struct Accepts {
 
 pub(super) const FLOATS: Accepts = Accepts { what: "a float", test: DType::is_float };
 pub(super) const INTS: Accepts = Accepts { what: "an integer", test: DType::is_int };
-pub(super) const UNSIGNED: Accepts =
-    Accepts { what: "an unsigned integer", test: |d| d.is_int() && !d.is_signed_int() };
-pub(super) const NUMBERS: Accepts = Accepts { what: "a number", test: |d| d != DType::Bool };
+pub(super) const NUMBERS: Accepts = Accepts { what: "a number", test: DType::is_number };
 pub(super) const SIGNED: Accepts =
     Accepts { what: "a float or signed integer", test: |d| d.is_float() || d.is_signed_int() };
 pub(super) const BOOL: Accepts = Accepts { what: "bool", test: |d| d == DType::Bool };
-pub(super) const ANY: Accepts = Accepts { what: "anything", test: |_| true };
+pub(super) const ANY: Accepts =
+    Accepts { what: "bool or a number", test: |d| d == DType::Bool || d.is_number() };
 
 /// Inference of one input: Y has X's type.
 pub(super) fn infer_unary(ctx: &InferCtx<'_>, accepts: &Accepts) -> Result<Vec<Inferred>, OpError> {

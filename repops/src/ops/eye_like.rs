@@ -29,10 +29,11 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
         Some(code) => u32::try_from(code)
             .ok()
             .and_then(DType::from_code)
+            .filter(|dtype| !dtype.is_narrow())
             .ok_or_else(|| OpError::attr("dtype", format!("{code} is no supported type")))?,
     };
-    if ctx.shape(0)?.len() != 2 {
-        return Err(OpError::shape(format!("{} is no matrix", ctx.input(0)?.ty)));
+    if dtype.is_narrow() || ctx.shape(0)?.len() != 2 {
+        return Err(OpError::shape(format!("{} is no matrix of numbers", ctx.input(0)?.ty)));
     }
     Ok(vec![Inferred::new(dtype, ctx.shape(0)?.to_vec())])
 }

@@ -35,7 +35,7 @@ pub static MAX: OpDef = OpDef {
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::Reduction,
-    infer: |ctx| infer(ctx, "a number", |d| d != DType::Bool),
+    infer: |ctx| infer(ctx, "a number", DType::is_number),
     eval: |ctx| with_extremes!(ctx.input(0).dtype, maximum(ctx)),
 };
 

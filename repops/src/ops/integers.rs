@@ -36,7 +36,7 @@ pub(super) enum IntBinary {
     And,
     Or,
     Xor,
-    /// Zeros come in; counts of the width and above give 0.
+    /// Zeros come in, ones from the left of a negative number; counts of the width and above shift all bits out.
     ShiftLeft,
     ShiftRight,
     /// The first if it is not negative, else first * second.
@@ -89,7 +89,7 @@ macro_rules! ints {
                 IntBinary::Or => a | b,
                 IntBinary::Xor => a ^ b,
                 IntBinary::ShiftLeft => a.checked_shl(count).unwrap_or(0),
-                IntBinary::ShiftRight => a.checked_shr(count).unwrap_or(0),
+                IntBinary::ShiftRight => a.checked_shr(count).unwrap_or(if a < Self::ZERO { !0 } else { 0 }),
                 IntBinary::PRelu => if a < Self::ZERO { a.wrapping_mul(b) } else { a },
             })
         }

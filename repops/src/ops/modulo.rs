@@ -12,10 +12,11 @@ pub static DEF: OpDef = OpDef {
     id: 141,
     name: "Mod",
     version: 1,
-    doc: "C = the remainder of A by B, broadcast. fmod 0, integers only: with the sign of B. fmod 1: with the \
+    doc: "C = the remainder of A by B, broadcast. fmod 0: with the sign of B. fmod 1: with the \
           sign of A; for floats the exact A - n * B with n = trunc(A / B), which needs no rounding: NaN if A \
-          is infinite or B is 0, A if B is infinite, and a zero has A's sign. An integer divisor of 0 is \
-          fault 1. Source: ONNX Mod-10, -13.",
+          is infinite or B is 0, A if B is infinite, and a zero has A's sign. fmod 0 of floats: that remainder if it has B's \
+          sign, else B's zero where it is 0, else remainder + B, rounded (f16 and bf16: in f32, rounded twice). An integer divisor of 0 is \
+          fault 1. Source: ONNX Mod-10, -13, -28.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
     attrs: &[AttrDef::default(
@@ -32,9 +33,6 @@ pub static DEF: OpDef = OpDef {
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     let inferred = infer_broadcast(ctx, &NUMBERS)?;
     let fmod = match ctx.attrs.int("fmod") {
-        0 if inferred[0].ty.dtype.is_float() => {
-            return Err(OpError::attr("fmod", "floats need 1"));
-        }
         0 => false,
         1 => true,
         other => return Err(OpError::attr("fmod", format!("is {other}; 0 or 1 is needed"))),
@@ -54,7 +52,15 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     if a.dtype.is_float() {
         use super::elementwise::Float;
         // The remainder of floats is exact, so that every implementation gives the same.
-        let y = by_float!(a.dtype, T => map2(a.dtype, a, b, |a: T, b: T| T::narrow(a.widen() % b.widen())));
+        let floored = ctx.attrs.int("fmod") == 0;
+        let y = by_float!(a.dtype, T => map2(a.dtype, a, b, |a: T, b: T| {
+            let (b, rest) = (b.widen(), a.widen() % b.widen());
+            T::narrow(match floored && rest.is_sign_negative() != b.is_sign_negative() {
+                true if rest == 0.0 => -rest,
+                true => rest + b,
+                false => rest,
+            })
+        }));
         return Ok(vec![y?]);
     }
     let op = if ctx.attrs.int("fmod") == 0 { IntBinary::Mod } else { IntBinary::Rem };
@@ -95,6 +101,21 @@ mod tests {
         assert_eq!(run("Mod", fmod, &[&a, &b]).as_slice::<i32>(), [1, -1, 1, -1]);
         let zero = try_run("Mod", Attrs::new(), &[&a, &Tensor::scalar(0i32)]);
         assert_eq!(zero, Err(OpError::Fault(Fault::DivisionByZero)));
-        assert!(try_run("Mod", Attrs::new(), &[&Tensor::scalar(1f32), &Tensor::scalar(1f32)]).is_err());
+        let floored = |a: f32, b: f32| {
+            run("Mod", Attrs::new(), &[&Tensor::scalar(a), &Tensor::scalar(b)]).as_slice::<f32>()[0].to_bits()
+        };
+        let inf = f32::INFINITY;
+        for (a, b, want) in [
+            (-7.0, 3.0, 2.0),
+            (7.0, -3.0, -2.0),
+            (-0.0, 3.0, 0.0),
+            (6.0, -3.0, -0.0),
+            (1.0, -inf, -inf),
+            (-1.0, -inf, -1.0),
+            (inf, 1.0, f32::NAN),
+            (1.0, 0.0, f32::NAN),
+        ] {
+            assert_eq!(floored(a, b), want.to_bits(), "{a} {b}");
+        }
     }
 }

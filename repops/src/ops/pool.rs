@@ -54,7 +54,7 @@ pub static MAX: OpDef = OpDef {
     ],
     class: OpClass::General,
     infer: |ctx| {
-        let pooled = infer(ctx, "a number", |d| d != DType::Bool)?;
+        let pooled = infer(ctx, "a number", DType::is_number)?;
         Ok(vec![pooled.clone(), Inferred::new(DType::I64, pooled.ty.shape)])
     },
     eval: |ctx| with_extremes!(ctx.input(0).dtype, max_pool(ctx)),

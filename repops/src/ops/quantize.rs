@@ -54,9 +54,13 @@ pub(super) fn check_shapes(ctx: &InferCtx<'_>) -> Result<(), OpError> {
         let tys = [0, 1].map(|i| ctx.input(i).map(|x| x.ty.to_string()).unwrap_or_default());
         Err(OpError::shape(format!("{what}: X is {}, scale {}", tys[0], tys[1])))
     };
+    let single =
+        |shape: &[DimExpr]| shape.len() <= 1 && shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1)));
     if let Some(zero) = ctx.optional(2) {
         let zero = &zero.ty.shape;
-        if zero.len() != scale.len() || zero.iter().zip(scale).any(|(a, b)| differ(a, b)) {
+        // One element may have an axis or none, each for itself.
+        if single(zero) && single(scale) {
+        } else if zero.len() != scale.len() || zero.iter().zip(scale).any(|(a, b)| differ(a, b)) {
             return bad("the zero point has another shape than the scale");
         }
     }
@@ -64,8 +68,7 @@ pub(super) fn check_shapes(ctx: &InferCtx<'_>) -> Result<(), OpError> {
     if block < 0 {
         return Err(OpError::attr("block_size", "is negative"));
     }
-    let single = scale.iter().all(|d| d.provably_equals(&DimExpr::Const(1)));
-    if single && scale.len() <= 1 {
+    if single(scale) {
         return Ok(());
     }
     let axis = ctx.axis_attr("axis", x.len())?;

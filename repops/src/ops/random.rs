@@ -105,7 +105,7 @@ pub static BERNOULLI: OpDef = OpDef {
     class: OpClass::General,
     infer: |ctx| {
         ctx.require(0, "a float", DType::is_float)?;
-        let dtype = output_dtype(ctx.attrs, ctx.dtype(0)?, |_| true)?;
+        let dtype = output_dtype(ctx.attrs, ctx.dtype(0)?, |d| !d.is_narrow())?;
         Ok(vec![Inferred::new(dtype, ctx.shape(0)?.to_vec())])
     },
     eval: bernoulli,

@@ -32,8 +32,8 @@ pub(super) fn reduction(attrs: &Attrs, dtype: DType) -> Result<Reduction, OpErro
         "min" => Reduction::Min,
         other => return Err(OpError::attr("reduction", format!("{other:?} is unknown"))),
     };
-    if found != Reduction::None && dtype == DType::Bool {
-        return Err(OpError::attr("reduction", "bools have none"));
+    if found != Reduction::None && !dtype.is_number() {
+        return Err(OpError::attr("reduction", format!("{dtype} has none")));
     }
     Ok(found)
 }

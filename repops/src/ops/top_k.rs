@@ -29,7 +29,7 @@ pub static DEF: OpDef = OpDef {
 };
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
-    let dtype = ctx.require(0, "a number", |d| d != DType::Bool)?;
+    let dtype = ctx.require(0, "a number", DType::is_number)?;
     let mut shape = ctx.shape(0)?.to_vec();
     let axis = ctx.axis_attr("axis", shape.len())?;
     let k = ctx.dims(1)?;

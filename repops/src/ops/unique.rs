@@ -27,6 +27,7 @@ pub static DEF: OpDef = OpDef {
 };
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
+    ctx.require(0, "bool or a number", |d| !d.is_narrow())?;
     let from = ctx.shape(0)?;
     let found = ctx.fresh_dim();
     let (shape, count) = match ctx.attrs.get("axis") {

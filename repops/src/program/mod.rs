@@ -17,7 +17,7 @@ pub use check::{NESTING_MAX, ProgramError, SPEC_VERSION};
 
 use crate::attrs::Attrs;
 use crate::digest::{Digest, Layout};
-use crate::dtype::{DType, Element};
+use crate::dtype::{DType, Element, narrow};
 use crate::ops::{OpDef, OpId, SymType};
 use crate::region::Region;
 use crate::tensor::TensorView;
@@ -380,6 +380,7 @@ fn first_non_canonical(dtype: DType, bytes: &[u8]) -> Option<usize> {
         DType::F16 => find::<half::f16>(bytes),
         DType::BF16 => find::<half::bf16>(bytes),
         DType::Bool => bytes.iter().position(|&b| b > 1),
+        dtype if dtype.is_narrow() => bytes.iter().position(|&b| narrow::canonical(dtype, b) != Some(b)),
         _ => None,
     }
 }

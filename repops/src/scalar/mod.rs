@@ -11,6 +11,7 @@ pub mod exp;
 pub mod f64_;
 mod generated;
 pub mod hyperbolic;
+pub mod inverse_hyperbolic;
 pub mod inverse_trig;
 pub mod log;
 mod polynomial;
@@ -21,6 +22,7 @@ pub mod trig;
 pub use erf::erf;
 pub use exp::{exp, exp2, expm1};
 pub use hyperbolic::{cosh, sinh, tanh};
+pub use inverse_hyperbolic::{acosh, asinh, atanh};
 pub use inverse_trig::{acos, asin, atan};
 pub use log::{log, log1p, log2};
 pub use pow::pow;
@@ -41,7 +43,8 @@ pub struct ScalarFn {
     pub domain: &'static str,
 }
 
-/// Every one-argument scalar function, by ascending id. Tests, kernels and proofs iterate it.
+/// Every one-argument scalar function that programs may fuse, by ascending id. Ids 16 to 18 are kept for asinh, acosh and
+/// atanh, which are not fused and not proved yet. Tests, kernels and proofs iterate it.
 pub const FUNCTIONS: &[ScalarFn] = &[
     ScalarFn { name: "exp", id: 1, f32: exp, f64: f64_::exp, domain: "all; -inf -> +0, +inf -> +inf" },
     ScalarFn { name: "exp2", id: 2, f32: exp2, f64: f64_::exp2, domain: "all; -inf -> +0, +inf -> +inf" },

@@ -48,6 +48,7 @@ pub fn parse_as(bytes: &[u8], expected: Option<DType>) -> Result<Tensor, NpyErro
     let element = ElementType::parse(&header.descr)?;
     let dtype = match (element.dtype, expected) {
         (Some(DType::U16) | None, Some(DType::BF16)) => DType::BF16,
+        (Some(DType::U8), Some(narrow)) if narrow.is_narrow() => narrow,
         (Some(dtype), _) => dtype,
         (None, _) => return Err(NpyError::Descr { descr: header.descr }),
     };
@@ -96,7 +97,8 @@ pub fn write(out: &mut dyn Write, tensor: TensorView<'_>) -> io::Result<()> {
     out.write_all(tensor.bytes)
 }
 
-/// NumPy's name of a type. bfloat16 is written as the unsigned integers that hold its bits.
+/// NumPy's name of a type. bfloat16 and types of 8 bits and less that NumPy has no name for are written as the unsigned
+/// integers that hold their bits.
 fn descr(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "<f4",
@@ -104,13 +106,14 @@ fn descr(dtype: DType) -> &'static str {
         DType::F16 => "<f2",
         DType::BF16 | DType::U16 => "<u2",
         DType::U8 => "|u1",
+        narrow if narrow.is_narrow() => "|u1",
         DType::U32 => "<u4",
         DType::U64 => "<u8",
         DType::I8 => "|i1",
         DType::I16 => "<i2",
         DType::I32 => "<i4",
         DType::I64 => "<i8",
-        DType::Bool => "|b1",
+        _ => "|b1",
     }
 }
 

@@ -3,7 +3,8 @@
 //! Source: onnx.proto, message TensorProto. External data are refused: an input is one file.
 
 use prost::Message;
-use repops::tensor::{RANK_MAX, TensorError, byte_len};
+use repops::dtype::narrow;
+use repops::tensor::{RANK_MAX, TensorError, byte_len, element_count};
 use repops::{DType, Tensor};
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,7 +73,9 @@ pub fn parse(bytes: &[u8]) -> Result<Tensor, ProtoError> {
     let extent = |&d: &i64| usize::try_from(d).map_err(|_| ProtoError::Dims(format!("{d} is no extent")));
     let shape: Vec<usize> = proto.dims.iter().map(extent).collect::<Result<_, _>>()?;
     // Bounds the count before anything is made of it.
-    let needed = byte_len(dtype, &shape)?;
+    byte_len(dtype, &shape)?;
+    let elements = element_count(&shape);
+    let needed = narrow::packed_len(dtype, elements);
     let data = match &proto.raw_data {
         Some(raw) => raw.clone(),
         None => typed_data(&proto, dtype)?,
@@ -81,6 +84,7 @@ pub fn parse(bytes: &[u8]) -> Result<Tensor, ProtoError> {
         let what = if proto.raw_data.is_some() { "raw_data" } else { typed_field(dtype) };
         return Err(field(what, format!("{} bytes; dims {shape:?} need {needed}", data.len())));
     }
+    let data = if narrow::per_byte(dtype) > 1 { narrow::unpack(dtype, &data, elements) } else { data };
     Ok(Tensor::from_bytes(dtype, &shape, &data)?)
 }
 
@@ -125,6 +129,8 @@ fn typed_data(proto: &TensorProto, dtype: DType) -> Result<Vec<u8>, ProtoError> 
         DType::Bool => narrow(1, 0, 1),
         // The bits of a 16-bit float.
         DType::U16 | DType::F16 | DType::BF16 => narrow(2, 0, u16::MAX as i64),
+        // Bits as well; of the smallest types each number holds a byte of several elements.
+        _ => narrow(1, i8::MIN as i64, u8::MAX as i64),
     }
 }
 

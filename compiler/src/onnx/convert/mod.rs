@@ -5,6 +5,7 @@
 
 pub mod constants;
 pub mod control;
+pub mod fusions;
 pub mod norms;
 pub mod quantize;
 pub mod reduce;
@@ -12,6 +13,7 @@ pub mod resize;
 pub mod shapes;
 pub mod softmax;
 
+use repops::Tensor;
 use repops::attrs::Attrs;
 
 use super::call::{Call, Outputs};
@@ -71,6 +73,15 @@ pub fn grid_sample_16(call: &mut Call<'_, '_>) -> Outputs {
     };
     let attrs = call.rest()?.with_str("mode", mode);
     same_with(call, attrs)
+}
+
+/// DFT 17: the axis is an attribute, counted from the front unless negative; 1 when not given.
+pub fn dft_17(call: &mut Call<'_, '_>) -> Outputs {
+    let (x, length) = (call.input(0)?, call.optional(1));
+    let axis = call.int("axis")?.unwrap_or(1);
+    let axis = call.constant(&Tensor::scalar(axis));
+    let attrs = call.rest()?;
+    call.emit("DFT", attrs, &[Some(x), length, Some(axis)], 1)
 }
 
 /// RoiAlign 10: sampled without the half-pixel shift that version 16 has as its default.

@@ -1,9 +1,10 @@
-//! Normalization and dropout, as at inference.
+//! Normalization and dropout.
 
 use repops::attrs::Attrs;
 use repops::{DimExpr, Tensor};
 
 use crate::onnx::call::{Call, Outputs};
+use crate::onnx::convert::fusions;
 
 /// BatchNormalization 7 and 9: further outputs were for training, and version 7 had `spatial`.
 pub fn batch_normalization_7(call: &mut Call<'_, '_>) -> Outputs {
@@ -18,26 +19,33 @@ pub fn batch_normalization_7(call: &mut Call<'_, '_>) -> Outputs {
 /// BatchNormalization from version 14 on.
 pub fn batch_normalization_14(call: &mut Call<'_, '_>) -> Outputs {
     if call.int("training_mode")?.unwrap_or(0) != 0 {
-        return Err(call.attribute_error("training_mode", "training is not supported"));
+        return fusions::training_batch_normalization(call);
     }
     let (attrs, inputs) = (call.rest()?, call.inputs());
     call.emit("BatchNormalization", attrs, &inputs, 1)
 }
 
-/// Dropout, all versions: the input. The mask, where it is used, is all true (all one in version 7).
-pub fn dropout(call: &mut Call<'_, '_>) -> Outputs {
-    let x = call.input(0)?;
-    let (_, _) = (call.float("ratio")?, call.int("seed")?);
-    call.rest()?;
+/// Dropout from version 12 on: in training unless the mode is the constant false.
+pub fn dropout_12(call: &mut Call<'_, '_>) -> Outputs {
+    let seed = call.int("seed")?;
     if let Some(mode) = call.optional(2) {
         let off = call.constant_of(mode).is_some_and(|c| c.bytes().iter().all(|&b| b == 0));
         let ratio = call.optional(1);
         let no_ratio =
             ratio.and_then(|r| call.constant_of(r)).is_some_and(|c| c.bytes().iter().all(|&b| b == 0));
         if !off && !no_ratio {
-            return Err(call.unsupported("training_mode is not the constant false"));
+            call.rest()?;
+            return fusions::training_dropout(call, seed);
         }
     }
+    dropout_7(call)
+}
+
+/// Dropout at inference: the input. The mask, where it is used, is all true (all one in version 7).
+pub fn dropout_7(call: &mut Call<'_, '_>) -> Outputs {
+    let x = call.input(0)?;
+    call.float("ratio")?;
+    call.rest()?;
     let y = call.emit1("Identity", Attrs::new(), &[Some(x)])?;
     if !call.has_output(1) {
         return Ok(vec![y]);

@@ -1,20 +1,16 @@
 //! Types: Cast and the quantizing operators, whose newer attributes speak of types of 8 bits and less.
 
 use crate::onnx::call::{Call, Outputs};
-use crate::onnx::convert::same_with;
+use crate::onnx::convert::{same, same_with};
 
-/// Cast, all versions. `saturate` and `round_mode` matter for 8-bit floats only, which are
-/// refused by their type.
+/// Cast, all versions.
 pub fn cast(call: &mut Call<'_, '_>) -> Outputs {
-    let (_, _) = (call.int("saturate")?, call.string("round_mode")?);
-    let attrs = call.rest()?;
-    same_with(call, attrs)
+    same(call)
 }
 
 /// CastLike, all versions: a Cast when the type is known here, which it mostly is.
 pub fn cast_like(call: &mut Call<'_, '_>) -> Outputs {
     let (x, like) = (call.input(0)?, call.input(1)?);
-    let (_, _) = (call.int("saturate")?, call.string("round_mode")?);
     let attrs = call.rest()?;
     match call.dtype(like) {
         Some(dtype) => call.emit("Cast", attrs.with_int("to", i64::from(dtype.code())), &[Some(x)], 1),
@@ -22,9 +18,8 @@ pub fn cast_like(call: &mut Call<'_, '_>) -> Outputs {
     }
 }
 
-/// QuantizeLinear and DequantizeLinear, all versions; `saturate` as for Cast.
+/// QuantizeLinear and DequantizeLinear, all versions.
 pub fn quantize(call: &mut Call<'_, '_>) -> Outputs {
-    call.int("saturate")?;
     let mut attrs = call.rest()?;
     // Zero is what is meant when these are not given.
     for name in ["block_size", "output_dtype", "precision"] {

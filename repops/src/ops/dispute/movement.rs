@@ -87,7 +87,10 @@ fn source(
             let (&[n, c, y, z], &[_, channels, ..]) = (place.as_slice(), x()?) else {
                 return Err(Stop::NoTerm);
             };
-            let (block, channel) = (c / channels.max(1), c % channels.max(1));
+            let (block, channel) = match subject.attrs.str("mode") {
+                "DCR" => (c / channels.max(1), c % channels.max(1)),
+                _ => (c % (b * b).max(1), c / (b * b).max(1)),
+            };
             from(ravel(&[n, channel, y * b + block / b, z * b + block % b], x()?))
         }
         "Concat" => {
@@ -153,6 +156,45 @@ fn source(
                 place[1 - batch] = len - 1 - place[1 - batch];
             }
             from(ravel(&place, x()?))
+        }
+        "CenterCropPad" => {
+            let x = x()?;
+            let mut position = Vec::with_capacity(place.len());
+            for ((&p, &extent), &own) in place.iter().zip(to).zip(x) {
+                let p = if own >= extent {
+                    Some(p + (own - extent) / 2)
+                } else {
+                    p.checked_sub((extent - own) / 2)
+                };
+                match p.filter(|p| *p < own) {
+                    Some(p) => position.push(p),
+                    None => return Ok(Source::Bits(0)),
+                }
+            }
+            from(ravel(&position, x))
+        }
+        "TensorScatter" => {
+            let update = &subject.input(1)?.shape;
+            let axis = axis_of(subject, to.len())?;
+            let start = match subject.optional(2) {
+                Some(_) => i128::from(index(subject, inputs, 2, place[0])?),
+                None => 0,
+            };
+            // The last of update's positions that fell here.
+            let (written, extent) = (update[axis] as i128, to[axis].max(1) as i128);
+            let mut step = place[axis] as i128 - start;
+            if subject.attrs.str("mode") == "circular" {
+                step = step.rem_euclid(extent);
+                step += (written - 1 - step).div_euclid(extent).max(0) * extent;
+            }
+            match (0..written).contains(&step) {
+                true => {
+                    let mut position = place;
+                    position[axis] = step as usize;
+                    Source::Input { input: 1, at: ravel(&position, update) }
+                }
+                false => from(element),
+            }
         }
         "ConstantOfShape" => match subject.optional(1) {
             Some(_) => Source::Input { input: 1, at: 0 },

@@ -67,8 +67,8 @@ pub fn rule(def: &OpDef) -> Rule {
         }
         "AveragePool" | "LpPool" | "GlobalLpPool" => return Rule::Crop(Cut::Plane),
         "Shape" | "Size" => return Rule::Types,
-        // What moves depends on all of the condition.
-        "Compress" => return Rule::Crop(Cut::Whole),
+        // What moves depends on all of the condition, or of the indices.
+        "Compress" | "MaxUnpool" => return Rule::Crop(Cut::Whole),
         _ => {}
     }
     match def.class {

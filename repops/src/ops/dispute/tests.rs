@@ -218,6 +218,13 @@ fn movement() {
         check("DepthToSpace", attrs, &[f(&[2, 12, 2, 3], 1)], 1);
     }
     check("SpaceToDepth", none().with_int("blocksize", 2), &[f(&[2, 3, 4, 6], 1)], 1);
+    let crd = none().with_int("blocksize", 2).with_str("mode", "CRD");
+    check("SpaceToDepth", crd, &[f(&[2, 3, 4, 6], 1)], 1);
+    check("CenterCropPad", none(), &[f(&[5, 4, 3], 1), i(&[3], &[2, 7, 3])], 1);
+    let cache = || f(&[2, 3, 5, 2], 1);
+    check("TensorScatter", none(), &[cache(), f(&[2, 3, 2, 2], 2), i(&[2], &[3, 0])], 1);
+    let circular = none().with_str("mode", "circular");
+    check("TensorScatter", circular, &[cache(), f(&[2, 3, 12, 2], 2), i(&[2], &[3, -9])], 1);
     check("Trilu", none(), &[x(), i(&[], &[1])], 1);
     check("Trilu", none().with_int("upper", 0), &[x()], 1);
     let reverse = none().with_int("batch_axis", 1).with_int("time_axis", 0);

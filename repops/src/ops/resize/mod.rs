@@ -100,6 +100,7 @@ const SCALES: usize = 2;
 const SIZES: usize = 3;
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
+    ctx.require(0, "bool or a number", |d| !d.is_narrow())?;
     let sampling = Sampling::new(ctx.attrs)?;
     let dtype = ctx.dtype(0)?;
     if !sampling.is_nearest() {

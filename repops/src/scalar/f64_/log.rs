@@ -42,6 +42,12 @@ pub fn log_dw<W: Lane64>(x: W) -> Dw<W> {
     log_parts(Dw::from_word(x), W::splat(0.0)).natural()
 }
 
+/// ln x - k_less ln 2 for normal x.hi > 0; absolute error below 2^-100 max(1, |ln x|).
+#[inline(always)]
+pub(super) fn natural_dw<W: Lane64>(x: Dw<W>, k_less: W) -> Dw<W> {
+    log_parts(x, k_less).natural()
+}
+
 /// log2 x for normal x > 0; relative error below 2^-100.
 #[inline(always)]
 pub fn log2_dw<W: Lane64>(x: W) -> Dw<W> {

@@ -11,6 +11,7 @@
 pub mod erf;
 pub mod exp;
 pub mod hyperbolic;
+pub mod inverse_hyperbolic;
 pub mod inverse_trig;
 pub mod log;
 pub mod pow;
@@ -19,6 +20,7 @@ pub mod trig;
 pub use erf::erf;
 pub use exp::{exp, exp2, expm1};
 pub use hyperbolic::{cosh, sinh, tanh};
+pub use inverse_hyperbolic::{acosh, asinh, atanh};
 pub use inverse_trig::{acos, asin, atan};
 pub use log::{log, log1p, log2};
 pub use pow::pow;
