@@ -170,7 +170,9 @@ impl<'a> Player<'a> {
     fn search_scans(&mut self, missing: &mut BTreeSet<Digest>) -> Result<(), PlayerError> {
         let scans: Vec<StepRecord> = self.records.iter().filter(|r| r.op == ops::SCAN).cloned().collect();
         for record in scans {
-            let Some(step) = crate::diff::step_at(self.program, &record.path) else { continue };
+            // A liar's records need not be those of its program.
+            let step = crate::diff::step_at(self.program, &record.path).filter(|step| step.op == ops::SCAN);
+            let Some(step) = step else { continue };
             let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(0);
             let first = record.inputs.len().saturating_sub(scanned);
             let axes =

@@ -61,6 +61,7 @@ pub enum Tree {
 
 /// What is asked.
 #[derive(Clone, PartialEq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a dispute holds one")]
 pub enum Ask {
     /// Of each party's own trace, for the common number of records.
     Frontier {
@@ -354,7 +355,7 @@ impl Referee {
 
     /// All answers are there.
     fn advance(&mut self, now: u64) {
-        let answers = std::mem::replace(&mut self.answers, [None, None]);
+        let answers = std::mem::take(&mut self.answers);
         match (self.ask.clone(), answers) {
             (Ask::Frontier { common }, [Some(Body::Frontier(a)), Some(Body::Frontier(b))]) => {
                 self.frontiers(now, common, [a, b]);

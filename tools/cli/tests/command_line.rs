@@ -309,9 +309,9 @@ fn nothing_is_half_written() {
 fn two_results_never_share_a_file() {
     let folder = folder();
     run(&folder, &["--trace", "one", "--receipt", "./one"]).expect(2);
-    run(&folder, &["--trace", "out/Y.npy"]).expect(2);
+    run(&folder, &["--trace", "out/layer_Y_0.npy"]).expect(2);
     assert!(!folder.path("one").exists());
-    assert!(!folder.path("out/Y.npy").exists());
+    assert!(!folder.path("out/layer_Y_0.npy").exists());
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn three_processes_that_are_killed_come_to_the_same_verdict() {
         provider("b", " --fault 0 --seed 3"),
     ];
     let mut running: Vec<Process> = all.iter().map(|arguments| Process::start(&folder, arguments)).collect();
+    #[expect(clippy::disallowed_methods, reason = "how long to wait for other processes")]
     let start = Instant::now();
     let open =
         || folder.repops(["dispute", "open", "--claim", "a.json", "--claim", "b.json", "--referee", &url]);

@@ -7,6 +7,7 @@ use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
 use super::tile::{PANEL, prefetch};
+#[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
 
 /// The type that elements of storage type `Self` are contracted in.
