@@ -173,7 +173,10 @@ proptest! {
         let mut inputs = vec![Some(fill.source().tensor(dtype, &shape)), None];
         if by_scales {
             let scale = |f: u8| [1.0f32, 2.0, 1.0, 0.5, 3.0, 0.6, 1.7][usize::from(f % 7)];
-            let least = |(&extent, f): (&usize, u8)| scale(f).max(1.0 / extent as f32);
+            let least = |(&extent, f): (&usize, u8)| {
+                let (factor, one) = (scale(f), 1.0 / extent as f32);
+                if factor < one { one } else { factor }
+            };
             let scales: Vec<f32> = shape.iter().zip(factors).map(least).collect();
             inputs.push(Some(Tensor::from_slice(&[scales.len()], &scales)));
         } else {
