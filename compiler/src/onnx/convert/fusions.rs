@@ -141,7 +141,9 @@ pub fn training_batch_normalization(call: &mut Call<'_, '_>) -> Outputs {
     let own_mean = call.emit1("Reshape", Attrs::new(), &[Some(own_mean), Some(flat)])?;
     let inputs = [Some(x), Some(scale), Some(bias), Some(own_mean), Some(own_variance)];
     let mut outputs = vec![call.emit1("BatchNormalization", attrs, &inputs)?];
-    let (old_share, new_share) = (call.scalar_like(momentum, x)?, call.scalar_like(1.0 - momentum, x)?);
+    #[allow(clippy::float_arithmetic, reason = "the constant that the converted form holds")]
+    let new_share = 1.0 - momentum;
+    let (old_share, new_share) = (call.scalar_like(momentum, x)?, call.scalar_like(new_share, x)?);
     for (old, new) in [(mean, own_mean), (variance, own_variance)] {
         let old = call.emit1("Mul", Attrs::new(), &[Some(old), Some(old_share)])?;
         let new = call.emit1("Mul", Attrs::new(), &[Some(new), Some(new_share)])?;
