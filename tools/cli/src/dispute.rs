@@ -39,7 +39,7 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
     let mut last = None;
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
         let outcome = stage.play(&Scenario { kind, step, seed, liar })?;
-        table.note(&stage, &outcome, liar);
+        table.note(&stage, &outcome, liar)?;
         last = Some(outcome);
     }
     let Some(outcome) = last else { return Err(Failure::new("no dispute was played")) };
@@ -69,6 +69,18 @@ pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {
     let referee = Transcript::decode(&bytes)?.replay()?;
     show(describe(&referee), arguments.json);
     Ok(if referee.verdict().is_some() { Answer::Yes } else { Answer::No })
+}
+
+/// What the referee does in a whole dispute, receipts and signatures included: the least of three replays, so
+/// that other work of the machine is not counted.
+fn referee_ms(transcript: &Transcript) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..3 {
+        let start = std::time::Instant::now();
+        transcript.replay()?;
+        least = least.min(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    Ok(least)
 }
 
 /// Everything that a dispute came to, or has come to so far.
@@ -142,7 +154,8 @@ struct Row {
 }
 
 impl Table {
-    fn note(&mut self, stage: &Stage<'_>, outcome: &Outcome, liar: Party) {
+    fn note(&mut self, stage: &Stage<'_>, outcome: &Outcome, liar: Party) -> Result<()> {
+        let time = referee_ms(&outcome.transcript)?;
         let record = &stage.trace.records[outcome.step as usize];
         let def = repops::ops::by_id(record.op, record.version);
         let verdict = &outcome.verdict;
@@ -155,8 +168,9 @@ impl Table {
         row.named += u64::from(place.is_some_and(|place| place.index == outcome.step));
         row.rounds = (row.rounds.0 + u64::from(outcome.rounds), row.rounds.1.max(outcome.rounds));
         row.bytes = (row.bytes.0 + outcome.bytes, row.bytes.1.max(outcome.bytes));
-        row.micros.push(outcome.referee.as_micros() as u64);
+        row.micros.push((time * 1000.0) as u64);
         row.rerun += outcome.steps_rerun;
+        Ok(())
     }
 
     #[expect(clippy::float_arithmetic, reason = "statistics, for people")]
@@ -164,7 +178,7 @@ impl Table {
         let mut rows = Vec::new();
         if !as_json {
             print(
-                "operator                  games named undecided  rounds mean/max   bytes mean/max    referee ms median/max",
+                "operator                  games named undecided  rounds mean/max   bytes mean/max    referee ms median/most",
             );
         }
         for (name, row) in &mut self.rows {
