@@ -10,6 +10,7 @@
 pub mod facts;
 pub mod judge;
 pub mod message;
+mod moved;
 pub mod partial;
 pub mod paths;
 pub mod player;
