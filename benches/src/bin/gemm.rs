@@ -1,5 +1,5 @@
 //! Times f32 matrix products: `gemm THREADS ISA M K N [row|panel] [SECONDS]` prints the best and the median
-//! GFLOP/s. `gemm.py` runs it beside OpenBLAS.
+//! GFLOP/s. `cargo xtask bench --peers --only gemm gemv` runs it beside OpenBLAS.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;

@@ -14,7 +14,7 @@ use repops::reduce::CHUNK;
 use repops::tensor::{TensorViewMut, element_count};
 
 use super::contract::pack::{Right, Storage, Strided};
-use super::contract::target::StridedTarget;
+use super::contract::target::{StridedTarget, bias_rows};
 use super::contract::tile::PANEL;
 use super::contract::{Size, Target, TileElem, contract};
 use super::{by_reference, require_row_major};
@@ -141,7 +141,7 @@ struct Spaced<'a, S, E> {
     /// Of the image.
     width: usize,
     kernel: (usize, usize),
-    /// For each row of some batches, whose number is given.
+    /// As for [`bias_rows`].
     bias: Option<(&'a [E], usize)>,
 }
 
@@ -151,10 +151,7 @@ impl<S: Storage<E>, E: TileElem> Target<E> for Spaced<'_, S, E> {
     }
 
     fn bias(&self, batch: usize) -> Option<&[E]> {
-        self.bias.map(|(bias, batches)| {
-            let rows = bias.len() / batches;
-            &bias[batch % batches * rows..][..rows]
-        })
+        bias_rows(self.bias, batch)
     }
 
     unsafe fn store(

@@ -37,15 +37,13 @@ impl Planes {
             let values: Vec<usize> = g.axes.iter().map(|axis| of(axis) as usize).collect();
             two(&values, one)
         };
-        let (out, image, kernel) = (two(&g.out, 1)?, two(&g.image, 1)?, two(&g.kernel, 1)?);
-        let (phases, dilation, pad) =
+        let (mut out, mut image, mut kernel) = (two(&g.out, 1)?, two(&g.image, 1)?, two(&g.kernel, 1)?);
+        let (mut phases, mut dilation, mut pad) =
             (axis(|a| a.stride, 1)?, axis(|a| a.dilation, 1)?, axis(|a| a.pad_begin, 0)?);
         if element_count(&g.out) == 0 || element_count(&g.kernel) == 0 {
             return None;
         }
         // A kernel of one column reads whole lines: the image is as good as one long line.
-        let (mut out, mut image, mut kernel, mut phases, mut dilation, mut pad) =
-            (out, image, kernel, phases, dilation, pad);
         if kernel.1 == 1 && phases == (1, 1) && pad.1 == 0 && out.1 == image.1 {
             let width = image.1;
             let long = |lines: usize| lines.checked_mul(width);

@@ -8,6 +8,15 @@ use super::block::Target;
 use super::pack::Storage;
 use crate::parallel::Shared;
 
+/// The part of a batch out of what is added to each row of some batches, whose number is given; the others
+/// repeat.
+pub(crate) fn bias_rows<E>(bias: Option<(&[E], usize)>, batch: usize) -> Option<&[E]> {
+    bias.map(|(bias, batches)| {
+        let rows = bias.len() / batches;
+        &bias[batch % batches * rows..][..rows]
+    })
+}
+
 /// Matrices with strides, of a type that results are rounded to.
 pub(crate) struct StridedTarget<'a, S, E> {
     data: Shared<S>,
@@ -16,7 +25,7 @@ pub(crate) struct StridedTarget<'a, S, E> {
     batch: usize,
     row: usize,
     column: usize,
-    /// One element for each row of the matrices of some batches, whose number is given; the others repeat.
+    /// As for [`bias_rows`].
     bias: Option<(&'a [E], usize)>,
     not_finite: Option<&'a AtomicBool>,
     /// Columns are those of lines of such a pitch, of which so many at the start are kept.
@@ -49,10 +58,7 @@ impl<'a, S, E> StridedTarget<'a, S, E> {
 
 impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
     fn bias(&self, batch: usize) -> Option<&[E]> {
-        self.bias.map(|(bias, batches)| {
-            let rows = bias.len() / batches;
-            &bias[batch % batches * rows..][..rows]
-        })
+        bias_rows(self.bias, batch)
     }
 
     fn not_finite(&self) -> Option<&AtomicBool> {
