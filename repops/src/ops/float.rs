@@ -43,6 +43,8 @@ pub(crate) trait Real:
     /// The natural logarithm, as `scalar` has it for the type.
     fn log(self) -> Self;
     fn pow(self, exponent: Self) -> Self;
+    /// As the element-wise operator.
+    fn unary(self, op: UnaryOp) -> Self;
     /// As the operator Tanh.
     fn tanh(self) -> Self;
     /// As the operator Sigmoid.
@@ -98,6 +100,7 @@ macro_rules! reals {
             functions::log(self)
         }
         fn pow(self, exponent: $t) -> $t { BinaryOp::Pow.apply(self, exponent) }
+        fn unary(self, op: UnaryOp) -> $t { op.apply(self) }
         fn tanh(self) -> $t { UnaryOp::Tanh.apply(self) }
         fn sigmoid(self) -> $t { UnaryOp::Sigmoid.apply(self) }
         fn sign(self) -> bool { self.is_sign_negative() }

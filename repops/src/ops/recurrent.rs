@@ -10,11 +10,16 @@ use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError
 use crate::attrs::{AttrKind, AttrValue, Attrs};
 use crate::dim::DimExpr;
 use crate::dtype::DType;
+use crate::lane_op::UnaryOp;
 use crate::reduce::{Accumulate, contract};
 use crate::tensor::Tensor;
 
 const ACTIVATIONS: AttrDef =
-    AttrDef::optional("activations", AttrKind::Strs, "Sigmoid, Tanh or Relu; ONNX's choice when absent.");
+    AttrDef::optional("activations", AttrKind::Strs, "Names; ONNX's choice when absent.");
+const ALPHA: AttrDef =
+    AttrDef::optional("activation_alpha", AttrKind::Floats, "For those that have an alpha, in their order.");
+const BETA: AttrDef =
+    AttrDef::optional("activation_beta", AttrKind::Floats, "For those that have a beta, in their order.");
 const CLIP: AttrDef = AttrDef::optional("clip", AttrKind::Float, "Limit of what enters an activation.");
 const DIRECTION: AttrDef = AttrDef::default(
     "direction",
@@ -35,14 +40,16 @@ pub static RNN: OpDef = OpDef {
           sequence_lens i32 [batch], initial_h [dirs, batch, hidden]. H[t] = f(((X[t] * W' + H[t-1] * R') + Wb) + \
           Rb): each product a contraction over its index, without B no additions of it; with clip, f is \
           applied to minimum(maximum(a, -clip), clip) of its argument a. activations names f regardless of \
-          case: Sigmoid, Tanh (when absent) or Relu, which is maximum(x, +0). sequence_lens are limited to 0 .. \
+          case: Tanh (when absent), Sigmoid, Relu, which is maximum(x, +0), LeakyRelu, ThresholdedRelu, HardSigmoid, Elu, Softsign, \
+          Softplus as these operators, Affine = alpha * x + beta and ScaledTanh = alpha * tanh(beta * x), each operation rounded. Each that has an alpha takes \
+          the next of activation_alpha, or its operator's default when there is none left; so for beta. sequence_lens are limited to 0 .. \
           seq. Outputs Y [seq, dirs, batch, hidden] (all H; +0 after a sequence's \
           end) and Y_h (the last H of each sequence; an empty one keeps initial_h). reverse runs each \
           sequence from its own end. layout 1 moves batch to the front. f64 in f64, f16 and bf16 in f32 with \
           the state in f32, rounded at the outputs. Order: SPEC.md, Contractions. Source: ONNX RNN-14, -22.",
     inputs: Arity::between(3, 6),
     outputs: Arity::between(1, 2),
-    attrs: &[ACTIVATIONS, CLIP, DIRECTION, HIDDEN, LAYOUT],
+    attrs: &[ALPHA, BETA, ACTIVATIONS, CLIP, DIRECTION, HIDDEN, LAYOUT],
     class: OpClass::General,
     infer: |ctx| infer(ctx, Cell::Rnn),
     eval: |ctx| with_float!(ctx.input(0).dtype, run(ctx, Cell::Rnn)),
@@ -61,6 +68,8 @@ pub static GRU: OpDef = OpDef {
     inputs: Arity::between(3, 6),
     outputs: Arity::between(1, 2),
     attrs: &[
+        ALPHA,
+        BETA,
         ACTIVATIONS,
         CLIP,
         DIRECTION,
@@ -87,6 +96,8 @@ pub static LSTM: OpDef = OpDef {
     inputs: Arity::between(3, 8),
     outputs: Arity::between(1, 3),
     attrs: &[
+        ALPHA,
+        BETA,
         ACTIVATIONS,
         CLIP,
         DIRECTION,
@@ -129,11 +140,37 @@ impl Cell {
         let Some(AttrValue::Strs(names)) = attrs.get("activations") else {
             return Ok(self.defaults().repeat(dirs));
         };
-        let of = |name: &String| match name.to_ascii_lowercase().as_str() {
-            "sigmoid" => Ok(Activation::Sigmoid),
-            "tanh" => Ok(Activation::Tanh),
-            "relu" => Ok(Activation::Relu),
-            _ => Err(OpError::attr("activations", format!("{name:?} is not supported"))),
+        let list = |name: &str| match attrs.get(name) {
+            Some(AttrValue::Floats(values)) => values.clone().into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        let (mut alphas, mut betas) = (list("activation_alpha"), list("activation_beta"));
+        let of = |name: &String| {
+            let mut alpha = |default: Option<f32>| {
+                let missing = || OpError::attr("activation_alpha", format!("{name} has none"));
+                alphas.next().or(default).ok_or_else(missing)
+            };
+            let mut beta = |default: Option<f32>| {
+                let missing = || OpError::attr("activation_beta", format!("{name} has none"));
+                betas.next().or(default).ok_or_else(missing)
+            };
+            Ok(match name.to_ascii_lowercase().as_str() {
+                "sigmoid" => Activation::Sigmoid,
+                "tanh" => Activation::Tanh,
+                "relu" => Activation::Relu,
+                "leakyrelu" => Activation::Unary(UnaryOp::LeakyRelu { alpha: alpha(Some(0.01))? }),
+                "thresholdedrelu" => Activation::Unary(UnaryOp::ThresholdedRelu { alpha: alpha(Some(1.0))? }),
+                "hardsigmoid" => Activation::Unary(UnaryOp::HardSigmoid {
+                    alpha: alpha(Some(0.2))?,
+                    beta: beta(Some(0.5))?,
+                }),
+                "elu" => Activation::Unary(UnaryOp::Elu { alpha: alpha(Some(1.0))? }),
+                "softsign" => Activation::Unary(UnaryOp::Softsign),
+                "softplus" => Activation::Unary(UnaryOp::Softplus),
+                "affine" => Activation::Affine { alpha: alpha(None)?, beta: beta(None)? },
+                "scaledtanh" => Activation::ScaledTanh { alpha: alpha(None)?, beta: beta(None)? },
+                _ => return Err(OpError::attr("activations", format!("{name:?} is not supported"))),
+            })
         };
         let all: Vec<Activation> = names.iter().map(of).collect::<Result<_, _>>()?;
         if all.len() != self.defaults().len() * dirs {
@@ -148,6 +185,9 @@ enum Activation {
     Sigmoid,
     Tanh,
     Relu,
+    Unary(UnaryOp),
+    Affine { alpha: f32, beta: f32 },
+    ScaledTanh { alpha: f32, beta: f32 },
 }
 
 impl Activation {
@@ -156,6 +196,13 @@ impl Activation {
             Activation::Sigmoid => x.sigmoid(),
             Activation::Tanh => x.tanh(),
             Activation::Relu => x.larger(W::ZERO),
+            Activation::Unary(op) => x.unary(op),
+            Activation::Affine { alpha, beta } => {
+                W::from_f64(f64::from(alpha)) * x + W::from_f64(f64::from(beta))
+            }
+            Activation::ScaledTanh { alpha, beta } => {
+                W::from_f64(f64::from(alpha)) * (W::from_f64(f64::from(beta)) * x).tanh()
+            }
         }
     }
 }
@@ -391,6 +438,30 @@ mod tests {
 
     fn dot(a: &[f32], b: &[f32]) -> f32 {
         contract(a.len(), |p| Some((a[p], b[p])))
+    }
+
+    #[test]
+    fn activations_take_their_parameters_in_order() {
+        let (x, w, r) = (noise(&[1, 1, 2], 1), noise(&[2, 3, 2], 2), noise(&[2, 3, 3], 3));
+        let go = |names: &[&str], alpha: &[f32], beta: &[f32]| {
+            let mut attrs = Attrs::new().with_str("direction", "bidirectional");
+            attrs.insert("activations", AttrValue::Strs(names.iter().map(|n| n.to_string()).collect()));
+            attrs.insert("activation_alpha", AttrValue::Floats(alpha.to_vec()));
+            attrs.insert("activation_beta", AttrValue::Floats(beta.to_vec()));
+            crate::ops::check::try_run("RNN", attrs, &[&x, &w, &r])
+        };
+        let plain = go(&["Affine", "Affine"], &[1.0, 1.0], &[0.0, 0.0]).unwrap();
+        let mixed = go(&["ScaledTanh", "LeakyRelu"], &[2.0, 0.5], &[0.25]).unwrap();
+        for (at, (a, y)) in plain.as_slice::<f32>().iter().zip(mixed.as_slice::<f32>()).enumerate() {
+            let expected = match at < 3 {
+                true => 2.0 * Real::tanh(0.25 * a),
+                false if *a < 0.0 => 0.5 * a,
+                false => *a,
+            };
+            assert_eq!(*y, expected, "{at}");
+        }
+        assert!(go(&["Affine", "Tanh"], &[], &[]).is_err());
+        assert!(go(&["Softmax", "Tanh"], &[], &[]).is_err());
     }
 
     #[test]
