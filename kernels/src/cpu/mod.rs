@@ -17,6 +17,7 @@ pub(crate) mod pool;
 pub(crate) mod rescale;
 pub(crate) mod resize;
 pub(crate) mod rows;
+pub(crate) mod typed;
 pub mod unary;
 
 use repops::digest::Layout;

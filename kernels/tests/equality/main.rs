@@ -13,6 +13,7 @@ mod elementwise;
 mod movement;
 mod pools;
 mod rows;
+mod typed;
 
 use std::sync::LazyLock;
 

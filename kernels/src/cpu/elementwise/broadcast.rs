@@ -110,6 +110,18 @@ pub fn evaluate_broadcast(
     inputs: &[TensorView<'_>],
     outputs: &mut [TensorViewMut<'_>],
 ) {
+    // Composite functions cost more than a byte's move: let them be shared out early.
+    evaluate_broadcast_at(16, kernel, full, inputs, outputs);
+}
+
+/// [`evaluate_broadcast`] with the cost of one element, as [`parallel_ranges`] counts it.
+pub(crate) fn evaluate_broadcast_at(
+    cost: usize,
+    kernel: &dyn RegionKernel,
+    full: &[usize],
+    inputs: &[TensorView<'_>],
+    outputs: &mut [TensorViewMut<'_>],
+) {
     let total = element_count(full);
     if total == 0 {
         return;
@@ -128,8 +140,7 @@ pub fn evaluate_broadcast(
         }
         kernel.evaluate(range.len(), args, &mut parts[..targets.len()]);
     };
-    // Composite functions cost more than a byte's move: let them be shared out early.
-    parallel_ranges(total, 512, 16, |range| {
+    parallel_ranges(total, 512, cost, |range| {
         let mut args = [RegionArg::Splat(&[]); PARAMS_MAX];
         let mut at = range.start;
         while at < range.end {
