@@ -1,22 +1,29 @@
 //! Kernels of the CPU: one file per operation, instantiated per instruction set.
 
+pub(crate) mod arg;
 pub mod binary;
 pub(crate) mod contract;
 pub(crate) mod conv;
 pub(crate) mod conv_transpose;
+pub(crate) mod cum_sum;
 pub(crate) mod depthwise;
 pub mod elementwise;
 pub(crate) mod gemm;
+pub(crate) mod instance;
+pub(crate) mod interpolate;
 pub mod lane;
+pub(crate) mod lrn;
 pub mod map;
 pub(crate) mod matmul;
 pub(crate) mod matmul_integer;
 pub(crate) mod movement;
 pub(crate) mod planes;
 pub(crate) mod pool;
+pub(crate) mod quantize;
 pub(crate) mod rescale;
 pub(crate) mod resize;
 pub(crate) mod rows;
+pub(crate) mod top_k;
 pub(crate) mod typed;
 pub mod unary;
 

@@ -1,4 +1,5 @@
-//! Resize in mode nearest: whole lines where the last axis stays, single elements where it does not.
+//! Resize: in mode nearest whole lines where the last axis stays, single elements where it does not; linear and
+//! cubic on f32 by [`interpolate`].
 
 use bytemuck::Pod;
 use repops::dtype::DType;
@@ -6,7 +7,9 @@ use repops::ops::resize::{self, Stencil};
 use repops::ops::{self, EvalCtx, OpError};
 use repops::tensor::{TensorView, TensorViewMut, strides};
 
+use super::interpolate::{interpolate, is_inside};
 use super::{by_reference, require_row_major};
+use crate::float_env::FloatEnv;
 use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -30,12 +33,21 @@ fn resize(
         let def = ops::by_name("Resize").ok_or_else(|| OpError::Unsupported("Resize".to_string()))?;
         by_reference(def, ctx, inputs, outputs)
     };
-    if ctx.attrs.str("mode") != "nearest" || outputs[0].bytes.is_empty() {
+    let x = require_row_major(inputs, 0)?;
+    let is_nearest = ctx.attrs.str("mode") == "nearest";
+    if outputs[0].bytes.is_empty() || (!is_nearest && x.dtype != DType::F32) {
         return reference(outputs);
     }
+    let _env = FloatEnv::enter();
     let shape = outputs[0].shape;
     let plans = resize::plans(&EvalCtx { attrs: ctx.attrs, inputs: &views, outputs: 1 }, shape)?;
-    let x = require_row_major(inputs, 0)?;
+    if !is_nearest {
+        if plans.is_empty() || !is_inside(&plans) {
+            return reference(outputs);
+        }
+        interpolate(ctx.isa, x.as_slice(), x.shape, &plans, outputs[0].as_mut_slice());
+        return Ok(());
+    }
     // The element of X that each position takes, axis by axis.
     let mut sources: Vec<Vec<usize>> = Vec::new();
     for (axis, &extent) in shape.iter().enumerate() {

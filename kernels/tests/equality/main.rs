@@ -10,6 +10,7 @@ mod convolution;
 mod digest;
 mod draw;
 mod elementwise;
+mod general;
 mod movement;
 mod pools;
 mod rows;
