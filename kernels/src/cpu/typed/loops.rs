@@ -11,8 +11,6 @@ use repops::region::{PARAMS_MAX, RegionArg, RegionKernel};
 use repops::tensor::{TensorView, TensorViewMut};
 
 use super::super::elementwise::broadcast::evaluate_broadcast_at;
-use super::super::lane::VectorLane;
-use super::super::lane::dispatch::{Vectorized, dispatch};
 use crate::isa::Isa;
 
 /// What an element costs beside its move, for [`evaluate_broadcast_at`].
@@ -72,6 +70,32 @@ fn run(kernel: &dyn RegionKernel, cost: usize, inputs: &[TensorView<'_>], y: &mu
     evaluate_broadcast_at(cost, kernel, shape, inputs, &mut [y]);
 }
 
+/// A loop over a run of elements.
+trait Task {
+    /// Implementations are `#[inline(always)]`.
+    fn run(self);
+}
+
+/// Runs the loop with the features of the instruction set. These loops wait for memory: wider registers than
+/// those of AVX2 gain nothing, and one instance fewer of each is built.
+fn dispatch<T: Task>(isa: Isa, task: T) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => {
+            assert!(isa.is_available(), "this machine lacks {}", isa.name());
+            // SAFETY: AVX2 and FMA are available, of which AVX-512 is an extension.
+            unsafe { run_avx2(task) }
+        }
+        _ => task.run(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<T: Task>(task: T) {
+    task.run();
+}
+
 /// An input of a run, with its type.
 #[derive(Clone, Copy)]
 enum Arg<'a, T> {
@@ -115,10 +139,9 @@ struct OneRun<'a, F, A, Y> {
     y: &'a mut [Y],
 }
 
-impl<F: Fn(A) -> Y, A: Value, Y: Value> Vectorized for OneRun<'_, F, A, Y> {
-    type Output = ();
+impl<F: Fn(A) -> Y, A: Value, Y: Value> Task for OneRun<'_, F, A, Y> {
     #[inline(always)]
-    fn run<V: VectorLane>(self) {
+    fn run(self) {
         match self.a {
             Arg::Each(a) => {
                 for (y, &a) in self.y.iter_mut().zip(a) {
@@ -151,10 +174,9 @@ struct TwoRun<'a, F, A, B, Y> {
     y: &'a mut [Y],
 }
 
-impl<F: Fn(A, B) -> Y, A: Value, B: Value, Y: Value> Vectorized for TwoRun<'_, F, A, B, Y> {
-    type Output = ();
+impl<F: Fn(A, B) -> Y, A: Value, B: Value, Y: Value> Task for TwoRun<'_, F, A, B, Y> {
     #[inline(always)]
-    fn run<V: VectorLane>(self) {
+    fn run(self) {
         match (self.a, self.b) {
             (Arg::Each(a), Arg::Each(b)) => {
                 for ((y, &a), &b) in self.y.iter_mut().zip(a).zip(b) {
@@ -200,10 +222,9 @@ struct ThreeRun<'a, F, A, B, Y> {
     y: &'a mut [Y],
 }
 
-impl<F: Fn(A, B, B) -> Y, A: Value, B: Value, Y: Value> Vectorized for ThreeRun<'_, F, A, B, Y> {
-    type Output = ();
+impl<F: Fn(A, B, B) -> Y, A: Value, B: Value, Y: Value> Task for ThreeRun<'_, F, A, B, Y> {
     #[inline(always)]
-    fn run<V: VectorLane>(self) {
+    fn run(self) {
         match (self.a, self.b, self.c) {
             (Arg::Each(a), Arg::Each(b), Arg::Each(c)) => {
                 for (((y, &a), &b), &c) in self.y.iter_mut().zip(a).zip(b).zip(c) {
@@ -261,10 +282,9 @@ struct FoldRun<'a, F, Y> {
     y: &'a mut [Y],
 }
 
-impl<F: Fn(Y, Y) -> Y, Y: Value> Vectorized for FoldRun<'_, F, Y> {
-    type Output = ();
+impl<F: Fn(Y, Y) -> Y, Y: Value> Task for FoldRun<'_, F, Y> {
     #[inline(always)]
-    fn run<V: VectorLane>(self) {
+    fn run(self) {
         match self.a {
             Arg::Each(a) => {
                 for (y, &a) in self.y.iter_mut().zip(a) {
