@@ -13,12 +13,16 @@ use super::typed::halves::{widen_bf16, widen_f16};
 use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
 
-pub(crate) fn choose_max(_: &[Option<DType>]) -> Option<Kernel> {
-    Some(|ctx, inputs, outputs| arg(ctx, true, inputs, outputs))
+pub(crate) fn choose_max(dtypes: &[Option<DType>]) -> Option<Kernel> {
+    is_wide(dtypes).then_some(|ctx, inputs, outputs| arg(ctx, true, inputs, outputs))
 }
 
-pub(crate) fn choose_min(_: &[Option<DType>]) -> Option<Kernel> {
-    Some(|ctx, inputs, outputs| arg(ctx, false, inputs, outputs))
+pub(crate) fn choose_min(dtypes: &[Option<DType>]) -> Option<Kernel> {
+    is_wide(dtypes).then_some(|ctx, inputs, outputs| arg(ctx, false, inputs, outputs))
+}
+
+fn is_wide(dtypes: &[Option<DType>]) -> bool {
+    matches!(dtypes.first(), Some(Some(dtype)) if !dtype.is_narrow())
 }
 
 fn arg(
@@ -50,6 +54,7 @@ fn arg(
         DType::I32 => plan.columns(x.as_slice::<i32>(), y, |v| v),
         DType::U64 => plan.columns(x.as_slice::<u64>(), y, |v| v),
         DType::I64 => plan.columns(x.as_slice::<i64>(), y, |v| v),
+        other => return Err(OpError::Unsupported(format!("an extreme of {other}"))),
     }
     Ok(())
 }

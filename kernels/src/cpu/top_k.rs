@@ -12,7 +12,7 @@ use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
 
 pub(crate) fn choose(dtypes: &[Option<DType>]) -> Option<Kernel> {
-    (*dtypes.first()? != Some(DType::Bool)).then_some(top_k)
+    matches!(dtypes.first(), Some(Some(dtype)) if dtype.is_number()).then_some(top_k)
 }
 
 fn top_k(
@@ -25,7 +25,7 @@ fn top_k(
         DType::F64 => top::<f64>(ctx, inputs, outputs, float),
         DType::F16 => top::<f16>(ctx, inputs, outputs, |v| float(f64::from(widen_f16(v)))),
         DType::BF16 => top::<bf16>(ctx, inputs, outputs, |v| float(f64::from(widen_bf16(v)))),
-        DType::U8 | DType::Bool => top::<u8>(ctx, inputs, outputs, u64::from),
+        DType::U8 => top::<u8>(ctx, inputs, outputs, u64::from),
         DType::U16 => top::<u16>(ctx, inputs, outputs, u64::from),
         DType::U32 => top::<u32>(ctx, inputs, outputs, u64::from),
         DType::U64 => top::<u64>(ctx, inputs, outputs, |v| v),
@@ -33,6 +33,7 @@ fn top_k(
         DType::I16 => top::<i16>(ctx, inputs, outputs, |v| signed(v.into())),
         DType::I32 => top::<i32>(ctx, inputs, outputs, |v| signed(v.into())),
         DType::I64 => top::<i64>(ctx, inputs, outputs, signed),
+        other => Err(OpError::Unsupported(format!("TopK of {other}"))),
     }
 }
 

@@ -252,8 +252,10 @@ fn powers_of_mixed_types() {
 #[test]
 fn conversions() {
     let mut source = Random(10);
-    for from in DType::ALL {
-        for to in DType::ALL {
+    // Narrow types are the reference's.
+    let wide = || DType::ALL.into_iter().filter(|dtype| !dtype.is_narrow());
+    for from in wide() {
+        for to in wide() {
             let attrs = Attrs::new().with_int("to", to.code() as i64);
             for shape in [&[1300usize][..], &[], &[0], &[2, 33_000]] {
                 let mut x = match from.is_int() {

@@ -29,15 +29,16 @@ macro_rules! operators {
     };
 }
 operators! {
-    Abs Acos Add And Asin Atan BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater
-    GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or
-    PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh
+    Abs Acos Add And Asin Atan BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu Clip Cos Cosh Div
+    Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual
+    Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh
     ThresholdedRelu Where Xor
 }
 
-/// The kernel for any types; a few rare cases it leaves to the reference.
-pub(crate) fn choose(def: &OpDef, _: &[Option<DType>]) -> Option<Kernel> {
-    if def.version != 1 {
+/// The kernel for all types but the narrow ones, which only Where takes; a few rare cases it leaves to the
+/// reference.
+pub(crate) fn choose(def: &OpDef, dtypes: &[Option<DType>]) -> Option<Kernel> {
+    if def.version != 1 || def.name != "Where" && dtypes.iter().flatten().any(|dtype| dtype.is_narrow()) {
         return None;
     }
     KERNELS.binary_search_by(|(name, _)| (*name).cmp(def.name)).ok().map(|at| KERNELS[at].1)

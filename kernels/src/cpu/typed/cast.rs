@@ -8,11 +8,11 @@ use super::halves::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
 use super::loops::{CHEAP, Value, one};
 use crate::isa::Isa;
 
-/// Y = X converted.
-pub(super) fn cast(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) {
+/// Y = X converted; `None` between narrow types and others, which have no loops.
+pub(super) fn cast(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) -> Option<()> {
     if x.dtype == y.dtype {
         y.bytes.copy_from_slice(x.bytes);
-        return;
+        return Some(());
     }
     match x.dtype {
         DType::Bool | DType::U8 => from::<u8>(isa, x, y),
@@ -27,10 +27,11 @@ pub(super) fn cast(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) {
         DType::F64 => from::<f64>(isa, x, y),
         DType::F16 => from::<f16>(isa, x, y),
         DType::BF16 => from::<bf16>(isa, x, y),
+        _ => None,
     }
 }
 
-fn from<S: Source>(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) {
+fn from<S: Source>(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) -> Option<()> {
     fn to<S: Source + To<T>, T: Value>(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) {
         one(isa, CHEAP, x, y, f!(|v: S| <S as To<T>>::to(v)));
     }
@@ -48,7 +49,9 @@ fn from<S: Source>(isa: Isa, x: TensorView<'_>, y: &mut TensorViewMut<'_>) {
         DType::F64 => to::<S, f64>(isa, x, y),
         DType::F16 => to::<S, f16>(isa, x, y),
         DType::BF16 => to::<S, bf16>(isa, x, y),
+        _ => return None,
     }
+    Some(())
 }
 
 /// A conversion to `T`.

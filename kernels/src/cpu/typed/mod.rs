@@ -33,10 +33,7 @@ pub(crate) fn evaluate(
     let dtype = inputs.first().copied().flatten()?.dtype;
     match def.name {
         "Where" => integers::select(ctx, inputs, out),
-        "Cast" => {
-            cast::cast(ctx.isa, inputs[0]?, out);
-            Some(Ok(()))
-        }
+        "Cast" => cast::cast(ctx.isa, inputs[0]?, out).map(Ok),
         "Mod" if dtype.is_float() => remainder::floats(inputs, out),
         name if dtype == DType::Bool => integers::bools(name, ctx, inputs, out),
         name if dtype.is_int() => integers::integers(name, ctx, inputs, out),
