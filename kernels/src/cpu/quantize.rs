@@ -160,14 +160,8 @@ struct Quantize<'a, T> {
 fn quantize_one<T: Short>(x: f32, scale: f32, zero: i32) -> T {
     const FAR: f32 = 1_048_576.0;
     let steps = round(x / scale);
-    // `as` takes NaN to 0.
-    let steps = (if steps > FAR {
-        FAR
-    } else if steps < -FAR {
-        -FAR
-    } else {
-        steps
-    }) as i32;
+    // NaN stays NaN, which `as` takes to 0.
+    let steps = steps.clamp(-FAR, FAR) as i32;
     T::narrow((steps + zero).clamp(T::LOW, T::HIGH))
 }
 

@@ -150,7 +150,7 @@ to_halves! {
 fn odd_of_f64(x: f64) -> f32 {
     let nearest = x as f32;
     let back = f64::from(nearest);
-    let lost = back.to_bits() != x.to_bits() && x == x;
+    let lost = back.to_bits() != x.to_bits() && !x.is_nan();
     // One below in magnitude is one less in the bits, also from infinity to the largest number.
     let toward_zero = nearest.to_bits() - u32::from(back.abs() > x.abs());
     f32::from_bits(if lost { toward_zero | 1 } else { nearest.to_bits() })
