@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+pub mod blocks;
 pub mod control;
 pub mod digest;
 pub mod dim;

@@ -17,6 +17,10 @@ use crate::{Kernel, KernelCtx, Operand};
 
 /// The kernel for the operands' type.
 pub(crate) fn choose(dtypes: &[Option<DType>]) -> Option<Kernel> {
+    // An f32 left operand may have a narrower right one.
+    if dtypes.get(1) != dtypes.first() {
+        return None;
+    }
     Some(match dtypes.first()?.as_ref()? {
         DType::F32 => gemm::<f32, f32>,
         DType::F64 => gemm::<f64, f64>,

@@ -15,7 +15,7 @@ pub static DEF: OpDef = OpDef {
     doc: "Y[m, n] = alpha * A'B' + beta * C, A' = A[m, k] or with transA the transpose of A[k, m], B' \
           likewise; C broadcasts to [m, n]. Order: s = contraction over k of A'[m, k] * B'[k, n] (SPEC.md, \
           Contractions); t = s if alpha = 1, else alpha * s; Y = t without C, t + C if beta = 1, else \
-          fma(beta, C, t). f16 and bf16 in f32, rounded once at Y. Integers wrap; alpha and beta must then \
+          fma(beta, C, t). f16 and bf16 in f32, rounded once at Y; with an f32 A, B may be f16 or bf16, which is widened. Integers wrap; alpha and beta must then \
           be integers. Source: ONNX Gemm-7 to -13.",
     inputs: Arity::between(2, 3),
     outputs: Arity::exactly(1),
@@ -34,7 +34,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     let dtype = ctx.require(0, "a float, i32, i64, u32 or u64", |d| {
         d.is_float() || matches!(d, DType::I32 | DType::I64 | DType::U32 | DType::U64)
     })?;
-    ctx.require_same(1, dtype)?;
+    super::matmul::right_type(ctx, dtype)?;
     let matrix = |index: usize, flag: &str| {
         let shape = ctx.shape(index)?;
         let [rows, columns] = shape else {
@@ -82,6 +82,11 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         DType::I64 => integers::<i64>(ctx, |v| v),
         DType::U32 => integers::<u32>(ctx, |v| v as u32),
         DType::U64 => integers::<u64>(ctx, |v| v as u64),
+        DType::F32 if ctx.input(1).dtype != DType::F32 => {
+            let wide = super::matmul::widened(ctx.input(1))?;
+            let inputs = [Some(ctx.input(0)), Some(wide.view()), ctx.optional(2)];
+            floats::<f32>(&EvalCtx { inputs: &inputs, ..*ctx })
+        }
         dtype => with_float!(dtype, floats(ctx)),
     };
     Ok(vec![y?])

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::float::wide_elements;
 use super::infer::broadcast;
 use super::{Arity, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::dim::DimExpr;
@@ -15,7 +16,8 @@ pub static DEF: OpDef = OpDef {
     version: 1,
     doc: "Y[.., m, n] = contraction over k of A[.., m, k] * B[.., k, n]; leading axes broadcast. A one-axis A \
           is a row, a one-axis B a column, and that axis is dropped from Y. f32 and f64 in their own \
-          precision, f16 and bf16 widened to f32, contracted there and rounded once; integers wrap. \
+          precision, f16 and bf16 widened to f32, contracted there and rounded once; with an f32 A, B may be f16 or bf16, \
+          which is widened; integers wrap. \
           Order: SPEC.md, Contractions. Source: ONNX MatMul-1, -9, -13.",
     inputs: Arity::exactly(2),
     outputs: Arity::exactly(1),
@@ -29,8 +31,23 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     let dtype = ctx.require(0, "a float, i32, i64, u32 or u64", |d| {
         d.is_float() || matches!(d, DType::I32 | DType::I64 | DType::U32 | DType::U64)
     })?;
-    ctx.require_same(1, dtype)?;
+    right_type(ctx, dtype)?;
     Ok(vec![Inferred::new(dtype, product_shape(ctx.shape(0)?, ctx.shape(1)?)?)])
+}
+
+/// The right operand has the left one's type, or is narrower than an f32 left one.
+pub(crate) fn right_type(ctx: &InferCtx<'_>, left: DType) -> Result<(), OpError> {
+    match (left, ctx.dtype(1)?) {
+        (DType::F32, DType::F16 | DType::BF16) => Ok(()),
+        _ => ctx.require_same(1, left),
+    }
+}
+
+/// An operand of a product in f32, widened where it is of another type.
+pub(crate) fn widened(b: TensorView<'_>) -> Result<Tensor, OpError> {
+    let mut wide = Tensor::zeros(DType::F32, b.shape)?;
+    wide.as_mut_slice::<f32>().copy_from_slice(&wide_elements::<f32>(b));
+    Ok(wide)
 }
 
 /// The shape of the product of `a` and `b`.
@@ -60,6 +77,7 @@ pub(crate) fn product_shape(a: &[DimExpr], b: &[DimExpr]) -> Result<Vec<DimExpr>
 fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let (a, b) = (ctx.input(0), ctx.input(1));
     let y = match a.dtype {
+        DType::F32 if b.dtype != DType::F32 => product(a, widened(b)?.view(), |v: f32| v, |v: f32| v),
         DType::F32 => product(a, b, |v: f32| v, |v: f32| v),
         DType::F64 => product(a, b, |v: f64| v, |v: f64| v),
         DType::F16 => product(a, b, f16::to_f32, f16::from_f32),

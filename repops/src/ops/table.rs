@@ -191,6 +191,10 @@ static TABLE: &[&OpDef] = &[
     &super::roi::MAX_POOL,
     &super::det::DEF,
     &super::tf_idf_vectorizer::DEF,
+    &super::sequence::ATTENTION,
+    &super::sequence::ROTARY,
+    &super::matmul_blocks::DEF,
+    &super::matmul_blocks::EMBEDDING,
 ];
 
 /// All operators, by id and version.

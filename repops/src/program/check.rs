@@ -256,6 +256,7 @@ impl Checker<'_> {
             let reads_panels = match def.name {
                 "MatMul" => index == 1,
                 "Gemm" => index == 1 && step.attrs.int("transB") == 0,
+                "Embedding" => index == 1 && step.attrs.int("transposed") == 0,
                 _ => false,
             };
             if !reads_panels {

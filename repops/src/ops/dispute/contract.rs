@@ -4,6 +4,7 @@
 use super::series::{Formula, Kind, Series};
 use super::wide::{Wide, integer};
 use super::{Inputs, Stop, Subject, TensorType, Term};
+use crate::blocks::Format;
 use crate::dtype::DType;
 use crate::ops::OpError;
 use crate::ops::matmul_integer::requantized;
@@ -33,6 +34,9 @@ struct Side<'a> {
     /// The input that holds zero points, if it is there, and where an element's is.
     zero: Option<(usize, &'a TensorType)>,
     place: Place,
+    /// Elements lie in blocks of this format, in columns of that many positions; a position in the tensor is one in
+    /// the columns, one after the other.
+    blocks: Option<(Format, usize)>,
 }
 
 /// How a parameter belongs to its matrix.
@@ -62,6 +66,11 @@ enum End {
 
 impl Side<'_> {
     fn factor<W: Wide>(&self, at: usize, inputs: &mut dyn Inputs) -> Result<W, Stop> {
+        if let Some((format, k)) = self.blocks {
+            let byte = |at: usize| Ok::<u8, Stop>(inputs.element(self.input, at as u64)? as u8);
+            let value = format.at(k, at % k, at / k, byte)?;
+            return Ok(W::widen(DType::F32, u64::from(value.to_bits())));
+        }
         let bits = inputs.element(self.input, at as u64)?;
         let Some((input, ty)) = self.zero else { return Ok(W::widen(self.ty.dtype, bits)) };
         let zero = inputs.element(input, self.parameter(ty, at) as u64)?;
@@ -106,14 +115,14 @@ fn side<'a>(
     place: Place,
 ) -> Result<Side<'a>, Stop> {
     let zero = zero.and_then(|z| Some((z, subject.optional(z)?)));
-    Ok(Side { input, ty: subject.input(input)?, zero, place })
+    Ok(Side { input, ty: subject.input(input)?, zero, place, blocks: None })
 }
 
 impl<'a> Contraction<'a> {
     /// The operator of the subject; the type in which it accumulates is [`accumulator`].
     pub fn new(subject: &'a Subject<'a>) -> Result<Contraction<'a>, Stop> {
         let (a, b, zeros, end) = match subject.def.name {
-            "MatMul" => (0, 1, None, End::Plain),
+            "MatMul" | "MatMulBlocks" => (0, 1, None, End::Plain),
             "Gemm" => (0, 1, None, End::Gemm),
             "Conv" => (0, 1, None, End::Bias { input: 2 }),
             "MatMulInteger" => (0, 1, Some((2, 3)), End::Plain),
@@ -125,9 +134,14 @@ impl<'a> Contraction<'a> {
         let is_conv = subject.def.name.contains("Conv");
         let places = if is_conv { [Place::First; 2] } else { [Place::Row, Place::Column] };
         let left = side(subject, a, zeros.map(|z| z.0), places[0])?;
-        let right = side(subject, b, zeros.map(|z| z.1), places[1])?;
+        let mut right = side(subject, b, zeros.map(|z| z.1), places[1])?;
         let operands: Box<dyn Operands + 'a> = match subject.def.name {
             "Gemm" => Box::new(Matrices::gemm(subject, left.ty, right.ty)?),
+            "MatMulBlocks" => {
+                let matrices = Matrices::blocks(subject, left.ty)?;
+                right.blocks = Some((crate::ops::matmul_blocks::format(subject.attrs)?, matrices.k));
+                Box::new(matrices)
+            }
             _ if is_conv => Box::new(Convolution::new(subject, left.ty, right.ty)?),
             _ => Box::new(Matrices::batched(left.ty, right.ty)?),
         };
@@ -247,7 +261,7 @@ impl Contraction<'_> {
         if a.is_empty() || b.is_empty() {
             return Err(Stop::NoTerm);
         }
-        let y_side = Side { input: 0, ty, zero: None, place: Place::Row };
+        let y_side = Side { input: 0, ty, zero: None, place: Place::Row, blocks: None };
         let (left, right) = self.operands.at(element, 0).ok_or(Stop::NoTerm)?;
         let a_scale = read(1, &self.left, left, inputs)?;
         let b_scale = read(4, &self.right, right, inputs)?;
@@ -327,6 +341,24 @@ impl Matrices {
             lead,
             left_lead: left_lead.to_vec(),
             right_lead: right_lead.to_vec(),
+        })
+    }
+
+    /// All rows of X and the columns of W, each of which counts as one after the other.
+    fn blocks(subject: &Subject<'_>, x: &TensorType) -> Result<Matrices, Stop> {
+        let &k = x.shape.last().ok_or(Stop::NoTerm)?;
+        let &n = subject.output(0)?.shape.last().ok_or(Stop::NoTerm)?;
+        let m = subject.output(0)?.len() / n.max(1);
+        let none = Vec::new;
+        Ok(Matrices {
+            k,
+            m,
+            n,
+            left: (k, 1),
+            right: (k, 1),
+            lead: none(),
+            left_lead: none(),
+            right_lead: none(),
         })
     }
 

@@ -50,7 +50,8 @@ pub fn rule(def: &OpDef) -> Rule {
         "Region" => return Rule::Crop(Cut::Point),
         "QuantizeLinear" | "DequantizeLinear" => return Rule::Crop(Cut::Quantized),
         "BatchNormalization" => return Rule::Crop(Cut::Channel),
-        "MatMul" | "Gemm" | "Conv" | "MatMulInteger" | "ConvInteger" | "QLinearMatMul" | "QLinearConv" => {
+        "MatMul" | "MatMulBlocks" | "Gemm" | "Conv" | "MatMulInteger" | "ConvInteger" | "QLinearMatMul"
+        | "QLinearConv" => {
             return Rule::Contraction;
         }
         "ReduceSum" | "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp"

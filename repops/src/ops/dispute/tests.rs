@@ -70,6 +70,18 @@ fn contractions() {
     for dtype in [DType::F16, DType::BF16, DType::F64, DType::I32, DType::U64] {
         check("MatMul", none(), &[cast(f(&[3, 300], 1), dtype), cast(f(&[300, 4], 2), dtype)], 1);
     }
+    for dtype in [DType::F16, DType::BF16] {
+        check("MatMul", none(), &[f(&[3, 300], 1), cast(f(&[300, 4], 2), dtype)], 1);
+    }
+    for format in crate::blocks::Format::ALL {
+        let attrs = none().with_int("columns", 19).with_str("format", format.name());
+        let shape = [2, 512 / format.positions(), format.bytes()];
+        // Bytes that make no scale infinite.
+        let count = shape.iter().product::<usize>();
+        let weights: Vec<u8> = (0..count).map(|i| (i * 29 % 64) as u8).collect();
+        let weights = Some(Tensor::from_slice(&shape, &weights));
+        check("MatMulBlocks", attrs, &[f(&[3, 512], 1), weights], 1);
+    }
     let factors = none().with_float("alpha", 0.7).with_float("beta", 0.9);
     check("Gemm", factors.clone(), &[f(&[3, 300], 1), f(&[300, 4], 2), f(&[4], 3)], 1);
     let transposed = none().with_int("transA", 1).with_int("transB", 1);
