@@ -22,6 +22,7 @@ pub mod reduce;
 pub mod reference;
 pub mod region;
 pub mod scalar;
+pub mod sequence;
 pub mod tensor;
 pub mod trace;
 

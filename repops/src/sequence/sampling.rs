@@ -1,0 +1,320 @@
+//! The next token: from logits, parameters, earlier tokens and a seed. SPEC.md, "Sampling".
+//!
+//! Invariant: the choice is a function of these alone. Noise belongs to a token, a position and a seed, never to a rank or
+//! a place in a batch; ties go to the lower token.
+
+use std::collections::BTreeMap;
+
+use crate::dtype::NAN_F32;
+use crate::philox;
+use crate::scalar;
+
+/// How tokens are chosen. Defaults leave everything as the model says, without randomness.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sampling {
+    /// 0: the token of the greatest logit.
+    pub temperature: f32,
+    /// The most tokens that are considered; 0: all.
+    pub top_k: u32,
+    /// The share of probability that is considered; 1: all.
+    pub top_p: f32,
+    /// The least probability, as a part of the greatest one, that is considered.
+    pub min_p: f32,
+    /// Divides positive and multiplies negative logits of tokens that have occurred; 1: nothing.
+    pub repetition_penalty: f32,
+    /// Taken from the logits of tokens that were generated.
+    pub presence_penalty: f32,
+    /// Taken from the logits of tokens as often as they were generated.
+    pub frequency_penalty: f32,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+        }
+    }
+}
+
+/// Why no token can be chosen.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum SamplingError {
+    #[error("{name} is {value}; it must be {expected}")]
+    Parameter { name: &'static str, value: f32, expected: &'static str },
+    #[error("the logit of token {token} is {value}; the model gives no distribution here")]
+    Logit { token: usize, value: f32 },
+    #[error("there are no logits")]
+    Empty,
+}
+
+impl Sampling {
+    /// Refuses parameters outside of their ranges.
+    pub fn check(&self) -> Result<(), SamplingError> {
+        let check = |name, value: f32, ok: bool, expected| match ok {
+            true => Ok(()),
+            false => Err(SamplingError::Parameter { name, value, expected }),
+        };
+        let within = |v: f32, low: f32, high: f32| v >= low && v <= high;
+        let t = self.temperature;
+        check("temperature", t, t == 0.0 || within(t, 1e-3, 1e3), "0, or from 0.001 to 1000")?;
+        check("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1")?;
+        check("min_p", self.min_p, within(self.min_p, 0.0, 1.0), "from 0 to 1")?;
+        let r = self.repetition_penalty;
+        check("repetition_penalty", r, within(r, 1e-3, 1e3), "from 0.001 to 1000")?;
+        let p = self.presence_penalty;
+        check("presence_penalty", p, within(p, -1e3, 1e3), "from -1000 to 1000")?;
+        let f = self.frequency_penalty;
+        check("frequency_penalty", f, within(f, -1e3, 1e3), "from -1000 to 1000")
+    }
+}
+
+/// What makes the noise of one choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Draw {
+    pub seed: u64,
+    /// The client's number for the request.
+    pub nonce: u64,
+    /// The position whose logits these are.
+    pub position: u32,
+}
+
+impl Draw {
+    /// The word of a token.
+    fn word(&self, token: u32) -> u32 {
+        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        let counter = [token / 4, self.position, self.nonce as u32, (self.nonce >> 32) as u32];
+        philox::block(key, counter)[(token % 4) as usize]
+    }
+}
+
+/// Correctly rounded functions over many numbers; faster ones have the same values.
+pub trait Functions {
+    fn exp(&self, values: &mut [f32]) {
+        values.iter_mut().for_each(|v| *v = scalar::exp(*v));
+    }
+    fn log(&self, values: &mut [f32]) {
+        values.iter_mut().for_each(|v| *v = scalar::log(*v));
+    }
+}
+
+/// One after the other.
+pub struct Plain;
+impl Functions for Plain {}
+
+/// Chooses the token that follows `tokens`, of which the first `prompt` were given and the others generated.
+pub fn choose(
+    logits: &[f32],
+    sampling: &Sampling,
+    tokens: &[u32],
+    prompt: usize,
+    draw: Draw,
+    functions: &dyn Functions,
+) -> Result<u32, SamplingError> {
+    sampling.check()?;
+    if let Some(token) = logits.iter().position(|v| v.is_nan() || *v == f32::INFINITY) {
+        return Err(SamplingError::Logit { token, value: logits[token] });
+    }
+    if logits.is_empty() {
+        return Err(SamplingError::Empty);
+    }
+    let logits = penalized(logits, sampling, tokens, prompt);
+    if sampling.temperature == 0.0 {
+        return Ok(greatest(logits.iter().copied().zip(0..)));
+    }
+    let scaled: Vec<f32> = logits.iter().map(|v| v / sampling.temperature).collect();
+    let kept = kept(&scaled, sampling, functions);
+    // Gumbel noise: the greatest sum is a draw from the distribution.
+    let mut noise: Vec<f32> = kept.iter().map(|&t| philox::open_f32(draw.word(t))).collect();
+    functions.log(&mut noise);
+    noise.iter_mut().for_each(|v| *v = -*v);
+    functions.log(&mut noise);
+    Ok(greatest(kept.iter().zip(&noise).map(|(&t, n)| (scaled[t as usize] - n, t))))
+}
+
+/// The logits after the penalties, in this order, each operation rounded: repetition for every token that occurred,
+/// then `- count * frequency`, then `- presence` for those that were generated.
+fn penalized(logits: &[f32], sampling: &Sampling, tokens: &[u32], prompt: usize) -> Vec<f32> {
+    let mut logits = logits.to_vec();
+    let none = sampling.repetition_penalty == 1.0
+        && sampling.presence_penalty == 0.0
+        && sampling.frequency_penalty == 0.0;
+    if none {
+        return logits;
+    }
+    // How often each token was generated; those of the prompt alone 0 times.
+    let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
+    for (at, &token) in tokens.iter().enumerate() {
+        *counts.entry(token).or_default() += u32::from(at >= prompt);
+    }
+    for (token, count) in counts {
+        let Some(logit) = logits.get_mut(token as usize) else { continue };
+        let r = sampling.repetition_penalty;
+        if r != 1.0 {
+            *logit = if *logit > 0.0 { *logit / r } else { *logit * r };
+        }
+        if count > 0 {
+            *logit -= count as f32 * sampling.frequency_penalty;
+            *logit -= sampling.presence_penalty;
+        }
+    }
+    logits
+}
+
+/// The token of the greatest value, the lower one of equals. Values of -infinity count as any other.
+fn greatest(values: impl Iterator<Item = (f32, u32)>) -> u32 {
+    let mut best: Option<(f32, u32)> = None;
+    for (value, token) in values {
+        debug_assert!(!value.is_nan() || value.to_bits() == NAN_F32.to_bits());
+        let better = best.is_none_or(|(b, t)| value > b || (value == b && token < t));
+        if better {
+            best = Some((value, token));
+        }
+    }
+    best.map_or(0, |(_, token)| token)
+}
+
+/// Tokens that are considered: in descending order of value (ties: the lower token first) the first top_k; of those the
+/// shortest beginning whose sum of `exp(value - maximum)`, added up in that order in f64, reaches top_p times the sum of all of
+/// them; of those all with `exp(value - maximum) >= min_p`. The first one always stays.
+fn kept(scaled: &[f32], sampling: &Sampling, functions: &dyn Functions) -> Vec<u32> {
+    let all = scaled.len();
+    let k = if sampling.top_k == 0 { all } else { all.min(sampling.top_k as usize) };
+    let mut order: Vec<u32> = (0..all as u32).collect();
+    if k == all && sampling.top_p >= 1.0 && sampling.min_p == 0.0 {
+        return order;
+    }
+    // No value is NaN.
+    let by_value = |a: &u32, b: &u32| {
+        let (x, y) = (scaled[*a as usize], scaled[*b as usize]);
+        y.partial_cmp(&x).expect("no NaN").then(a.cmp(b))
+    };
+    if k < all {
+        order.select_nth_unstable_by(k - 1, by_value);
+        order.truncate(k);
+    }
+    order.sort_unstable_by(by_value);
+    let maximum = scaled[order[0] as usize];
+    let mut weights: Vec<f32> = order.iter().map(|&t| scaled[t as usize] - maximum).collect();
+    // Where all are -infinity the differences are NaN, and all weigh nothing.
+    functions.exp(&mut weights);
+    if sampling.top_p < 1.0 {
+        let total = weights.iter().fold(0.0f64, |sum, &w| sum + f64::from(w));
+        let wanted = total * f64::from(sampling.top_p);
+        let mut sum = 0.0f64;
+        let reached = weights.iter().position(|&w| {
+            sum += f64::from(w);
+            sum >= wanted
+        });
+        order.truncate(reached.map_or(order.len(), |at| at + 1));
+    }
+    let mut at = 0;
+    order.retain(|_| {
+        let keep = at == 0 || weights[at] >= sampling.min_p;
+        at += 1;
+        keep
+    });
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(logits: &[f32], sampling: Sampling, draw: Draw) -> u32 {
+        choose(logits, &sampling, &[], 0, draw, &Plain).expect("a token")
+    }
+
+    #[test]
+    fn without_temperature_the_greatest_and_of_equals_the_lower() {
+        assert_eq!(run(&[1.0, 3.0, 3.0, -1.0], Sampling::default(), Draw::default()), 1);
+        assert_eq!(run(&[f32::NEG_INFINITY; 3], Sampling::default(), Draw::default()), 0);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        let probabilities = [0.5f32, 0.3, 0.15, 0.05];
+        let logits: Vec<f32> = probabilities.iter().map(|p| scalar::log(*p)).collect();
+        let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
+        let mut counts = [0u32; 4];
+        for position in 0..20_000 {
+            let draw = Draw { seed: 7, nonce: 3, position };
+            counts[run(&logits, sampling, draw) as usize] += 1;
+        }
+        for (count, p) in counts.iter().zip(probabilities) {
+            // Five standard deviations.
+            let (mean, deviation) = (20_000.0 * p, (20_000.0 * p * (1.0 - p)).sqrt());
+            assert!((*count as f32 - mean).abs() < 5.0 * deviation, "{counts:?}");
+        }
+        // Another seed, nonce or position gives other noise.
+        let draws = |draw: Draw| -> Vec<u32> {
+            (0..32).map(|p| run(&logits, sampling, Draw { position: p + draw.position, ..draw })).collect()
+        };
+        let one = draws(Draw::default());
+        assert_ne!(one, draws(Draw { seed: 1 << 40, ..Draw::default() }));
+        assert_ne!(one, draws(Draw { nonce: 1 << 40, ..Draw::default() }));
+        assert_eq!(one, draws(Draw::default()));
+    }
+
+    #[test]
+    fn cuts_keep_what_they_say() {
+        let probabilities = [0.15f32, 0.5, 0.05, 0.3];
+        let logits: Vec<f32> = probabilities.iter().map(|p| scalar::log(*p)).collect();
+        let kept = |sampling: Sampling| super::kept(&logits, &sampling, &Plain);
+        let base = Sampling { temperature: 1.0, ..Sampling::default() };
+        assert_eq!(kept(Sampling { top_k: 2, ..base }), [1, 3]);
+        assert_eq!(kept(Sampling { top_p: 0.75, ..base }), [1, 3]);
+        assert_eq!(kept(Sampling { top_p: 0.85, ..base }), [1, 3, 0]);
+        assert_eq!(kept(Sampling { top_p: 1e-9, ..base }), [1]);
+        assert_eq!(kept(Sampling { min_p: 0.2, ..base }), [1, 3, 0]);
+        assert_eq!(kept(Sampling { min_p: 1.0, ..base }), [1]);
+        assert_eq!(kept(Sampling { top_k: 3, min_p: 0.5, ..base }), [1, 3]);
+        // Noise is a token's own: what else is considered changes no choice among those that stay.
+        for position in 0..200 {
+            let draw = Draw { seed: 1, nonce: 0, position };
+            let all = run(&logits, base, draw);
+            let some = run(&logits, Sampling { top_k: 3, ..base }, draw);
+            assert!(all == 2 || all == some);
+        }
+    }
+
+    #[test]
+    fn penalties_are_taken_in_order() {
+        let sampling = Sampling {
+            repetition_penalty: 2.0,
+            presence_penalty: 0.25,
+            frequency_penalty: 0.5,
+            ..Sampling::default()
+        };
+        let found = penalized(&[4.0, -4.0, 4.0, 4.0], &sampling, &[0, 1, 2, 2, 9], 2);
+        assert_eq!(found, [2.0, -8.0, 2.0 - 1.0 - 0.25, 4.0]);
+    }
+
+    #[test]
+    fn bad_logits_and_parameters_are_errors() {
+        let choose = |logits: &[f32], s: Sampling| super::choose(logits, &s, &[], 0, Draw::default(), &Plain);
+        assert!(choose(&[0.0, f32::NAN], Sampling::default()).is_err());
+        assert!(choose(&[f32::INFINITY], Sampling::default()).is_err());
+        assert_eq!(choose(&[], Sampling::default()), Err(SamplingError::Empty));
+        let base = Sampling::default();
+        for bad in [
+            Sampling { temperature: -1.0, ..base },
+            Sampling { temperature: f32::NAN, ..base },
+            Sampling { top_p: 0.0, ..base },
+            Sampling { min_p: 1.5, ..base },
+            Sampling { repetition_penalty: 0.0, ..base },
+            Sampling { presence_penalty: f32::INFINITY, ..base },
+            Sampling { frequency_penalty: f32::NAN, ..base },
+        ] {
+            assert!(choose(&[1.0, 2.0], bad).is_err(), "{bad:?}");
+        }
+        // All impossible: no weight is a number, and the first of the order stays.
+        let s = Sampling { temperature: 1.0, top_k: 2, min_p: 0.5, ..base };
+        assert_eq!(choose(&[f32::NEG_INFINITY; 3], s), Ok(0));
+    }
+}
