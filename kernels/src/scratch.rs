@@ -13,14 +13,16 @@ const ALIGN: usize = 64;
 struct Line([u8; ALIGN]);
 
 thread_local! {
-    static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// Those not in use; nested uses take one each.
+    static KEPT: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `body` with `len` elements of unspecified content, aligned to a cache line. Nested uses get
 /// buffers of their own.
 pub(crate) fn with_scratch<T: Pod, R>(len: usize, body: impl FnOnce(&mut [T]) -> R) -> R {
-    // Taken out of the cell while in use: a nested call finds an empty one.
-    let mut lines = LINES.with(|cell| std::mem::take(&mut *cell.borrow_mut()));
+    // Taken out while in use: a nested call finds the next. In the end each is back in its place, so that the
+    // same nesting finds buffers of its sizes again.
+    let mut lines = KEPT.with(|cell| cell.borrow_mut().pop()).unwrap_or_default();
     let bytes = len * size_of::<T>();
     let count = bytes.div_ceil(ALIGN);
     if lines.len() < count {
@@ -31,13 +33,9 @@ pub(crate) fn with_scratch<T: Pod, R>(len: usize, body: impl FnOnce(&mut [T]) ->
     // SAFETY: `count` lines hold `bytes` initialized bytes, aligned for any `Pod` type; the vector is not
     // touched while the slice lives.
     let result = body(unsafe { std::slice::from_raw_parts_mut(start, len) });
-    if lines.len() * ALIGN <= KEEP_BYTES_MAX {
-        LINES.with(|cell| {
-            let mut kept = cell.borrow_mut();
-            if kept.len() < lines.len() {
-                *kept = lines;
-            }
-        });
+    if lines.len() * ALIGN > KEEP_BYTES_MAX {
+        lines = Vec::new();
     }
+    KEPT.with(|cell| cell.borrow_mut().push(lines));
     result
 }

@@ -11,8 +11,7 @@ use crate::cpu::elementwise::operators;
 use crate::cpu::movement::{blocks, join, named, pad, scatter, strided, trilu};
 use crate::cpu::rows::{normalize, reduce, softmax};
 use crate::cpu::{
-    arg, conv, conv_transpose, cum_sum, gemm, instance, lrn, matmul, matmul_integer, pool, quantize, resize,
-    top_k,
+    arg, conv, conv_transpose, cum_sum, gemm, instance, integer, lrn, matmul, pool, quantize, resize, top_k,
 };
 
 /// Picks the kernel for the types of the inputs.
@@ -26,11 +25,12 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("BatchNormalization", 1, normalize::choose_batch),
     ("Concat", 1, join::choose_concat),
     ("Conv", 1, conv::choose),
+    ("ConvInteger", 1, integer::conv::choose),
     ("ConvTranspose", 1, conv_transpose::choose),
     ("CumSum", 1, cum_sum::choose),
     ("DepthToSpace", 1, blocks::choose_depth_to_space),
     ("DequantizeLinear", 1, quantize::choose_dequantize),
-    ("DynamicQuantizeLinear", 1, quantize::choose_dynamic),
+    ("DynamicQuantizeLinear", 1, integer::dynamic_quantize::choose),
     ("Expand", 1, strided::choose_expand),
     ("Gather", 1, join::choose_gather),
     ("GatherElements", 1, named::choose_gather_elements),
@@ -44,9 +44,11 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("LayerNormalization", 1, normalize::choose_layer),
     ("LogSoftmax", 1, softmax::choose_log),
     ("MatMul", 1, matmul::choose),
-    ("MatMulInteger", 1, matmul_integer::choose),
+    ("MatMulInteger", 1, integer::matmul::choose),
     ("MaxPool", 1, pool::choose_max),
     ("Pad", 1, pad::choose),
+    ("QLinearConv", 1, integer::conv::choose_qlinear),
+    ("QLinearMatMul", 1, integer::matmul::choose_qlinear),
     ("QuantizeLinear", 1, quantize::choose_quantize),
     ("RMSNormalization", 1, normalize::choose_rms),
     ("ReduceL1", 1, reduce::choose_l1),

@@ -51,7 +51,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    fn of(ctx: &KernelCtx<'_>, x: &[usize], w: &[usize]) -> Result<Geometry, OpError> {
+    pub(crate) fn of(ctx: &KernelCtx<'_>, x: &[usize], w: &[usize]) -> Result<Geometry, OpError> {
         let kernel: Vec<i64> = w[2..].iter().map(|&k| k as i64).collect();
         let (axes, out) = Window::new(ctx.attrs, &kernel)?.placed(&x[2..])?;
         let groups = ctx.attrs.int("group") as usize;
@@ -69,7 +69,7 @@ impl Geometry {
     }
 
     /// Whether pixels of the output and of the image are the same.
-    fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel.iter().all(|&k| k == 1)
             && self.axes.iter().all(|a| a.stride == 1 && a.pad_begin == 0)
             && self.out == self.image

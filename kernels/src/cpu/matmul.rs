@@ -100,16 +100,16 @@ pub(crate) fn matrices<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>
 }
 
 /// Leading axes, resolved to the start of each matrix.
-struct Batches {
-    size: Size,
-    a_offsets: Vec<usize>,
-    b_offsets: Vec<usize>,
+pub(crate) struct Batches {
+    pub size: Size,
+    pub a_offsets: Vec<usize>,
+    pub b_offsets: Vec<usize>,
     /// The left operand's matrices follow each other without repetition.
-    a_contiguous: bool,
+    pub a_contiguous: bool,
 }
 
 impl Batches {
-    fn new(a: &[usize], b: &[usize], b_layout: Layout) -> Batches {
+    pub fn new(a: &[usize], b: &[usize], b_layout: Layout) -> Batches {
         // One-axis operands are a row and a column.
         let (m, k) = if a.len() == 1 { (1, a[0]) } else { (a[a.len() - 2], a[a.len() - 1]) };
         let n = if b.len() == 1 { 1 } else { b[b.len() - 1] };

@@ -80,6 +80,28 @@ impl Planes {
         start: usize,
         to: &mut [E],
     ) {
+        self.copy_or(
+            image,
+            phase,
+            start,
+            to,
+            E::ZERO,
+            #[inline(always)]
+            |v| v.widen(),
+        );
+    }
+
+    /// [`Planes::copy`] of elements passed through a function, and of `outside` outside of the image.
+    #[inline(always)]
+    pub(crate) fn copy_or<S: Copy, E: Copy>(
+        &self,
+        image: &[S],
+        phase: usize,
+        start: usize,
+        to: &mut [E],
+        outside: E,
+        widen: impl Fn(S) -> E + Copy,
+    ) {
         let (phase_line, phase_column) = (phase / self.phases.1, phase % self.phases.1);
         let (step_lines, step) = self.phases;
         let (height, width) = self.image;
@@ -95,23 +117,23 @@ impl Planes {
             let row = (line * step_lines + phase_line).checked_sub(self.pad.0).filter(|&row| row < height);
             let (from, until) = (low.clamp(column, column + count), high.clamp(column, column + count));
             let Some(row) = row.filter(|_| from < until) else {
-                to.fill(E::ZERO);
+                to.fill(outside);
                 continue;
             };
-            to[..from - column].fill(E::ZERO);
-            to[until - column..].fill(E::ZERO);
+            to[..from - column].fill(outside);
+            to[until - column..].fill(outside);
             let to = &mut to[from - column..until - column];
             let first = row * width + from * step + phase_column - self.pad.1;
             match step {
-                1 => to.iter_mut().zip(&image[first..]).for_each(|(to, from)| *to = from.widen()),
+                1 => to.iter_mut().zip(&image[first..]).for_each(|(to, from)| *to = widen(*from)),
                 // A constant step lets compilers shuffle vectors.
                 2 => {
                     let from = image[first..].iter().step_by(2);
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen());
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
                 }
                 _ => {
                     let from = image[first..].iter().step_by(step);
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen());
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
                 }
             }
         }

@@ -1,22 +1,20 @@
-//! QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear of f32: one scale, or one for each position of
-//! an axis. Blocks and other types are the reference's.
+//! QuantizeLinear and DequantizeLinear of f32: one scale, or one for each position of an axis. Blocks and other
+//! types are the reference's.
 //!
 //! Invariant: integers below 2^20 in magnitude are exact in f32 and i32, and what lies beyond saturates either
 //! way, so that the loops need no wider types.
 
 use repops::dtype::{DType, Element};
-use repops::lane_op::arithmetic::{maximum, minimum, round};
+use repops::lane_op::arithmetic::round;
 use repops::ops::infer::normalize_axis;
 use repops::ops::{self, OpError};
 use repops::tensor::{TensorViewMut, element_count};
 
 use super::lane::VectorLane;
 use super::lane::dispatch::{Vectorized, dispatch};
-use super::rows::sums;
 use super::{by_reference, require_row_major};
-use crate::float_env::FloatEnv;
 use crate::isa::Isa;
-use crate::parallel::{Shared, parallel, parallel_ranges};
+use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
 
 pub(crate) fn choose_quantize(_: &[Option<DType>]) -> Option<Kernel> {
@@ -25,10 +23,6 @@ pub(crate) fn choose_quantize(_: &[Option<DType>]) -> Option<Kernel> {
 
 pub(crate) fn choose_dequantize(_: &[Option<DType>]) -> Option<Kernel> {
     Some(dequantize)
-}
-
-pub(crate) fn choose_dynamic(_: &[Option<DType>]) -> Option<Kernel> {
-    Some(dynamic)
 }
 
 /// How X divides into runs.
@@ -262,49 +256,5 @@ impl<T: Stored> Vectorized for Dequantize<'_, T> {
         for (i, ((y, &x), &scale)) in self.y.iter_mut().zip(self.x).zip(self.scale).enumerate() {
             *y = (x.minus(self.zero.map_or(none, |zero| zero[i])) * scale).canonical();
         }
-    }
-}
-
-/// Elements of which a thread finds the extremes.
-const EXTREMES: usize = 1 << 15;
-
-fn dynamic(
-    ctx: &KernelCtx<'_>,
-    inputs: &[Option<Operand<'_>>],
-    outputs: &mut [TensorViewMut<'_>],
-) -> Result<(), OpError> {
-    let _env = FloatEnv::enter();
-    let x = require_row_major(inputs, 0)?.as_slice::<f32>();
-    // Minima and maxima are exact: parts may be found in any order.
-    let mut parts = vec![[0.0f32; 2]; x.len().div_ceil(EXTREMES)];
-    let shared = Shared::new(&mut parts);
-    parallel(x.len().div_ceil(EXTREMES), |part| {
-        let x = &x[part * EXTREMES..x.len().min((part + 1) * EXTREMES)];
-        // SAFETY: tasks write parts of their own.
-        let found = unsafe { shared.slice(part..part + 1) };
-        found[0] = dispatch(ctx.isa, Extremes(x));
-    });
-    let low = parts.iter().fold(0.0, |low: f32, part| minimum(low, part[0]));
-    let high = parts.iter().fold(0.0, |high: f32, part| maximum(high, part[1]));
-    let scale = if high == low { 1.0 } else { (high - low) / 255.0 };
-    let zero = (-low / scale).clamp(0.0, 255.0).round_ties_even() as u8;
-    let runs = Runs { len: 1 << 14, cycle: 1, each: false };
-    quantized::<u8>(ctx.isa, &runs, x, &[scale], Some(&[zero]), outputs);
-    if let Some(y) = outputs.get_mut(1) {
-        y.as_mut_slice::<f32>()[0] = scale.canonical();
-    }
-    if let Some(y) = outputs.get_mut(2) {
-        y.as_mut_slice::<u8>()[0] = zero;
-    }
-    Ok(())
-}
-
-struct Extremes<'a>(&'a [f32]);
-
-impl Vectorized for Extremes<'_> {
-    type Output = [f32; 2];
-    #[inline(always)]
-    fn run<V: VectorLane>(self) -> [f32; 2] {
-        [sums::extreme::<V>(self.0, false), sums::extreme::<V>(self.0, true)]
     }
 }

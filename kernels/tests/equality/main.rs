@@ -11,6 +11,7 @@ mod digest;
 mod draw;
 mod elementwise;
 mod general;
+mod integer;
 mod movement;
 mod pools;
 mod rows;
