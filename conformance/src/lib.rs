@@ -5,5 +5,4 @@
 #[cfg(feature = "compiler")]
 pub mod hostile;
 pub mod mutate;
-#[cfg(feature = "compiler")]
-pub mod node_suite;
+pub mod suite;

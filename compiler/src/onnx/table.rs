@@ -6,7 +6,7 @@
 
 use super::call::{Call, Outputs};
 use super::convert::{
-    self, constants, control, fusions, norms, quantize, reduce, resize, same, shapes, softmax,
+    self, constants, control, fusions, legacy, norms, quantize, reduce, resize, same, shapes, softmax,
 };
 
 /// Converts a node.
@@ -63,9 +63,9 @@ pub static ROWS: &[Row] = rows! {
     "Abs": [6 13] same;
     "Acos": [7 22] same;
     "Acosh": [9 22] same;
-    "Add": [7 13 14] same;
+    "Add": [1 6] legacy::broadcast, [7 13 14] same;
     "AffineGrid": [20] same;
-    "And": [7] same;
+    "And": [1] legacy::broadcast, [7] same;
     "ArgMax": [1 11 12 13] same;
     "ArgMin": [1 11 12 13] same;
     "Asin": [7 22] same;
@@ -73,8 +73,8 @@ pub static ROWS: &[Row] = rows! {
     "Atan": [7 22] same;
     "Atanh": [9 22] same;
     "Attention": [23 24 25] same;
-    "AveragePool": [7 10 11 19 22] same;
-    "BatchNormalization": [7 9] norms::batch_normalization_7, [14 15] norms::batch_normalization_14;
+    "AveragePool": [1 7 10 11 19 22] same;
+    "BatchNormalization": [1 6] legacy::batch_normalization, [7 9] norms::batch_normalization_7, [14 15] norms::batch_normalization_14;
     "Bernoulli": [15 22] same;
     "BitCast": [26] same;
     "BitShift": [11 28] same;
@@ -107,12 +107,12 @@ pub static ROWS: &[Row] = rows! {
     "DepthToSpace": [1 11 13 28] same;
     "DequantizeLinear": [10 13 19 21 23 24 25 28] quantize::quantize;
     "Det": [11 22] same;
-    "Div": [7 13 14] same;
+    "Div": [1 6] legacy::broadcast, [7 13 14] same;
     "Dropout": [7 10] norms::dropout_7, [12 13 22] norms::dropout_12;
     "DynamicQuantizeLinear": [11] same;
     "Einsum": [12 28] same;
     "Elu": [6 22] same;
-    "Equal": [7 11 13 19] same;
+    "Equal": [1] legacy::broadcast, [7 11 13 19] same;
     "Erf": [9 13] same;
     "Exp": [6 13] same;
     "Expand": [8 13] same;
@@ -124,11 +124,11 @@ pub static ROWS: &[Row] = rows! {
     "GatherElements": [11 13] same;
     "GatherND": [11 12 13] same;
     "Gelu": [20] same;
-    "Gemm": [7 9 11 13] same;
+    "Gemm": [1 6] legacy::gemm, [7 9 11 13] same;
     "GlobalAveragePool": [1 22] same;
     "GlobalLpPool": [2 22] same;
     "GlobalMaxPool": [1 22] same;
-    "Greater": [7 9 13] same;
+    "Greater": [1] legacy::broadcast, [7 9 13] same;
     "GreaterOrEqual": [12 16] same;
     "GridSample": [16] convert::grid_sample_16, [20 22] same;
     "GroupNormalization": [18] norms::group_normalization_18, [21] same;
@@ -146,7 +146,7 @@ pub static ROWS: &[Row] = rows! {
     "LSTM": [7 14 22] same;
     "LayerNormalization": [17] same;
     "LeakyRelu": [6 16] same;
-    "Less": [7 9 13] same;
+    "Less": [1] legacy::broadcast, [7 9 13] same;
     "LessOrEqual": [12 16] same;
     "LinearAttention": [27] same;
     "Log": [6 13] same;
@@ -166,7 +166,7 @@ pub static ROWS: &[Row] = rows! {
     "Min": [6 8 12 13] same;
     "Mish": [18 22] same;
     "Mod": [10 13 28] same;
-    "Mul": [7 13 14] same;
+    "Mul": [1 6] legacy::broadcast, [7 13 14] same;
     "Multinomial": [7 22] same;
     "Neg": [6 13] same;
     "NegativeLogLikelihoodLoss": [12 13 22] same;
@@ -177,10 +177,10 @@ pub static ROWS: &[Row] = rows! {
     "Optional": [15 28] fusions::optional;
     "OptionalGetElement": [15 18 28] fusions::optional;
     "OptionalHasElement": [15 18 28] fusions::optional_has_element;
-    "Or": [7] same;
-    "PRelu": [7 9 16] same;
+    "Or": [1] legacy::broadcast, [7] same;
+    "PRelu": [1 6] legacy::prelu, [7 9 16] same;
     "Pad": [2] shapes::pad_2, [11 13 18 19 21 23 24 25] same;
-    "Pow": [7 12 13 15] same;
+    "Pow": [1] legacy::broadcast, [7 12 13 15] same;
     "QLinearConv": [10] same;
     "QLinearMatMul": [10 21] same;
     "QuantizeLinear": [10 13 19 21 23 24 25 28] quantize::quantize;
@@ -231,7 +231,7 @@ pub static ROWS: &[Row] = rows! {
     "Split": [2 11] shapes::split_2, [13] shapes::split_13, [18] shapes::split_18;
     "Sqrt": [6 13] same;
     "Squeeze": [1 11] shapes::axes_attribute, [13 21 23 24 25] same;
-    "Sub": [7 13 14] same;
+    "Sub": [1 6] legacy::broadcast, [7 13 14] same;
     "Sum": [6 8 13] same;
     "SwiGLU": [28] fusions::swiglu;
     "Swish": [24] same;
@@ -248,7 +248,7 @@ pub static ROWS: &[Row] = rows! {
     "Unsqueeze": [1 11] shapes::axes_attribute, [13 21 23 24 25] same;
     "Upsample": [7 9] resize::upsample;
     "Where": [9 16] same;
-    "Xor": [7] same;
+    "Xor": [1] legacy::broadcast, [7] same;
 };
 
 /// The conversion for an operator under version `opset` of its domain, and the operator's own version.

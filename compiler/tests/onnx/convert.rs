@@ -55,6 +55,26 @@ fn reductions() {
 }
 
 #[test]
+fn operands_before_version_7() {
+    let axis = || vec![int("broadcast", 1), int("axis", 1)];
+    let weight = || vec![raw("w", F32, &[3], &[0; 12])];
+    check_with(
+        6,
+        node("Mul", &["x", "w"], &["y"], axis()),
+        weight(),
+        &[
+            "const c0 \"w\": f32[3] = 0x000000000000000000000000",
+            "const c1 \"\": i64[1] = [1]",
+            "%Mul_node#4 = Unsqueeze(c0, c1)",
+            "%y = Mul(%x, %Mul_node#4)",
+        ],
+    );
+    check(6, node("Mul", &["x", "x"], &["y"], vec![]), &["%y = Mul(%x, %x)"]);
+    let error = converted(6, node("Mul", &["x", "x"], &["y"], axis()), vec![]);
+    assert!(error.contains("axis") && error.contains("does not fit"), "{error}");
+}
+
+#[test]
 fn squeeze_and_unsqueeze() {
     let axes = || vec![ints("axes", &[0, 2])];
     check(

@@ -52,7 +52,9 @@ fn every_version_is_in_the_table() {
             // In their last version they are only said to be gone.
             expected.pop();
         }
-        assert_eq!(versions, &expected, "{op_type}");
+        // Those of opsets before 7 are more than is promised.
+        let versions: Vec<i64> = versions.iter().copied().filter(|v| *v >= expected[0]).collect();
+        assert_eq!(versions, expected, "{op_type}");
     }
     let missing: Vec<&str> = schemas.keys().copied().filter(|op| !table.contains_key(op)).collect();
     assert_eq!(missing, NOT_IN_TABLE);
@@ -67,7 +69,8 @@ fn the_version_in_force_is_found() {
     assert_eq!(version("Softmax", 26), Ok(13));
     // Before opset 7 what has not changed since is understood.
     assert_eq!(version("Not", 1), Ok(1));
-    assert!(version("Add", 6).is_err());
+    assert_eq!(version("Add", 6), Ok(6));
+    assert!(version("Clip", 5).is_err());
     assert_eq!(version("Upsample", 9), Ok(9));
     assert!(version("Upsample", 10).is_err());
     assert!(version("Gelu", 19).is_err());

@@ -47,6 +47,9 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
         ctx.require_same(index, dtype)?;
         let ty = ctx.input(index)?.ty;
         if !ty.shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1))) {
+            if ty.extents().is_none() {
+                return Err(OpError::ValueUnknown { index });
+            }
             return Err(OpError::shape(format!("input {index} of Range is {ty}, not a scalar")));
         }
     }

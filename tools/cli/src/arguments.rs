@@ -47,8 +47,72 @@ pub enum Command {
         #[command(subcommand)]
         command: RefereeCommand,
     },
+    /// Run the suites of cases; compare and show what came of them.
+    Conformance {
+        #[command(subcommand)]
+        command: ConformanceCommand,
+    },
     /// Make a signing key, or show the public half of one.
     Keygen(Keygen),
+}
+
+#[derive(Subcommand)]
+pub enum ConformanceCommand {
+    /// Run every case of a suite by the reference and by the kernels; write a report.
+    Run(ConformanceRun),
+    /// Say in which cases two reports differ.
+    Compare(ConformanceCompare),
+    /// Make a page of reports: operators by machines, and what failed.
+    Page(ConformancePage),
+}
+
+#[derive(Args)]
+pub struct ConformanceRun {
+    /// node, simple, light, pytorch-operator, pytorch-converted or matrix below `--folder`; or a folder of cases.
+    #[arg(long, value_name = "SUITE|DIR", default_value = "node")]
+    pub suite: String,
+    /// Where the suites are: what conformance/node_cases.py writes; of the matrix, conformance.
+    #[arg(long, value_name = "DIR", default_value = "conformance")]
+    pub folder: PathBuf,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    /// Cases that are known not to pass, `NAME: REASON` a line; all others must pass, and these must not.
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Digests that the outputs must have, `CASE SET OUTPUT TYPE DIGEST` a line.
+    #[arg(long, value_name = "FILE")]
+    pub goldens: Option<PathBuf>,
+    /// Write the files of `--expect` and `--goldens` anew instead of comparing with them.
+    #[arg(long)]
+    pub bless: bool,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Where to write the report.
+    #[arg(short, long, value_name = "REPORT.json")]
+    pub output: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConformanceCompare {
+    pub first: PathBuf,
+    pub second: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConformancePage {
+    /// Reports, a column each.
+    #[arg(value_name = "REPORT.json", required = true)]
+    pub reports: Vec<PathBuf>,
+    /// Where to write the page.
+    #[arg(short, long, value_name = "PAGE.html")]
+    pub output: PathBuf,
 }
 
 #[derive(Subcommand)]

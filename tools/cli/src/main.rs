@@ -9,6 +9,7 @@
 mod arguments;
 mod bench;
 mod compile;
+mod conformance;
 mod dispute;
 mod engine;
 mod inputs;
@@ -27,7 +28,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, DisputeCommand, ProviderCommand, RefereeCommand, TraceCommand};
+use arguments::{
+    Arguments, Command, ConformanceCommand, DisputeCommand, ProviderCommand, RefereeCommand, TraceCommand,
+};
 
 /// The answer of a command that could be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +71,13 @@ fn main() -> ExitCode {
         Command::Provider { command: ProviderCommand::Serve(arguments) } => party::provide(&arguments),
         Command::Referee { command: RefereeCommand::Serve(arguments) } => service::serve(&arguments),
         Command::Dispute { command: DisputeCommand::Replay(arguments) } => dispute::replay(&arguments),
+        Command::Conformance { command: ConformanceCommand::Run(arguments) } => conformance::run(&arguments),
+        Command::Conformance { command: ConformanceCommand::Compare(arguments) } => {
+            conformance::compare(&arguments)
+        }
+        Command::Conformance { command: ConformanceCommand::Page(arguments) } => {
+            conformance::page(&arguments)
+        }
         Command::Keygen(arguments) => keys::keygen(&arguments),
     };
     match answer {

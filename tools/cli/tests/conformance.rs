@@ -1,0 +1,42 @@
+//! `repops conformance` from a suite to a page.
+#![forbid(unsafe_code)]
+#![cfg(feature = "compile")]
+
+mod fixture;
+
+use fixture::Folder;
+use serde_json::json;
+
+#[test]
+fn a_suite_becomes_reports_and_a_page() {
+    let folder = Folder::new();
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance");
+    let run = |further: &[&str]| {
+        let arguments = ["conformance", "run", "--suite", "matrix", "--folder", cases, "--only", "quantized"];
+        folder.repops(arguments.into_iter().chain(further.iter().copied()))
+    };
+    let goldens = format!("{cases}/goldens/matrix.txt");
+    run(&["--goldens", &goldens, "--isa", "portable", "-o", "a.json"]).expect(0);
+    let object = run(&["--reference", "-o", "b.json", "--json"]).json();
+    assert_eq!(object["passed"], json!(1));
+    assert_eq!(object["findings"], json!([]));
+    // An instruction set and the reference agree; what is changed is found.
+    folder.repops(["conformance", "compare", "a.json", "b.json"]).expect(0);
+    let text = std::fs::read_to_string(folder.path("b.json")).unwrap();
+    let at = text.find("\"digest\":\"").unwrap() + 10;
+    let other = if &text[at..=at] == "0" { "1" } else { "0" };
+    folder.write("c.json", format!("{}{other}{}", &text[..at], &text[at + 1..]).as_bytes());
+    folder.repops(["conformance", "compare", "a.json", "c.json"]).expect(1);
+    folder.repops(["conformance", "page", "a.json", "c.json", "-o", "page.html"]).expect(0);
+    let page = std::fs::read_to_string(folder.path("page.html")).unwrap();
+    assert!(page.contains("x1") || page.contains("portable"));
+    // A list that names a case which passes, and a golden of another digest.
+    folder.write("known.txt", b"quantized: no reason\n");
+    run(&["--expect", "known.txt"]).expect(1);
+    folder.write("goldens.txt", b"quantized 0 y f32[1] 00\n");
+    run(&["--goldens", "goldens.txt"]).expect(1);
+    run(&["--goldens", "goldens.txt", "--bless"]).expect(2);
+    folder.repops(["conformance", "run", "--suite", "missing"]).expect(2);
+    folder.write("d.json", b"{}");
+    folder.repops(["conformance", "page", "d.json", "-o", "p.html"]).expect(2);
+}
