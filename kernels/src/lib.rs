@@ -12,6 +12,7 @@ pub mod isa;
 mod mapped;
 mod parallel;
 mod scratch;
+pub mod sequence;
 mod table;
 
 use repops::attrs::Attrs;

@@ -10,6 +10,7 @@ mod hashing;
 mod load;
 mod memory;
 mod run;
+pub mod session;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,0 +1,176 @@
+//! Sessions: a sequence program computed row by row, in pieces, and for several sequences at once.
+//!
+//! Invariant: how rows are cut into pieces and put into batches, threads, instruction set and shared
+//! beginnings change no bit of the logits or of the log: every row is what the program says of its sequence.
+
+mod cache;
+mod hashing;
+mod plan;
+mod step;
+
+use std::sync::{Arc, Mutex};
+
+use repops::Program;
+use repops::exec::HashLevel;
+use repops::fma;
+use repops::ops::OpError;
+use repops::sequence::{Sequence, SequenceError};
+use repops::tensor::TensorError;
+use repops_kernels::FloatEnv;
+
+pub use cache::SequenceState;
+
+use crate::Runtime;
+use cache::Budget;
+use plan::Plan;
+use step::Work;
+
+/// The most rows of one step.
+pub const ROWS_MAX: usize = 4096;
+
+/// How a session works. None of this changes a bit.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOptions {
+    /// `None` and `Outputs` keep no log.
+    pub level: HashLevel,
+    /// Bytes that keys and values of all its sequences may take.
+    pub cache_bytes: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions { level: HashLevel::Operators, cache_bytes: 4 << 30 }
+    }
+}
+
+/// Why rows could not be computed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    #[error("token {token} is none of the {vocabulary} of the vocabulary")]
+    Token { token: u32, vocabulary: usize },
+    #[error("{rows} rows at once; a step takes 1 to {max}")]
+    Rows { rows: usize, max: usize },
+    #[error(
+        "keys and values take {used} bytes and need {wanted} more; the limit is {limit}: allow more, or shorter texts"
+    )]
+    CacheFull { used: usize, wanted: usize, limit: usize },
+    #[error("step {step}: {problem}")]
+    Unsupported { step: String, problem: String },
+    #[error("step {step} at position {position}: {error}")]
+    Step { step: String, position: usize, error: OpError },
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Fma(#[from] fma::FmaError),
+    #[error("a step is given a state of another program")]
+    Foreign,
+}
+
+/// What one sequence gets in a step.
+pub struct Feed<'a> {
+    pub state: &'a mut SequenceState,
+    /// Tokens that follow those of the state.
+    pub tokens: &'a [u32],
+    /// The first position whose logits are wanted; those before it are not computed.
+    pub logits_from: usize,
+}
+
+/// Logits of some positions.
+pub struct Logits {
+    values: Vec<f32>,
+    vocabulary: usize,
+    /// For each feed the range of its rows.
+    ranges: Vec<std::ops::Range<usize>>,
+}
+
+impl Logits {
+    /// The logits of feed `feed`, position after position.
+    pub fn of(&self, feed: usize) -> impl ExactSizeIterator<Item = &[f32]> {
+        let v = self.vocabulary;
+        self.ranges[feed].clone().map(move |row| &self.values[row * v..][..v])
+    }
+}
+
+/// A sequence program made ready to be stepped. Steps of one session take turns.
+pub struct Session {
+    runtime: Arc<Runtime>,
+    program: Arc<Program>,
+    sequence: Sequence,
+    plan: Plan,
+    level: HashLevel,
+    budget: Arc<Budget>,
+    work: Mutex<Work>,
+}
+
+impl Session {
+    /// Proves that `program` is a sequence program and prepares it.
+    pub fn new(
+        runtime: Arc<Runtime>,
+        program: Arc<Program>,
+        options: SessionOptions,
+    ) -> Result<Session, SessionError> {
+        let sequence = Sequence::of(&program)?;
+        let plan = Plan::new(&program, &sequence, &runtime.regions, &runtime.tiles)?;
+        let budget = Arc::new(Budget::new(options.cache_bytes));
+        let work = Mutex::new(Work::default());
+        Ok(Session { runtime, program, sequence, plan, level: options.level, budget, work })
+    }
+
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// What was proven of the program.
+    pub fn sequence(&self) -> &Sequence {
+        &self.sequence
+    }
+
+    pub fn level(&self) -> HashLevel {
+        self.level
+    }
+
+    /// Bytes that keys and values take now.
+    pub fn cache_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// A sequence without tokens.
+    pub fn begin(&self) -> SequenceState {
+        SequenceState::new(self.plan.attention.len())
+    }
+
+    /// Bytes of keys and values that `count` more tokens of a state need.
+    pub fn growth(&self, state: &SequenceState, count: usize) -> usize {
+        state.growth(count, &self.plan.attention)
+    }
+
+    /// Computes the rows of the tokens of every feed and appends them to their states. On an error the
+    /// states are as before.
+    pub fn step(&self, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
+        let rows = feeds.iter().map(|feed| feed.tokens.len()).sum();
+        if rows == 0 || rows > ROWS_MAX {
+            return Err(SessionError::Rows { rows, max: ROWS_MAX });
+        }
+        for feed in feeds.iter() {
+            if let Some(&token) = feed.tokens.iter().find(|t| self.sequence.token(**t).is_none()) {
+                return Err(SessionError::Token { token, vocabulary: self.sequence.vocabulary });
+            }
+            if feed.state.pages.len() != self.plan.attention.len() {
+                return Err(SessionError::Foreign);
+            }
+        }
+        let mut guard = self.work.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let work: &mut Work = &mut guard;
+        self.runtime.pool.install(|| {
+            let _env = FloatEnv::enter();
+            fma::check()?;
+            work.step(self, feeds)
+        })
+    }
+}
