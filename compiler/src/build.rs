@@ -3,11 +3,12 @@
 //! Constants stand first in the program's block, each once; nodes keep their order. Nothing is inferred or changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use repops::digest::Layout;
 use repops::ops::SymType;
 
-use crate::graph::{Block as GraphBlock, Definition, Graph, Node, ValueId};
+use crate::graph::{Block as GraphBlock, Constant, Definition, Graph, Node, ValueId};
 use crate::mlir::module::New;
 use crate::mlir::ops::Applied;
 use crate::mlir::{At, Block, Context, Location, Module, Type, Value, ops, origin, tensor};
@@ -30,7 +31,19 @@ pub fn build<'c>(context: &'c Context, graph: &Graph) -> Session<'c> {
     let mut session = Session::new(module);
     session.weights.replace(weights);
     session.sources = graph.sources.clone();
+    session.attached = graph.attached.iter().map(|constant| Arc::new(weight_of(constant))).collect();
     session
+}
+
+/// A constant as the store holds it.
+fn weight_of(constant: &Constant) -> Weight {
+    Weight {
+        name: constant.name.clone(),
+        dtype: constant.dtype,
+        shape: constant.shape.clone(),
+        layout: Layout::RowMajor,
+        data: constant.data.clone(),
+    }
 }
 
 struct Builder<'a, 'g> {
@@ -94,13 +107,7 @@ impl<'a> Builder<'a, '_> {
             return;
         }
         let constant = self.graph.constant(constant);
-        let weight = self.weights.add(Weight {
-            name: constant.name.clone(),
-            dtype: constant.dtype,
-            shape: constant.shape.clone(),
-            layout: Layout::RowMajor,
-            data: constant.data.clone(),
-        });
+        let weight = self.weights.add(weight_of(constant));
         let ty = tensor::of(self.context(), Some(&SymType::of(constant.dtype, &constant.shape)));
         let location = origin::named(self.context(), &constant.name);
         let value = self.module.create_constant(At::End(body), location, weight.0, ty);

@@ -18,11 +18,13 @@ pub struct CompileOptions {
     pub fuse: bool,
     /// Store matrices as contractions read them.
     pub layout: bool,
+    /// The most positions of a decoder; `None`: as many as its source allows, within reason.
+    pub context: Option<usize>,
 }
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        Self { fuse: true, layout: true }
+        Self { fuse: true, layout: true, context: None }
     }
 }
 
@@ -30,9 +32,9 @@ impl Default for CompileOptions {
 /// the module's text.
 pub type Observer<'o> = dyn FnMut(&str, &dyn Fn() -> String) + 'o;
 
-/// Compiles the ONNX model in a file.
+/// Compiles the model at `path`: an ONNX or GGUF file, or a Hugging Face folder.
 pub fn compile_file(path: &Path, options: &CompileOptions, observer: &mut Observer<'_>) -> Result<Program> {
-    compile(crate::onnx::load(path)?, options, observer)
+    compile(crate::model::load(path, options.context)?, options, observer)
 }
 
 /// Compiles a graph.

@@ -1,6 +1,6 @@
 //! From a module to a program.
 //!
-//! Everything is numbered in the order in which it stands: constants by first use, blocks outer before inner, values
+//! Everything is numbered in the order in which it stands: constants by first use and after them the attached ones, blocks outer before inner, values
 //! as the program format says. So the same module gives the same bytes on every machine.
 
 use std::collections::BTreeMap;
@@ -37,6 +37,7 @@ pub fn emit(session: &Session<'_>) -> Result<Program> {
         values: BTreeMap::new(),
     };
     emitter.enumerate(session.body()?)?;
+    emitter.constants.extend(session.attached.iter().cloned());
     emitter.number()?;
     let blocks =
         emitter.blocks.clone().into_iter().map(|block| emitter.block(block)).collect::<Result<_>>()?;

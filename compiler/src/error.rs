@@ -5,6 +5,8 @@
 pub enum CompileError {
     #[error(transparent)]
     Import(#[from] crate::onnx::ImportError),
+    #[error(transparent)]
+    Model(#[from] crate::decoder::ModelError),
     #[error("the text is no valid module: {}", diagnostics.join("; "))]
     Parse { diagnostics: Vec<String> },
     #[error("there is no pass named `{name}`")]

@@ -44,6 +44,8 @@ pub struct Graph {
     pub main: Block,
     /// One for each result of the main block.
     pub outputs: Vec<Interface>,
+    /// Constants that no node reads and the program carries all the same: a tokenizer, a template.
+    pub attached: Vec<Constant>,
 }
 
 /// A value of the graph.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root};
-use repops::dtype::DType;
+use repops::dtype::{DType, Element, narrow};
 use repops::program::{Backing, ConstantBytes, ConstantDecl};
 use repops::tensor::{AlignedBytes, Tensor, TensorError, TensorView};
 
@@ -157,6 +157,29 @@ pub fn transpose(weight: &Weight) -> Result<Weight, TensorError> {
         });
     }
     Ok(Weight { shape: vec![columns, rows], data: owned(out), ..weight.clone() })
+}
+
+/// Whether any float is a NaN that is not the canonical one.
+pub(crate) fn has_other_nans(dtype: DType, bytes: &[u8]) -> bool {
+    // A NaN's magnitude bits are above those of infinity.
+    fn any16(bytes: &[u8], infinity: u16, nan: u16) -> bool {
+        let bits = bytes.chunks_exact(2).map(|c| u16::from_le_bytes([c[0], c[1]]));
+        bits.fold(false, |any, b| any | ((b & 0x7fff > infinity) & (b != nan)))
+    }
+    match dtype {
+        DType::F32 => {
+            let bits = bytes.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+            bits.fold(false, |any, b| any | ((b & 0x7fff_ffff > 0x7f80_0000) & (b != 0x7fc0_0000)))
+        }
+        DType::F64 => bytes.chunks_exact(8).any(|c| {
+            let value = f64::from_le_bytes(c.try_into().expect("a chunk has 8 bytes"));
+            value.is_nan() && value.to_bits() != value.canonical().to_bits()
+        }),
+        DType::F16 => any16(bytes, 0x7c00, 0x7e00),
+        DType::BF16 => any16(bytes, 0x7f80, 0x7fc0),
+        dtype if dtype.is_narrow_float() => bytes.iter().any(|&b| narrow::canonical(dtype, b) != Some(b)),
+        _ => false,
+    }
 }
 
 impl std::fmt::Debug for Weight {

@@ -19,12 +19,8 @@ mod types;
 use std::path::Path;
 
 use bytes::{Buf, Bytes};
-use prost::Message;
-use repops::Digest;
-use repops::program::Source;
-use sha2::{Digest as _, Sha256};
-
 pub use error::{ImportError, TensorProblem};
+use prost::Message;
 
 use crate::graph::Graph;
 use tensor::ExternalFiles;
@@ -54,15 +50,9 @@ pub fn import(name: &str, bytes: Bytes, folder: Option<&Path>) -> Result<Graph, 
     let model = decode(bytes.clone())?;
     let mut files = ExternalFiles::new(folder.map(Path::to_path_buf));
     let mut graph = importer::import(&model, &mut files)?;
-    graph.sources.push(source_of(name, &bytes));
+    graph.sources.push(crate::folder::source_of(name, &bytes));
     graph.sources.extend(files.sources());
     Ok(graph)
-}
-
-/// The file as programs name it.
-fn source_of(name: &str, bytes: &[u8]) -> Source {
-    let file = name.rsplit('/').next().unwrap_or(name).to_string();
-    Source { name: file, digest: Digest(Sha256::digest(bytes).into()) }
 }
 
 /// Decodes a model; its `Bytes` share the memory of `bytes`.

@@ -31,7 +31,7 @@ impl ExternalFiles {
 
     /// The files that were used, in the order of their names, with the digests of all their bytes.
     pub fn sources(&self) -> Vec<Source> {
-        let source = |(name, bytes): (&String, &Bytes)| super::source_of(name, bytes);
+        let source = |(name, bytes): (&String, &Bytes)| crate::folder::source_of(name, bytes);
         self.files.iter().map(source).collect()
     }
 
@@ -148,35 +148,12 @@ fn canonical(bytes: Bytes, dtype: DType, shape: &[usize]) -> Result<ConstantByte
     if let Some(offset) = first_non_element(dtype, &bytes) {
         return Err(TensorError::Element { dtype, offset, value: bytes[offset] }.into());
     }
-    if has_other_nans(dtype, &bytes) {
+    if crate::weights::has_other_nans(dtype, &bytes) {
         let tensor = repops::Tensor::from_bytes(dtype, shape, &bytes)?;
         return Ok(owned_bytes(tensor.bytes().to_vec()));
     }
     let len = bytes.len();
     Ok(ConstantBytes { backing: Arc::new(bytes), offset: 0, len })
-}
-
-/// Whether any float is a NaN that is not the canonical one.
-fn has_other_nans(dtype: DType, bytes: &[u8]) -> bool {
-    // A NaN's magnitude bits are above those of infinity.
-    fn any16(bytes: &[u8], infinity: u16, nan: u16) -> bool {
-        let bits = bytes.chunks_exact(2).map(|c| u16::from_le_bytes([c[0], c[1]]));
-        bits.fold(false, |any, b| any | ((b & 0x7fff > infinity) & (b != nan)))
-    }
-    match dtype {
-        DType::F32 => {
-            let bits = bytes.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-            bits.fold(false, |any, b| any | ((b & 0x7fff_ffff > 0x7f80_0000) & (b != 0x7fc0_0000)))
-        }
-        DType::F64 => bytes.chunks_exact(8).any(|c| {
-            let value = f64::from_le_bytes(c.try_into().expect("a chunk has 8 bytes"));
-            value.is_nan() && value.to_bits() != value.canonical().to_bits()
-        }),
-        DType::F16 => any16(bytes, 0x7c00, 0x7e00),
-        DType::BF16 => any16(bytes, 0x7f80, 0x7fc0),
-        dtype if dtype.is_narrow_float() => bytes.iter().any(|&b| narrow::canonical(dtype, b) != Some(b)),
-        _ => false,
-    }
 }
 
 /// The bytes of a tensor whose elements are in one of the typed fields.

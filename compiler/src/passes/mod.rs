@@ -33,13 +33,21 @@ pub struct Session<'c> {
     pub weights: RefCell<Weights>,
     /// The files the model came from.
     pub sources: Vec<Source>,
+    /// Constants that no operation names; the program's last.
+    pub attached: Vec<Arc<Weight>>,
     /// The next number for a size that depends on data.
     fresh: Cell<u32>,
 }
 
 impl<'c> Session<'c> {
     pub fn new(module: Module<'c>) -> Self {
-        Self { module, weights: RefCell::default(), sources: Vec::new(), fresh: Cell::new(0) }
+        Self {
+            module,
+            weights: RefCell::default(),
+            sources: Vec::new(),
+            attached: Vec::new(),
+            fresh: Cell::new(0),
+        }
     }
 
     pub fn context(&self) -> &'c Context {

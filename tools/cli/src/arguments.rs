@@ -17,7 +17,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Compile an ONNX model to a program.
+    /// Compile a model to a program.
     Compile(Compile),
     /// Run a program; write outputs, a receipt, a trace.
     Run(Run),
@@ -251,7 +251,7 @@ pub enum TraceCommand {
 
 #[derive(Args)]
 pub struct Compile {
-    /// The ONNX model.
+    /// The model: an ONNX or GGUF file, or a Hugging Face folder.
     pub model: PathBuf,
     /// Where to write the program.
     #[arg(short, long, value_name = "P.rep", required_unless_present_any = ["check", "emit"])]
@@ -262,6 +262,9 @@ pub struct Compile {
     /// Keep constants in row-major order.
     #[arg(long)]
     pub no_layout: bool,
+    /// The most positions of a language model from GGUF or a folder; without it as many as the model allows, up to 32768.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub context: Option<u32>,
     /// Show the module after this pass, or after each with `all`.
     #[arg(long, value_name = "PASS")]
     pub emit: Option<String>,

@@ -39,7 +39,8 @@ mod with_compiler {
         let expected = arguments.check.as_deref().map(engine::load).transpose()?;
         let start = Instant::now();
         let mut emitted = Emitted::new(arguments);
-        let options = CompileOptions { fuse: !arguments.no_fuse, layout: !arguments.no_layout };
+        let context = arguments.context.map(|context| context as usize);
+        let options = CompileOptions { fuse: !arguments.no_fuse, layout: !arguments.no_layout, context };
         let program = compile_file(&arguments.model, &options, &mut |pass, text| emitted.show(pass, text))
             .map_err(|error| named(&arguments.model, &error))?;
         emitted.finish()?;

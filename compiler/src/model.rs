@@ -1,0 +1,35 @@
+//! A model in whatever form it comes: an ONNX file, a GGUF file, a Hugging Face folder. Which it is, its content says.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::decoder::{self, ModelError};
+use crate::folder;
+use crate::graph::Graph;
+use crate::{CompileError, gguf, onnx};
+
+/// The graph of the model at `path`. `context` is the number of positions of a decoder; without it as many as the model
+/// allows, up to [`decoder::CONTEXT_DEFAULT_MAX`].
+pub fn load(path: &Path, context: Option<usize>) -> Result<Graph, CompileError> {
+    if path.is_dir() {
+        let (decoder, sources) = decoder::from_folder(path, context)?;
+        return Ok(Graph { sources, ..decoder::build(decoder)? });
+    }
+    let io = |source| ModelError::Io { path: path.to_path_buf(), source };
+    let file = crate::mapped::map_file(path).map_err(io)?;
+    if !file.starts_with(&gguf::MAGIC) {
+        return Ok(onnx::load(path)?);
+    }
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok(import_gguf(&name, file, context)?)
+}
+
+/// The graph of a GGUF file's bytes.
+pub fn import_gguf(name: &str, file: Bytes, context: Option<usize>) -> Result<Graph, ModelError> {
+    let gguf = gguf::Gguf::parse(file.clone())?;
+    // The digest takes as long as the graph.
+    let (graph, source) =
+        rayon::join(|| decoder::build(decoder::from_gguf(gguf, context)?), || folder::source_of(name, &file));
+    Ok(Graph { sources: vec![source], ..graph? })
+}
