@@ -5,58 +5,17 @@
 //! parallel, straight from the file.
 
 use rayon::prelude::*;
+use repops::blocks::{COLUMNS, Format};
 use repops::tensor::{AlignedBytes, TensorError};
 
-/// Columns of a block.
-const COLUMNS: usize = 16;
-
-/// A quantized format.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BlockFormat {
-    Q8_0,
-    Q4_0,
-    Q4_1,
-    Q4K,
-    Q6K,
-}
-
-impl BlockFormat {
-    /// The name in the attribute `format`.
-    pub fn name(self) -> &'static str {
-        match self {
-            BlockFormat::Q8_0 => "q8_0",
-            BlockFormat::Q4_0 => "q4_0",
-            BlockFormat::Q4_1 => "q4_1",
-            BlockFormat::Q4K => "q4_k",
-            BlockFormat::Q6K => "q6_k",
-        }
-    }
-
-    /// Positions of the contraction in a block.
-    pub fn positions(self) -> usize {
-        match self {
-            BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q4_1 => 32,
-            BlockFormat::Q4K | BlockFormat::Q6K => 256,
-        }
-    }
-
-    /// Bytes of a block of one column in a file.
-    pub fn stored_bytes(self) -> usize {
-        match self {
-            BlockFormat::Q8_0 => 34,
-            BlockFormat::Q4_0 => 18,
-            BlockFormat::Q4_1 => 20,
-            BlockFormat::Q4K => 144,
-            BlockFormat::Q6K => 210,
-        }
-    }
-
-    /// Bytes of a block of 16 columns: the columns' bytes, with Q4_K's scales of six bits spread to bytes.
-    pub fn packed_bytes(self) -> usize {
-        match self {
-            BlockFormat::Q4K => 2368,
-            other => other.stored_bytes() * COLUMNS,
-        }
+/// Bytes of a block of one column in a file.
+pub fn stored_bytes(format: Format) -> usize {
+    match format {
+        Format::Q8_0 => 34,
+        Format::Q4_0 => 18,
+        Format::Q4_1 => 20,
+        Format::Q4K => 144,
+        Format::Q6K => 210,
     }
 }
 
@@ -64,8 +23,8 @@ impl BlockFormat {
 ///
 /// # Panics
 /// If there are not as many bytes as the matrix has.
-pub fn pack(format: BlockFormat, bytes: &[u8], n: usize, k: usize) -> Result<AlignedBytes, TensorError> {
-    let (per_row, stored, packed) = (k / format.positions(), format.stored_bytes(), format.packed_bytes());
+pub fn pack(format: Format, bytes: &[u8], n: usize, k: usize) -> Result<AlignedBytes, TensorError> {
+    let (per_row, stored, packed) = (k / format.positions(), stored_bytes(format), format.bytes());
     assert_eq!(bytes.len(), n * per_row * stored, "a {} matrix [{n}, {k}]", format.name());
     let panels = n.div_ceil(COLUMNS);
     let mut out = AlignedBytes::zeros(panels * per_row * packed)?;
@@ -84,23 +43,23 @@ pub fn pack(format: BlockFormat, bytes: &[u8], n: usize, k: usize) -> Result<Ali
 }
 
 /// Puts the block of one column into that of 16.
-fn put(format: BlockFormat, from: &[u8], column: usize, out: &mut [u8]) {
+fn put(format: Format, from: &[u8], column: usize, out: &mut [u8]) {
     match format {
-        BlockFormat::Q8_0 => {
+        Format::Q8_0 => {
             put16(&from[..2], column, out);
             put_bytes(&from[2..], column, &mut out[32..]);
         }
-        BlockFormat::Q4_0 => {
+        Format::Q4_0 => {
             put16(&from[..2], column, out);
             put_nibbles(|position| halves(&from[2..], position), column, &mut out[32..]);
         }
-        BlockFormat::Q4_1 => {
+        Format::Q4_1 => {
             put16(&from[..2], column, out);
             put16(&from[2..4], column, &mut out[32..]);
             put_nibbles(|position| halves(&from[4..], position), column, &mut out[64..]);
         }
-        BlockFormat::Q4K => put_q4_k(from, column, out),
-        BlockFormat::Q6K => put_q6_k(from, column, out),
+        Format::Q4K => put_q4_k(from, column, out),
+        Format::Q6K => put_q6_k(from, column, out),
     }
 }
 

@@ -19,7 +19,6 @@ mod tensors;
 
 use std::collections::BTreeMap;
 
-pub use blocks::BlockFormat;
 pub use build::build;
 pub use config::{Activation, DecoderConfig, Layer, Rope, Scaling};
 pub use error::ModelError;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use repops::Tensor;
+use repops::blocks::Format as BlockFormat;
 use repops::dtype::DType;
 use repops::program::ConstantBytes;
 use repops::tensor::AlignedBytes;
 
-use super::blocks::{self, BlockFormat};
+use super::blocks;
 use super::error::ModelError;
 use crate::graph::Constant;
 use crate::weights::owned;
@@ -29,7 +30,7 @@ impl Format {
         match self {
             Format::F32 => (1, 4),
             Format::F16 | Format::BF16 => (1, 2),
-            Format::Blocks(format) => (format.positions(), format.stored_bytes()),
+            Format::Blocks(format) => (format.positions(), blocks::stored_bytes(format)),
         }
     }
 
@@ -103,7 +104,7 @@ impl Stored {
         match self.format {
             Format::Blocks(format) => {
                 let packed = blocks::pack(format, &self.bytes, n, k)?;
-                let shape = vec![n.div_ceil(16), k / format.positions(), format.packed_bytes()];
+                let shape = vec![n.div_ceil(16), k / format.positions(), format.bytes()];
                 Ok(constant(DType::U8, shape, owned(packed)))
             }
             Format::F32 | Format::F16 | Format::BF16 => {

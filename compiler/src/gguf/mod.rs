@@ -332,7 +332,7 @@ impl Reader {
 
 /// The format with this number; an unsupported one's name.
 fn format_of(code: u32) -> Result<Format, String> {
-    use crate::decoder::BlockFormat::*;
+    use repops::blocks::Format::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
     Ok(match code {
         0 => Format::F32,
         1 => Format::F16,
