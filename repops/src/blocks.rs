@@ -75,7 +75,7 @@ impl Format {
             Ok(f16::from_le_bytes([byte(at)?, byte(at + 1)?]).to_f32())
         };
         let at = |start: usize, row: usize| start + row * COLUMNS + column;
-        let nibble = |byte: u8| f32::from(if position % 2 == 0 { byte & 15 } else { byte >> 4 });
+        let nibble = |byte: u8| f32::from(if position.is_multiple_of(2) { byte & 15 } else { byte >> 4 });
         Ok(match self {
             Format::Q8_0 => half(0)? * f32::from(byte(at(32, position))? as i8),
             Format::Q4_0 => half(0)? * (nibble(byte(at(32, position / 2))?) - 8.0),
@@ -91,7 +91,7 @@ impl Format {
             }
             Format::Q6K => {
                 let scale = half(0)? * f32::from(byte(at(32, position / 16))? as i8);
-                let low = if position % 2 == 0 { 0 } else { 4 };
+                let low = if position.is_multiple_of(2) { 0 } else { 4 };
                 let low = byte(at(288, position / 2))? >> low & 15;
                 let high = byte(at(288 + 2048, position / 4))? >> (2 * (position % 4)) & 3;
                 scale * (f32::from(high << 4 | low) - 32.0)

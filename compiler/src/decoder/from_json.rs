@@ -263,7 +263,7 @@ fn rope(config: &Object, kind: &str, key_dim: usize) -> Result<Rope, ModelError>
     // Newer files have one object, for Gemma 3 one for each type of layer.
     let parameters = config.object("rope_parameters")?;
     let parameters = match &parameters {
-        Some(all) => Some(all.object("full_attention")?.map_or_else(|| Object(all.0.clone()), |inner| inner)),
+        Some(all) => Some(all.object("full_attention")?.unwrap_or_else(|| Object(all.0.clone()))),
         None => config.object("rope_scaling")?,
     };
     let base = config.number("rope_theta")?;
