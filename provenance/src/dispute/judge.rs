@@ -438,8 +438,9 @@ pub fn types(
             shape: ty.shape.iter().map(|d| d.as_extent().unwrap_or(0)).collect(),
         },
     });
-    let types = (inputs, outputs.collect());
+    let types: (Vec<_>, Vec<_>) = (inputs, outputs.collect());
     if right == [true; 2] && claimed[0] == claimed[1] {
+        read_for_claims(step, digests, &types, output, facts)?;
         return Ok((Finding::Agreed, types));
     }
     if right != [true; 2] {
@@ -450,6 +451,31 @@ pub fn types(
     let tensor = found.get(output as usize).ok_or(Gap::Undecidable("an output's type"))?;
     let right = claimed.each_ref().map(|ty| ty.shape == tensor.shape());
     Ok((losers(right, Reason::OutputType(output)), types))
+}
+
+/// Reads what the claims of the output's elements depend on besides types (lengths of sequences, scales): it is the same
+/// for all elements, and is opened before any claim is asked for.
+fn read_for_claims(
+    step: &Step,
+    digests: &[Option<Digest>],
+    types: &(Vec<Option<TensorType>>, Vec<TensorType>),
+    output: u32,
+    facts: &mut dyn Facts,
+) -> Result<(), Gap> {
+    let subject = Subject {
+        def: step.def(),
+        attrs: &step.attrs,
+        region: step.region.as_ref(),
+        inputs: &types.0,
+        outputs: &types.1,
+    };
+    let mut open = StepInputs::new(facts, digests);
+    let found = dispute::claims(&subject, Term::Output { output, element: 0 }, &mut open);
+    match (found, open.gap.take()) {
+        (Err(Stop::Closed { .. }), Some(gap)) => Err(gap),
+        // What stops here stops again where it matters.
+        _ => Ok(()),
+    }
 }
 
 /// The whole step again, where its inputs are small.

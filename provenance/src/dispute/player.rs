@@ -296,6 +296,14 @@ impl<'a> Player<'a> {
             let tensors = self.step_inputs(referee)?;
             let mut evaluator = Evaluator::default();
             self.presets.iter().for_each(|(term, bits)| evaluator.set(*term, *bits));
+            if self.presets.is_empty() {
+                let step = &place.step;
+                let region = step.region.as_ref();
+                evaluator.run_ahead(
+                    &Subject { def: step.def(), attrs: &step.attrs, region, inputs, outputs },
+                    &tensors,
+                )?;
+            }
             self.step = Some((place.index, evaluator, tensors));
         }
         let Some((_, evaluator, tensors)) = &mut self.step else { return Ok(Vec::new()) };

@@ -26,7 +26,7 @@ pub const LEVELS: u32 = 4;
 /// No dispute has so many rounds.
 const ROUNDS_MAX: u32 = 4096;
 /// The most claims of one round.
-const CLAIMS_MAX: usize = 1024;
+const CLAIMS_MAX: usize = 8400;
 
 /// What the parties agree on before they begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use repops::digest::sha256;
 use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent, Unobserved};
-use repops::ops::dispute::{
-    Evaluator, OpenInputs, Rule, STRIDE, Stop, Subject, TensorType, Term, claims, rule,
-};
+use repops::ops::dispute::{Evaluator, OpenInputs, STRIDE, Stop, Subject, TensorType, Term, claims, rule};
 use repops::program::{Program, Step};
 use repops::trace::{StepRecord, Trace};
 use repops::{Digest, Tensor};
@@ -384,11 +382,9 @@ impl<'a> Stage<'a> {
         }
         let element = dice.below(tensor.len() as u64);
         let term = Term::Output { output: output as u32, element };
-        let preset = match rule(step.def()) {
-            Rule::Contraction | Rule::Reduction | Rule::Normalization => {
-                self.deep_fault(at, step, &outputs, term, dice)?
-            }
-            _ => None,
+        let preset = match rule(step.def()).has_terms() {
+            true => self.deep_fault(at, step, &outputs, term, dice)?,
+            false => None,
         };
         let size = tensor.dtype().size();
         let own = element as usize * size..(element as usize + 1) * size;
@@ -425,7 +421,9 @@ impl<'a> Stage<'a> {
             outputs: &output_types,
         };
         let mut open = OpenInputs(&inputs);
-        let honest = Evaluator::default().value(&subject, top, &mut open)?;
+        let mut right = Evaluator::default();
+        right.run_ahead(&subject, &inputs)?;
+        let honest = right.value(&subject, top, &mut open)?;
         for _ in 0..16 {
             // A walk down to a term of random depth.
             let mut term = top;
@@ -436,8 +434,12 @@ impl<'a> Stage<'a> {
                 }
                 term = finer[dice.below(finer.len() as u64) as usize];
             }
-            let bits = Evaluator::default().value(&subject, term, &mut open)?;
-            let flipped = bits ^ 1 << dice.below(23);
+            let bits = right.value(&subject, term, &mut open)?;
+            let width = match term {
+                Term::Output { output, .. } => 8 * output_types[output as usize].dtype.size() as u64,
+                _ => 23,
+            };
+            let flipped = bits ^ 1 << dice.below(width.min(23));
             let mut faulty = Evaluator::default();
             faulty.set(term, flipped);
             let found = faulty.value(&subject, top, &mut open)?;

@@ -157,28 +157,29 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
 
 /// Rows of one head: where a tensor of three or four axes holds them.
 #[derive(Clone, Copy)]
-struct Heads {
-    three: bool,
-    heads: usize,
-    sequence: usize,
-    size: usize,
+pub(super) struct Heads {
+    pub three: bool,
+    pub heads: usize,
+    pub sequence: usize,
+    pub size: usize,
 }
 
 impl Heads {
-    fn of(tensor: TensorView<'_>, heads: i64) -> Heads {
-        match *tensor.shape {
+    /// Of a shape that has passed inference.
+    pub fn of(shape: &[usize], heads: i64) -> Heads {
+        match *shape {
             [_, sequence, hidden] => {
                 let heads = heads as usize;
                 Heads { three: true, heads, sequence, size: hidden / heads }
             }
             _ => {
-                let [heads, sequence, size] = [1, 2, 3].map(|axis| tensor.shape[axis]);
+                let [heads, sequence, size] = [1, 2, 3].map(|axis| shape[axis]);
                 Heads { three: false, heads, sequence, size }
             }
         }
     }
 
-    fn row(&self, batch: usize, head: usize, at: usize) -> usize {
+    pub fn row(&self, batch: usize, head: usize, at: usize) -> usize {
         let row = match self.three {
             true => (batch * self.sequence + at) * self.heads + head,
             false => (batch * self.heads + head) * self.sequence + at,
@@ -217,18 +218,51 @@ struct Mask<'a, W> {
     boolean: bool,
 }
 
+/// Where a mask holds the element for a batch, head, query and key; `None` past its columns.
+pub(super) fn mask_at(shape: &[usize], at: [usize; 4]) -> Option<usize> {
+    let columns = shape.last().copied().unwrap_or(0);
+    let skip = 4usize.checked_sub(shape.len())?;
+    (at[3] < columns).then(|| {
+        (0..shape.len()).fold(0, |offset, axis| {
+            let extent = shape[axis];
+            let repeats = extent == 1 && axis + 1 < shape.len();
+            offset * extent + if repeats { 0 } else { at[axis + skip] }
+        })
+    })
+}
+
+/// Which keys a query may see.
+pub(super) struct Sight {
+    queries: usize,
+    past: Option<usize>,
+    causal: bool,
+    left: Option<i128>,
+    right: Option<i128>,
+}
+
+impl Sight {
+    pub fn new(attrs: &Attrs, queries: usize, past: Option<usize>) -> Sight {
+        let side = |name: &str| Some(i128::from(attrs.int(name))).filter(|size| *size >= 0);
+        let (left, right) = (side("left_window_size"), side("right_window_size"));
+        Sight { queries, past, causal: attrs.int("is_causal") != 0, left, right }
+    }
+
+    /// `length`: keys of the sample, where they are counted. A causal query sees none after its own position.
+    pub fn sees(&self, length: Option<i64>, i: usize, j: usize) -> bool {
+        let length = length.map(i128::from);
+        let past = self.past.map(|past| past as i128);
+        let before = past.or(length.map(|length| length - self.queries as i128)).unwrap_or(0);
+        let (at, j) = (i as i128 + before, j as i128);
+        length.is_none_or(|length| j < length)
+            && !(self.causal && j > at)
+            && self.left.is_none_or(|left| j >= at - left)
+            && self.right.is_none_or(|right| j <= at + right)
+    }
+}
+
 impl<W: Real> Mask<'_, W> {
     fn apply(&self, value: W, at: [usize; 4]) -> W {
-        let columns = self.shape[self.shape.len() - 1];
-        if at[3] >= columns {
-            return -W::INFINITY;
-        }
-        let skip = 4 - self.shape.len();
-        let offset = (0..self.shape.len()).fold(0, |offset, axis| {
-            let extent = self.shape[axis];
-            let repeats = extent == 1 && axis + 1 < self.shape.len();
-            offset * extent + if repeats { 0 } else { at[axis + skip] }
-        });
+        let Some(offset) = mask_at(self.shape, at) else { return -W::INFINITY };
         match self.boolean {
             true if self.elements[offset] == W::ZERO => -W::INFINITY,
             true => value,
@@ -239,32 +273,26 @@ impl<W: Real> Mask<'_, W> {
 
 fn attend<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let attrs = ctx.attrs;
-    let q_layout = Heads::of(ctx.input(0), attrs.int("q_num_heads"));
-    let keys =
-        present::<T>(ctx.input(1), Heads::of(ctx.input(1), attrs.int("kv_num_heads")), ctx.optional(4))?;
-    let values =
-        present::<T>(ctx.input(2), Heads::of(ctx.input(2), attrs.int("kv_num_heads")), ctx.optional(5))?;
+    let q_layout = Heads::of(ctx.input(0).shape, attrs.int("q_num_heads"));
+    let keys = present::<T>(
+        ctx.input(1),
+        Heads::of(ctx.input(1).shape, attrs.int("kv_num_heads")),
+        ctx.optional(4),
+    )?;
+    let values = present::<T>(
+        ctx.input(2),
+        Heads::of(ctx.input(2).shape, attrs.int("kv_num_heads")),
+        ctx.optional(5),
+    )?;
     let (batches, kv_heads, total) = (keys.shape()[0], keys.shape()[1], keys.shape()[2]);
     let (heads, queries, d, dv) = (q_layout.heads, q_layout.sequence, q_layout.size, values.shape()[3]);
-    let past = ctx.optional(4).map(|past| past.shape[2] as i128);
     let constant = |v: f32| T::Wide::from_f64(f64::from(v));
     let scale = attrs.opt_float("scale").map_or(T::Wide::ONE / T::Wide::count(d).sqrt(), constant);
     let factor = scale.sqrt();
     let softcap = Some(constant(attrs.float("softcap"))).filter(|cap| *cap > T::Wide::ZERO);
-    let (causal, mode) = (attrs.int("is_causal") != 0, attrs.int("qk_matmul_output_mode"));
+    let mode = attrs.int("qk_matmul_output_mode");
     let lengths = ctx.optional(6).map(|lengths| lengths.as_slice::<i64>());
-    let side = |name: &str| Some(i128::from(attrs.int(name))).filter(|size| *size >= 0);
-    let (left, right) = (side("left_window_size"), side("right_window_size"));
-    // Whether a query may see a key: a causal one sees none after its own position.
-    let sees = |batch: usize, i: usize, j: usize| {
-        let length = lengths.map(|lengths| i128::from(lengths[batch]));
-        let before = past.or(length.map(|length| length - queries as i128)).unwrap_or(0);
-        let (at, j) = (i as i128 + before, j as i128);
-        length.is_none_or(|length| j < length)
-            && !(causal && j > at)
-            && left.is_none_or(|left| j >= at - left)
-            && right.is_none_or(|right| j <= at + right)
-    };
+    let sight = Sight::new(attrs, queries, ctx.optional(4).map(|past| past.shape[2]));
     let mask = ctx.optional(3).map(|mask| Mask {
         shape: mask.shape,
         boolean: mask.dtype == DType::Bool,
@@ -305,7 +333,7 @@ fn attend<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         }
         show(1, &p);
         for (j, p) in p.iter_mut().enumerate() {
-            if !sees(batch, i, j) {
+            if !sight.sees(lengths.map(|lengths| lengths[batch]), i, j) {
                 *p = -T::Wide::INFINITY;
             } else if let Some(mask) = &mask {
                 *p = mask.apply(*p, [batch, head, i, j]);

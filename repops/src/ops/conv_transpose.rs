@@ -131,20 +131,10 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
 fn transpose<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let (x, w) = (ctx.input(0), ctx.input(1));
     let (image, kernel) = (&x.shape[2..], &w.shape[2..]);
-    let extents: Vec<i64> = kernel.iter().map(|&k| k as i64).collect();
-    let window = Window::new(ctx.attrs, &extents)?;
     let group = ctx.attrs.int("group") as usize;
     let (per_group, channels_out) = (x.shape[1] / group, w.shape[1] * group);
-    let mut shape = vec![x.shape[0], channels_out];
-    let mut axes = Vec::new();
-    for (axis, growth) in Growth::all(ctx.attrs, &window)?.into_iter().enumerate() {
-        let mut placed = window.axes[axis];
-        let out = growth.extent(&placed, &DimExpr::from(image[axis]));
-        let out = out.as_extent().ok_or_else(|| OpError::shape("an extent is out of range"))?;
-        placed.pad_begin = growth.pad_begin(&placed, image[axis], out);
-        axes.push(placed);
-        shape.push(out);
-    }
+    let (axes, out) = placed(ctx.attrs, image, kernel)?;
+    let shape = [&[x.shape[0], channels_out], &out[..]].concat();
     let mut y = Tensor::zeros(T::DTYPE, &shape)?;
     let (xs, ws) = (x.as_slice::<T>(), w.as_slice::<T>());
     let bias = ctx.optional(2).map(|b| b.as_slice::<T>());
@@ -173,15 +163,38 @@ fn transpose<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     Ok(vec![y])
 }
 
+/// The window along each axis with the pad at its begin, and the output's extents.
+pub(super) fn placed(
+    attrs: &Attrs,
+    image: &[usize],
+    kernel: &[usize],
+) -> Result<(Vec<WindowAxis>, Vec<usize>), OpError> {
+    let extents: Vec<i64> = kernel.iter().map(|&k| k as i64).collect();
+    let window = Window::new(attrs, &extents)?;
+    let (mut axes, mut shape) = (Vec::new(), Vec::new());
+    for (axis, growth) in Growth::all(attrs, &window)?.into_iter().enumerate() {
+        let mut placed = window.axes[axis];
+        let out = growth.extent(&placed, &DimExpr::from(image[axis]));
+        let out = out.as_extent().ok_or_else(|| OpError::shape("an extent is out of range"))?;
+        placed.pad_begin = growth.pad_begin(&placed, image[axis], out);
+        axes.push(placed);
+        shape.push(out);
+    }
+    Ok((axes, shape))
+}
+
+/// The element of the image that tap `k` takes along an axis for the output at `position`.
+pub(super) fn tap(window: &WindowAxis, position: usize, k: i64, extent: usize) -> Option<usize> {
+    let at = (position as i64).saturating_add(window.pad_begin) - k * window.dilation;
+    let inside = at >= 0 && at % window.stride == 0;
+    inside.then(|| (at / window.stride) as usize).filter(|at| *at < extent)
+}
+
 /// The offset in the image of X that each tap of the kernel takes for the output at `position`.
 fn taps(axes: &[WindowAxis], position: &[usize], image: &[usize]) -> Vec<Option<usize>> {
     let mut taps = vec![Some(0)];
     for (axis, window) in axes.iter().enumerate() {
-        let along = (0..window.kernel).map(|k| {
-            let at = (position[axis] as i64).saturating_add(window.pad_begin) - k * window.dilation;
-            let inside = at >= 0 && at % window.stride == 0;
-            inside.then(|| (at / window.stride) as usize).filter(|at| *at < image[axis])
-        });
+        let along = (0..window.kernel).map(|k| tap(window, position[axis], k, image[axis]));
         let along: Vec<Option<usize>> = along.collect();
         taps = taps
             .iter()

@@ -1,7 +1,6 @@
 //! DynamicQuantizeLinear: u8 with a scale and zero point taken from the values.
 
 use super::float::Real;
-use super::matmul_integer::saturated;
 use super::{Arity, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::dtype::{DType, Element};
 use crate::tensor::Tensor;
@@ -33,14 +32,23 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.input(0).as_slice::<f32>();
     let low = x.iter().fold(0.0, |low: f32, v| low.smaller(*v));
     let high = x.iter().fold(0.0, |high: f32, v| high.larger(*v));
-    let scale = if high == low { 1.0 } else { (high - low) / 255.0 };
-    let zero = (-low / scale).clamp(0.0, 255.0).round_ties_even() as u8;
+    let (scale, zero) = parameters(low, high);
     let mut y = Tensor::zeros(DType::U8, ctx.input(0).shape)?;
     for (at, v) in x.iter().enumerate() {
-        let rounded = (v / scale).round_ties_even() as i64;
-        saturated(&mut y, at, rounded.saturating_add(i64::from(zero)));
+        y.bytes_mut()[at] = quantized(*v, scale, zero);
     }
     Ok(vec![y, Tensor::scalar(scale.canonical()), Tensor::scalar(zero)])
+}
+
+/// Scale and zero point for elements from `low` to `high`.
+pub(super) fn parameters(low: f32, high: f32) -> (f32, u8) {
+    let scale = if high == low { 1.0 } else { (high - low) / 255.0 };
+    (scale, (-low / scale).clamp(0.0, 255.0).round_ties_even() as u8)
+}
+
+pub(super) fn quantized(v: f32, scale: f32, zero: u8) -> u8 {
+    let rounded = (v / scale).round_ties_even() as i64;
+    rounded.saturating_add(i64::from(zero)).clamp(0, 255) as u8
 }
 
 #[cfg(test)]

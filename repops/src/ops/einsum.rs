@@ -9,7 +9,7 @@ use crate::attrs::AttrKind;
 use crate::dim::DimExpr;
 use crate::dtype::Element;
 use crate::reduce::{Accumulate, contract};
-use crate::tensor::{Tensor, element_count, strides};
+use crate::tensor::{Tensor, strides};
 
 pub static DEF: OpDef = OpDef {
     id: 308,
@@ -168,51 +168,18 @@ fn evaluate<T: Element, W: Accumulate>(
     narrow: fn(W) -> T,
 ) -> Result<Vec<Tensor>, OpError> {
     let operands: Vec<_> = (0..ctx.inputs.len()).map(|i| ctx.input(i)).collect();
-    let ranks: Vec<usize> = operands.iter().map(|o| o.shape.len()).collect();
-    let equation = Equation::parse(ctx.attrs.str("equation"), &ranks)?;
-    let mut extents: BTreeMap<Label, usize> = BTreeMap::new();
-    for (labels, operand) in equation.operands.iter().zip(&operands) {
-        for (label, &extent) in labels.iter().zip(operand.shape) {
-            let slot = extents.entry(*label).or_insert(extent);
-            if *slot == 1 {
-                *slot = extent;
-            }
-        }
-    }
-    let shape: Vec<usize> = equation.output.iter().map(|l| extents[l]).collect();
-    let summed: Vec<usize> = equation.summed.iter().map(|l| extents[l]).collect();
-    let terms = summed.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|n| *n <= TERMS_MAX);
-    let terms = terms.ok_or_else(|| OpError::shape("a contraction of more than 2^32 terms"))?;
-    let mut y = Tensor::zeros(T::DTYPE, &shape)?;
-    // For each operand: how far a step along an output or summed label goes.
-    let steps = |labels: &[Label], over: &[Label], shape: &[usize]| -> Vec<usize> {
-        let own = strides(shape);
-        let axes = |label: &Label| {
-            let axes = (0..labels.len()).filter(|&a| labels[a] == *label && shape[a] != 1);
-            axes.fold(0, |step, a| step + own[a])
-        };
-        over.iter().map(axes).collect()
-    };
-    let walks: Vec<(Vec<usize>, Vec<usize>, &[T])> = equation
-        .operands
-        .iter()
-        .zip(&operands)
-        .map(|(labels, operand)| {
-            let outer = steps(labels, &equation.output, operand.shape);
-            (outer, steps(labels, &equation.summed, operand.shape), operand.as_slice::<T>())
-        })
-        .collect();
-    let (outer, inner) = (strides(&shape), strides(&summed));
-    let offset = |at: usize, full: &[usize], extents: &[usize], steps: &[usize]| {
-        (0..steps.len()).fold(0, |sum, axis| sum + at / full[axis] % extents[axis] * steps[axis])
-    };
-    debug_assert_eq!(element_count(&shape), y.len());
+    let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
+    let walk = Walk::new(ctx.attrs.str("equation"), &shapes)?;
+    let mut y = Tensor::zeros(T::DTYPE, &walk.output)?;
+    let elements: Vec<&[T]> = operands.iter().map(|operand| operand.as_slice::<T>()).collect();
     for (at, out) in y.as_mut_slice::<T>().iter_mut().enumerate() {
-        let bases: Vec<usize> = walks.iter().map(|w| offset(at, &outer, &shape, &w.0)).collect();
-        *out = narrow(contract(terms, |p| {
-            let mut elements = walks.iter().zip(&bases).map(|((_, steps, elements), base)| {
-                widen(elements[base + offset(p, &inner, &summed, steps)])
-            });
+        let bases: Vec<usize> = (0..elements.len()).map(|operand| walk.base(operand, at)).collect();
+        *out = narrow(contract(walk.terms, |p| {
+            let mut elements = elements
+                .iter()
+                .zip(&bases)
+                .enumerate()
+                .map(|(operand, (elements, base))| widen(elements[base + walk.offset(operand, p)]));
             let mut last = elements.next()?;
             let mut product = one;
             for (index, element) in elements.enumerate() {
@@ -223,6 +190,69 @@ fn evaluate<T: Element, W: Accumulate>(
         }));
     }
     Ok(vec![y])
+}
+
+/// Where the elements of the operands are for each output element and term.
+pub(super) struct Walk {
+    /// The output's shape.
+    pub output: Vec<usize>,
+    /// Terms of each contraction.
+    pub terms: usize,
+    summed: Vec<usize>,
+    /// For each operand, how far a step along an output or summed label goes.
+    steps: Vec<[Vec<usize>; 2]>,
+}
+
+impl Walk {
+    pub fn new(equation: &str, shapes: &[&[usize]]) -> Result<Walk, OpError> {
+        let ranks: Vec<usize> = shapes.iter().map(|shape| shape.len()).collect();
+        let equation = Equation::parse(equation, &ranks)?;
+        let mut extents: BTreeMap<Label, usize> = BTreeMap::new();
+        for (labels, shape) in equation.operands.iter().zip(shapes) {
+            for (label, &extent) in labels.iter().zip(*shape) {
+                let slot = extents.entry(*label).or_insert(extent);
+                if *slot == 1 {
+                    *slot = extent;
+                }
+            }
+        }
+        let of = |labels: &[Label]| labels.iter().map(|l| extents[l]).collect::<Vec<usize>>();
+        let (output, summed) = (of(&equation.output), of(&equation.summed));
+        let terms = summed.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|n| *n <= TERMS_MAX);
+        let terms = terms.ok_or_else(|| OpError::shape("a contraction of more than 2^32 terms"))?;
+        let steps = |labels: &[Label], over: &[Label], shape: &[usize]| -> Vec<usize> {
+            let own = strides(shape);
+            let axes = |label: &Label| {
+                let axes = (0..labels.len()).filter(|&a| labels[a] == *label && shape[a] != 1);
+                axes.fold(0, |step, a| step + own[a])
+            };
+            over.iter().map(axes).collect()
+        };
+        let of = |(labels, shape): (&Vec<Label>, &&[usize])| {
+            [&equation.output, &equation.summed].map(|over| steps(labels, over, shape))
+        };
+        let steps = equation.operands.iter().zip(shapes).map(of).collect();
+        Ok(Walk { output, terms, summed, steps })
+    }
+
+    /// Where an operand's elements for output element `at` begin.
+    pub fn base(&self, operand: usize, at: usize) -> usize {
+        walked(at, &self.output, &self.steps[operand][0])
+    }
+
+    /// How far from there the element of term `p` is.
+    pub fn offset(&self, operand: usize, p: usize) -> usize {
+        walked(p, &self.summed, &self.steps[operand][1])
+    }
+}
+
+fn walked(mut at: usize, extents: &[usize], steps: &[usize]) -> usize {
+    let mut offset = 0;
+    for (extent, step) in extents.iter().zip(steps).rev() {
+        offset += at % extent * step;
+        at /= extent;
+    }
+    offset
 }
 
 #[cfg(test)]

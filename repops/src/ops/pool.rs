@@ -170,18 +170,18 @@ impl Pooling {
             }
         }
     }
+}
 
-    /// How many positions of the window at `at` lie inside of the image and its pads.
-    fn padded_count(&self, at: &[usize]) -> usize {
-        let along = |axis: usize| {
-            let window = self.axes[axis];
-            let start = at[axis] as i64 * window.stride - window.pad_begin;
-            let end = self.image[axis] as i64 + window.pad_end;
-            let inside = (end - start + window.dilation - 1).div_euclid(window.dilation);
-            inside.clamp(0, window.kernel) as usize
-        };
-        (0..at.len()).map(along).fold(1, usize::saturating_mul)
-    }
+/// How many positions of the window at `at` lie inside of the image and its pads.
+pub(super) fn padded_count(axes: &[WindowAxis], image: &[usize], at: &[usize]) -> usize {
+    let along = |axis: usize| {
+        let window = axes[axis];
+        let start = at[axis] as i64 * window.stride - window.pad_begin;
+        let end = image[axis] as i64 + window.pad_end;
+        let inside = (end - start + window.dilation - 1).div_euclid(window.dilation);
+        inside.clamp(0, window.kernel) as usize
+    };
+    (0..at.len()).map(along).fold(1, usize::saturating_mul)
 }
 
 fn max_pool<T: Extremes>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -221,7 +221,7 @@ fn average_pool<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let mut y = Tensor::zeros(T::DTYPE, &pooling.shape)?;
     pooling.each(|out, at, plane, taps| {
         let elements: Vec<T::Wide> = taps.iter().map(|tap| x[plane + tap].widen()).collect();
-        let count = if include_pad { pooling.padded_count(at) } else { taps.len() };
+        let count = if include_pad { padded_count(&pooling.axes, &pooling.image, at) } else { taps.len() };
         y.as_mut_slice::<T>()[out] = T::narrow(sum(&elements) / T::Wide::count(count));
     });
     Ok(vec![y])

@@ -111,14 +111,14 @@ pub static LSTM: OpDef = OpDef {
 };
 
 #[derive(Clone, Copy, PartialEq)]
-enum Cell {
+pub(super) enum Cell {
     Rnn,
     Gru,
     Lstm,
 }
 
 impl Cell {
-    fn gates(self) -> usize {
+    pub fn gates(self) -> usize {
         match self {
             Cell::Rnn => 1,
             Cell::Gru => 3,
@@ -127,7 +127,7 @@ impl Cell {
     }
 
     /// The activations of one direction when none are given.
-    fn defaults(self) -> &'static [Activation] {
+    pub fn defaults(self) -> &'static [Activation] {
         match self {
             Cell::Rnn => &[Activation::Tanh],
             Cell::Gru => &[Activation::Sigmoid, Activation::Tanh],
@@ -136,7 +136,7 @@ impl Cell {
     }
 
     /// The activations of all directions.
-    fn activations(self, attrs: &Attrs, dirs: usize) -> Result<Vec<Activation>, OpError> {
+    pub fn activations(self, attrs: &Attrs, dirs: usize) -> Result<Vec<Activation>, OpError> {
         let Some(AttrValue::Strs(names)) = attrs.get("activations") else {
             return Ok(self.defaults().repeat(dirs));
         };
@@ -181,7 +181,7 @@ impl Cell {
 }
 
 #[derive(Clone, Copy)]
-enum Activation {
+pub(super) enum Activation {
     Sigmoid,
     Tanh,
     Relu,
@@ -191,7 +191,7 @@ enum Activation {
 }
 
 impl Activation {
-    fn apply<W: Real>(self, x: W) -> W {
+    pub fn apply<W: Real>(self, x: W) -> W {
         match self {
             Activation::Sigmoid => x.sigmoid(),
             Activation::Tanh => x.tanh(),
@@ -208,7 +208,7 @@ impl Activation {
 }
 
 /// Whether each direction runs in reverse.
-fn directions(attrs: &Attrs) -> Result<&'static [bool], OpError> {
+pub(super) fn directions(attrs: &Attrs) -> Result<&'static [bool], OpError> {
     match attrs.str("direction") {
         "forward" => Ok(&[false]),
         "reverse" => Ok(&[true]),
@@ -269,6 +269,14 @@ fn infer(ctx: &InferCtx<'_>, cell: Cell) -> Result<Vec<Inferred>, OpError> {
     Ok(vec![Inferred::new(dtype, all), state.clone(), state])
 }
 
+/// What enters an activation.
+pub(super) fn clipped<W: Real>(x: W, clip: Option<W>) -> W {
+    match clip {
+        Some(clip) => x.larger(-clip).smaller(clip),
+        None => x,
+    }
+}
+
 /// The weights of one direction, and how its cell computes.
 struct Direction<'a, W> {
     cell: Cell,
@@ -287,11 +295,7 @@ struct Direction<'a, W> {
 
 impl<W: Real> Direction<'_, W> {
     fn activate(&self, index: usize, x: W) -> W {
-        let x = match self.clip {
-            Some(clip) => x.larger(-clip).smaller(clip),
-            None => x,
-        };
-        self.activations[index].apply(x)
+        self.activations[index].apply(clipped(x, self.clip))
     }
 
     fn input_part(&self, row: usize, x: &[W]) -> W {
@@ -358,7 +362,19 @@ impl<W: Real> Direction<'_, W> {
     }
 }
 
+/// A direction, a sample, the number of the step (from 0), H and C after it.
+pub(super) type SeeState<'a, W> = &'a mut dyn FnMut(usize, usize, usize, &[W], &[W]);
+
 fn run<T: Float>(ctx: &EvalCtx<'_>, cell: Cell) -> Result<Vec<Tensor>, OpError> {
+    run_seen::<T>(ctx, cell, &mut |_, _, _, _, _| {})
+}
+
+/// Runs the operator and shows every state.
+pub(super) fn run_seen<T: Float>(
+    ctx: &EvalCtx<'_>,
+    cell: Cell,
+    see: SeeState<'_, T::Wide>,
+) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.input(0);
     let batch_first = ctx.attrs.int("layout") != 0;
     let (seq, batch) = if batch_first { (x.shape[1], x.shape[0]) } else { (x.shape[0], x.shape[1]) };
@@ -414,6 +430,7 @@ fn run<T: Float>(ctx: &EvalCtx<'_>, cell: Cell) -> Result<Vec<Tensor>, OpError> 
                 false => (t * batch + b, (t * dirs + d) * batch + b),
             };
             direction.step(&xs[from * input..][..input], &mut h, &mut c);
+            see(d, b, step, &h, &c);
             for (out, value) in y.as_mut_slice::<T>()[to * hidden..][..hidden].iter_mut().zip(&h) {
                 *out = T::narrow(*value);
             }

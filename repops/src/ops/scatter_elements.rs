@@ -51,10 +51,15 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
 
 fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let data = ctx.input(0);
-    let targets = named_elements(data.shape, ctx)?;
+    let targets = targets(data.shape, ctx)?;
     let mut y = data.to_tensor()?;
     scatter(&mut y, ctx.input(2), targets.into_iter(), reduction(ctx.attrs, data.dtype)?)?;
     Ok(vec![y])
+}
+
+/// The element of data that each update meets; of the inputs, indices alone are read.
+pub(super) fn targets(data: &[usize], ctx: &EvalCtx<'_>) -> Result<Vec<usize>, OpError> {
+    named_elements(data, ctx)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::walk::position;
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
 use crate::dtype::DType;
-use crate::tensor::{Tensor, element_count};
+use crate::tensor::{Tensor, TensorView, element_count};
 
 pub static DEF: OpDef = OpDef {
     id: 215,
@@ -57,17 +57,25 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let (data, indices) = (ctx.input(0), ctx.input(1));
     let tuple = indices.shape[indices.shape.len() - 1];
     let inner = element_count(&data.shape[tuple..]);
-    let mut starts = Vec::new();
-    for tuple in indices.to_i64s().unwrap_or_default().chunks_exact(tuple) {
-        let slice = tuple.iter().zip(data.shape).try_fold(0, |from, (&index, &extent)| {
-            Ok::<usize, OpError>(from * extent + position(index, extent)?)
-        })?;
-        starts.push(slice * inner);
-    }
+    let starts = starts(data.shape, indices)?;
     let mut y = data.to_tensor()?;
     let targets = starts.into_iter().flat_map(|start| start..start + inner);
     scatter(&mut y, ctx.input(2), targets, reduction(ctx.attrs, data.dtype)?)?;
     Ok(vec![y])
+}
+
+/// Where the slice that each tuple names begins.
+pub(super) fn starts(data: &[usize], indices: TensorView<'_>) -> Result<Vec<usize>, OpError> {
+    let tuple = indices.shape.last().copied().unwrap_or(0);
+    let rest = data.get(tuple..).ok_or_else(|| OpError::shape("tuples are longer than data's shape"))?;
+    let inner = element_count(rest);
+    let start = |tuple: &[i64]| {
+        let slice = tuple.iter().zip(data).try_fold(0, |from, (&index, &extent)| {
+            Ok::<usize, OpError>(from * extent + position(index, extent)?)
+        })?;
+        Ok(slice * inner)
+    };
+    indices.to_i64s().unwrap_or_default().chunks_exact(tuple.max(1)).map(start).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Contractions: MatMul, Gemm, Conv and their integer forms. Series 0 of a row is the contraction of the
+//! Contractions: MatMul, Gemm, Conv, ConvTranspose and their integer forms. Series 0 of a row is the contraction of the
 //! output element with that number.
 
 use super::series::{Formula, Kind, Series};
@@ -6,9 +6,9 @@ use super::wide::{Wide, integer};
 use super::{Inputs, Stop, Subject, TensorType, Term};
 use crate::blocks::Format;
 use crate::dtype::DType;
-use crate::ops::OpError;
 use crate::ops::matmul_integer::requantized;
 use crate::ops::window::{Window, WindowAxis, unravel};
+use crate::ops::{OpError, conv_transpose};
 use crate::tensor::strides;
 
 /// Where the factors at position `p` of an output element's contraction are.
@@ -124,7 +124,7 @@ impl<'a> Contraction<'a> {
         let (a, b, zeros, end) = match subject.def.name {
             "MatMul" | "MatMulBlocks" => (0, 1, None, End::Plain),
             "Gemm" => (0, 1, None, End::Gemm),
-            "Conv" => (0, 1, None, End::Bias { input: 2 }),
+            "Conv" | "ConvTranspose" => (0, 1, None, End::Bias { input: 2 }),
             "MatMulInteger" => (0, 1, Some((2, 3)), End::Plain),
             "ConvInteger" => (0, 1, Some((2, 3)), End::Plain),
             "QLinearMatMul" => (0, 3, Some((2, 5)), End::QLinearMatMul),
@@ -142,6 +142,7 @@ impl<'a> Contraction<'a> {
                 right.blocks = Some((crate::ops::matmul_blocks::format(subject.attrs)?, matrices.k));
                 Box::new(matrices)
             }
+            "ConvTranspose" => Box::new(Transposed::new(subject, left.ty, right.ty)?),
             _ if is_conv => Box::new(Convolution::new(subject, left.ty, right.ty)?),
             _ => Box::new(Matrices::batched(left.ty, right.ty)?),
         };
@@ -296,7 +297,7 @@ impl Contraction<'_> {
     }
 }
 
-fn multiply<W: Wide>(a: W, b: W, is_float: bool) -> W {
+pub(super) fn multiply<W: Wide>(a: W, b: W, is_float: bool) -> W {
     // fma(a, b, -0) is the rounded product with its own sign of zero.
     let minus_zero = if is_float { W::widen(DType::F32, u64::from((-0f32).to_bits())) } else { W::ZERO };
     a.fma(b, minus_zero)
@@ -445,5 +446,63 @@ impl Operands for Convolution {
         let first_plane = n * self.channels + channel / self.outputs_per_group * self.channels_per_group;
         let image: usize = self.image.iter().product();
         Some(((first_plane + p / area) * image + inside, channel * self.len() + p))
+    }
+}
+
+/// Transposed convolutions; positions run over (channel of the group, kernel).
+struct Transposed {
+    axes: Vec<WindowAxis>,
+    out: Vec<usize>,
+    image: Vec<usize>,
+    kernel: Vec<usize>,
+    channels: usize,
+    per_group: usize,
+    outputs_per_group: usize,
+    outputs: usize,
+}
+
+impl Transposed {
+    fn new(subject: &Subject<'_>, x: &TensorType, w: &TensorType) -> Result<Transposed, Stop> {
+        let (Some((&[_, channels], image)), Some((&[_, outputs_per_group], kernel))) =
+            (x.shape.split_first_chunk::<2>(), w.shape.split_first_chunk::<2>())
+        else {
+            return Err(Stop::NoTerm);
+        };
+        let (axes, out) = conv_transpose::placed(subject.attrs, image, kernel)?;
+        let group = usize::try_from(subject.attrs.int("group")).unwrap_or(0).max(1);
+        Ok(Transposed {
+            axes,
+            out,
+            image: image.to_vec(),
+            kernel: kernel.to_vec(),
+            channels,
+            per_group: channels / group,
+            outputs_per_group,
+            outputs: outputs_per_group * group,
+        })
+    }
+}
+
+impl Operands for Transposed {
+    fn len(&self) -> usize {
+        // Without channels W is empty and bounds nothing.
+        if self.per_group == 0 { 0 } else { self.per_group * self.kernel.iter().product::<usize>() }
+    }
+
+    fn at(&self, element: usize, p: usize) -> Option<(usize, usize)> {
+        let (count, area): (usize, usize) = (self.out.iter().product(), self.kernel.iter().product());
+        let (position, plane) = (unravel(element % count, &self.out), element / count);
+        let (n, m) = (plane / self.outputs, plane % self.outputs);
+        let (group, own) = (m / self.outputs_per_group, m % self.outputs_per_group);
+        let channel = group * self.per_group + p / area;
+        let taps = unravel(p % area, &self.kernel);
+        let mut inside = 0;
+        for (axis, window) in self.axes.iter().enumerate() {
+            let at = conv_transpose::tap(window, position[axis], taps[axis] as i64, self.image[axis])?;
+            inside = inside * self.image[axis] + at;
+        }
+        let image: usize = self.image.iter().product();
+        let weight = (channel * self.outputs_per_group + own) * area + p % area;
+        Some(((n * self.channels + channel) * image + inside, weight))
     }
 }

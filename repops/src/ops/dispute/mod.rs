@@ -9,15 +9,24 @@
 //! own `eval`; a test holds that over the rows. Nothing here allocates in proportion to a tensor, but for
 //! what [`Inputs::whole`] grants.
 
+mod attention;
 mod contract;
 mod crop;
+mod einsum;
+mod local;
 mod movement;
 mod normalize;
+mod pick;
+mod pool;
+mod recurrence;
 mod reduce;
+mod resize;
 mod rules;
 mod series;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_deep;
 mod wide;
 
 use std::collections::BTreeMap;
@@ -166,27 +175,52 @@ pub fn value(
 #[derive(Default)]
 pub struct Evaluator {
     known: BTreeMap<Term, u64>,
+    states: Option<recurrence::States>,
 }
 
 impl Evaluator {
-    /// The bits of `term`. What [`Evaluator::set`] said of a finer term is believed.
+    /// The bits of `term`. What [`Evaluator::set`] said of a finer term is believed. Terms may lie deep beneath each
+    /// other (the steps of a recurrence), so what waits is kept in a list and not on the stack.
     pub fn value(&mut self, subject: &Subject<'_>, term: Term, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
-        if let Some(bits) = self.known.get(&term) {
-            return Ok(*bits);
+        if let Some(bits) = self.known(&term) {
+            return Ok(bits);
         }
-        let finer = claims(subject, term, inputs)?;
-        let mut bits = Vec::with_capacity(finer.len());
-        for claim in finer {
-            bits.push(self.value(subject, claim, inputs)?);
+        // Terms that wait, their finer terms, and how many of these are known.
+        let mut waiting = vec![(term, claims(subject, term, inputs)?, 0)];
+        let mut found = 0;
+        while let Some((term, finer, done)) = waiting.last_mut() {
+            let next = finer[*done..].iter().position(|claim| self.known(claim).is_none());
+            if let Some(next) = next {
+                *done += next;
+                let claim = finer[*done];
+                waiting.push((claim, claims(subject, claim, inputs)?, 0));
+                continue;
+            }
+            let bits: Vec<u64> = finer.iter().filter_map(|claim| self.known(claim)).collect();
+            found = value(subject, *term, &bits, inputs)?;
+            self.known.insert(*term, found);
+            waiting.pop();
         }
-        let found = value(subject, term, &bits, inputs)?;
-        self.known.insert(term, found);
         Ok(found)
+    }
+
+    fn known(&self, term: &Term) -> Option<u64> {
+        let state = || self.states.as_ref().and_then(|states| states.bits(term));
+        self.known.get(term).copied().or_else(state)
     }
 
     /// Fixes the value of a term: how a fault is put into a computation.
     pub fn set(&mut self, term: Term, bits: u64) {
         self.known.insert(term, bits);
+    }
+
+    /// Runs the operator once, where that makes its terms cheaper: all states of a recurrence. What
+    /// [`Evaluator::set`] fixed would not show in them.
+    pub fn run_ahead(&mut self, subject: &Subject<'_>, inputs: &[Option<Tensor>]) -> Result<(), Stop> {
+        if rule(subject.def) == Rule::Recurrence {
+            self.states = Some(recurrence::States::run(subject, inputs)?);
+        }
+        Ok(())
     }
 }
 

@@ -254,7 +254,7 @@ impl<W: Wide> Formula<W> for Integers<'_> {
 }
 
 /// The least and greatest value of an integer type, as the bits of the wide type.
-fn extremes(dtype: DType) -> (u64, u64) {
+pub(super) fn extremes(dtype: DType) -> (u64, u64) {
     match dtype {
         DType::I8 => (i64::from(i8::MIN) as u64, i8::MAX as u64),
         DType::I16 => (i64::from(i16::MIN) as u64, i16::MAX as u64),

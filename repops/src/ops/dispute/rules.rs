@@ -3,7 +3,10 @@
 use super::crop::{self, Cut};
 use super::series::{self, Formula};
 use super::wide::Wide;
-use super::{Inputs, Stop, Subject, Term, contract, movement, normalize, reduce};
+use super::{
+    Inputs, Stop, Subject, Term, attention, contract, einsum, local, movement, normalize, pick, pool,
+    recurrence, reduce, resize,
+};
 use crate::dtype::DType;
 use crate::ops::{OpClass, OpDef};
 
@@ -21,6 +24,19 @@ pub enum Rule {
     /// By the trees of the sums and maxima of its row, and sixteen elements.
     Reduction,
     Normalization,
+    /// By the place of the largest or smallest element of a row, or of all: sixteen elements.
+    Pick,
+    /// By the elements in a window.
+    Pool,
+    Einsum,
+    /// By weights, row maximum and row sum, then as a contraction.
+    Attention,
+    /// By the state after half of the steps, a quarter, and so on; then by the gates of one step.
+    Recurrence,
+    /// By interpolation along one axis after another.
+    Resize,
+    /// From a few elements of the inputs.
+    Local,
     /// The step's outputs are those of blocks' steps, whose records come before its own.
     Blocks,
 }
@@ -37,10 +53,20 @@ impl Rule {
             Rule::Crop(Cut::Whole) => "the whole step, with at most 128 KiB of inputs and 1 MiB of outputs",
             Rule::Move => "one element moved",
             Rule::Types => "one element, from types",
-            Rule::Contraction => "16 terms of a chunk",
-            Rule::Reduction | Rule::Normalization => "16 elements of a row",
+            Rule::Contraction | Rule::Einsum => "16 terms of a chunk",
+            Rule::Reduction | Rule::Normalization | Rule::Pick => "16 elements of a row",
+            Rule::Pool => "16 elements of a window",
+            Rule::Attention => "16 terms of a chunk, by weights",
+            Rule::Recurrence => "16 terms of a chunk, by states of at most 8192 values",
+            Rule::Resize => "16 terms of a chunk, axis by axis",
+            Rule::Local => "one element from a few",
             Rule::Blocks => "the records of its blocks",
         }
+    }
+
+    /// Whether elements have finer terms.
+    pub fn has_terms(self) -> bool {
+        !matches!(self, Rule::Crop(_) | Rule::Move | Rule::Types | Rule::Local | Rule::Blocks)
     }
 }
 
@@ -50,8 +76,8 @@ pub fn rule(def: &OpDef) -> Rule {
         "Region" => return Rule::Crop(Cut::Point),
         "QuantizeLinear" | "DequantizeLinear" => return Rule::Crop(Cut::Quantized),
         "BatchNormalization" => return Rule::Crop(Cut::Channel),
-        "MatMul" | "MatMulBlocks" | "Gemm" | "Conv" | "MatMulInteger" | "ConvInteger" | "QLinearMatMul"
-        | "QLinearConv" => {
+        "MatMul" | "MatMulBlocks" | "Gemm" | "Conv" | "ConvTranspose" | "MatMulInteger" | "ConvInteger"
+        | "QLinearMatMul" | "QLinearConv" => {
             return Rule::Contraction;
         }
         "ReduceSum" | "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp"
@@ -63,10 +89,16 @@ pub fn rule(def: &OpDef) -> Rule {
         | "GroupNormalization"
         | "LpNormalization"
         | "MeanVarianceNormalization" => return Rule::Normalization,
-        "ArgMax" | "ArgMin" | "Hardmax" | "TopK" | "CumSum" | "CumProd" | "ReduceProd" | "LRN" => {
+        "ArgMax" | "ArgMin" | "Hardmax" | "DynamicQuantizeLinear" => return Rule::Pick,
+        "MaxPool" | "AveragePool" | "LpPool" | "GlobalLpPool" => return Rule::Pool,
+        "Einsum" => return Rule::Einsum,
+        "Attention" => return Rule::Attention,
+        "RNN" | "GRU" | "LSTM" => return Rule::Recurrence,
+        "Resize" => return Rule::Resize,
+        "CastLike" | "RotaryEmbedding" | "ScatterElements" | "ScatterND" => return Rule::Local,
+        "TopK" | "CumSum" | "CumProd" | "ReduceProd" | "LRN" => {
             return Rule::Crop(Cut::Row);
         }
-        "AveragePool" | "LpPool" | "GlobalLpPool" => return Rule::Crop(Cut::Plane),
         "Shape" | "Size" => return Rule::Types,
         // What moves depends on all of the condition, or of the indices.
         "Compress" | "MaxUnpool" => return Rule::Crop(Cut::Whole),
@@ -91,6 +123,31 @@ pub(super) enum Answer {
     Value(u64),
 }
 
+/// A formula in the type in which the operator computes on the floats of its first input.
+macro_rules! floats {
+    ($subject:expr, $formula:expr, $term:expr, $ask:expr) => {{
+        let formula = $formula;
+        match $subject.input(0)?.dtype {
+            DType::F64 => terms::<f64>(&formula, $term, $ask),
+            _ => terms::<f32>(&formula, $term, $ask),
+        }
+    }};
+}
+/// The same on floats and integers.
+macro_rules! numbers {
+    ($subject:expr, $formula:expr, $term:expr, $ask:expr) => {{
+        let formula = $formula;
+        match contract::accumulator($subject)? {
+            DType::F64 => terms::<f64>(&formula, $term, $ask),
+            DType::I32 => terms::<i32>(&formula, $term, $ask),
+            DType::I64 => terms::<i64>(&formula, $term, $ask),
+            DType::U32 => terms::<u32>(&formula, $term, $ask),
+            DType::U64 => terms::<u64>(&formula, $term, $ask),
+            _ => terms::<f32>(&formula, $term, $ask),
+        }
+    }};
+}
+
 pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> Result<Answer, Stop> {
     if let Term::Output { output, element } = term
         && element >= subject.output(output)?.len() as u64
@@ -103,17 +160,7 @@ pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> R
         }
         Rule::Move => leaf(term, ask, |output, at, inputs| movement::value(subject, output, at, inputs)),
         Rule::Types => leaf(term, ask, |_, at, _| movement::from_types(subject, at)),
-        Rule::Contraction => {
-            let formula = contract::Contraction::new(subject)?;
-            match contract::accumulator(subject)? {
-                DType::F64 => terms::<f64>(&formula, term, ask),
-                DType::I32 => terms::<i32>(&formula, term, ask),
-                DType::I64 => terms::<i64>(&formula, term, ask),
-                DType::U32 => terms::<u32>(&formula, term, ask),
-                DType::U64 => terms::<u64>(&formula, term, ask),
-                _ => terms::<f32>(&formula, term, ask),
-            }
-        }
+        Rule::Contraction => numbers!(subject, contract::Contraction::new(subject)?, term, ask),
         Rule::Reduction => {
             let (op, rows) = match &mut ask {
                 Ask::Claims { inputs } | Ask::Value { inputs, .. } => reduce::parts(subject, &mut **inputs)?,
@@ -129,14 +176,55 @@ pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> R
                 _ => terms::<i64>(&reduce::Integers(reduction), term, ask),
             }
         }
-        Rule::Normalization => {
-            let formula = normalize::Normalization::new(subject)?;
-            match subject.input(0)?.dtype {
-                DType::F64 => terms::<f64>(&formula, term, ask),
-                _ => terms::<f32>(&formula, term, ask),
+        Rule::Normalization => floats!(subject, normalize::Normalization::new(subject)?, term, ask),
+        Rule::Pick => match pick::Pick::new(subject)? {
+            pick::Pick::Place(place) => terms::<u64>(&place, term, ask),
+            pick::Pick::Range(range) => terms::<f32>(&range, term, ask),
+            // Keys of 64 bits have no room for a place.
+            pick::Pick::Row => {
+                leaf(term, ask, |output, at, inputs| crop::value(subject, Cut::Row, output, at, inputs))
             }
+        },
+        Rule::Pool => pooled(subject, term, ask),
+        Rule::Einsum => numbers!(subject, einsum::Einsum::new(subject)?, term, ask),
+        Rule::Attention => floats!(subject, attention::Attention::new(subject)?, term, ask),
+        Rule::Recurrence => {
+            let (Ask::Claims { inputs } | Ask::Value { inputs, .. }) = &mut ask;
+            let recurrence = recurrence::Recurrence::new(subject, &mut **inputs)?;
+            floats!(subject, recurrence, term, ask)
         }
+        Rule::Resize => {
+            let (Ask::Claims { inputs } | Ask::Value { inputs, .. }) = &mut ask;
+            let resized = resize::Resized::new(subject, &mut **inputs)?;
+            if resized.is_nearest() {
+                return leaf(term, ask, |_, at, inputs| resized.nearest(at, inputs));
+            }
+            floats!(subject, resized, term, ask)
+        }
+        Rule::Local => leaf(term, ask, |_, at, inputs| local::value(subject, at, inputs)),
         Rule::Blocks => Err(Stop::NoTerm),
+    }
+}
+
+fn pooled(subject: &Subject<'_>, term: Term, ask: Ask<'_>) -> Result<Answer, Stop> {
+    let is_place = match term {
+        Term::Output { output, .. } => output > 0,
+        Term::Part { series, .. } | Term::Lane { series, .. } => series == pick::BEST,
+    };
+    if is_place {
+        return match pick::Pick::new(subject)? {
+            pick::Pick::Place(place) => terms::<u64>(&place, term, ask),
+            _ => leaf(term, ask, |output, at, inputs| {
+                let within = crop::value(subject, Cut::Plane, output, at, inputs)? as i64;
+                let first = pool::Windows::of(subject)?.plane(at) as i64;
+                Ok(if within < 0 { within } else { within + first } as u64)
+            }),
+        };
+    }
+    let pool = pool::Pool::new(subject)?;
+    match subject.input(0)?.dtype {
+        dtype if dtype.is_float() => floats!(subject, pool, term, ask),
+        _ => terms::<i64>(&pool::Integers(pool), term, ask),
     }
 }
 

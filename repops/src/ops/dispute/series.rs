@@ -18,6 +18,8 @@ pub(super) enum Kind {
     /// The largest element and the start.
     Maximum,
     Minimum,
+    /// No series: one value that the operator computes and does not store.
+    Value,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Kind::Contraction => CHUNK,
             Kind::Sum => BLOCK,
             Kind::Maximum | Kind::Minimum => STRIDE,
+            Kind::Value => 1,
         }
     }
 }
@@ -47,6 +50,11 @@ impl<W: Wide> Series<W> {
 
     fn parts(&self) -> usize {
         self.len.div_ceil(self.kind.unit())
+    }
+
+    /// A value of its own.
+    pub fn value() -> Series<W> {
+        Series::new(Kind::Value, 1)
     }
 
     /// The term of the whole series.
@@ -70,7 +78,13 @@ pub(super) trait Formula<W: Wide> {
         let _ = (series, row, at);
         Vec::new()
     }
-    /// The factors at a position; an element of a sum or maximum is the first alone. `None`: skipped.
+    /// Claims that a [`Kind::Value`] is computed from. One of a level above 0 is the last of its claims: the others
+    /// are agreed upon on the way.
+    fn value_needs(&self, series: u8, row: usize, level: u8) -> Result<Vec<Term>, Stop> {
+        if level > 0 { Err(Stop::NoTerm) } else { Ok(self.needs(series, row, 0)) }
+    }
+    /// The factors at a position; an element of a sum or maximum, and a value, is the first alone.
+    /// `None`: skipped.
     fn factors(
         &self,
         series: u8,
@@ -116,7 +130,7 @@ fn run<W: Wide>(series: &Series<W>, part: usize, lane: usize, step: usize) -> Re
     let lanes = lanes_of(series.kind);
     let len = lane_len(series, part, lane);
     let from = step * STRIDE;
-    if lane >= lanes || from >= len || matches!(series.kind, Kind::Maximum | Kind::Minimum) {
+    if lane >= lanes || from >= len || matches!(series.kind, Kind::Maximum | Kind::Minimum | Kind::Value) {
         return Err(Stop::NoTerm);
     }
     let first = part * series.kind.unit() + lane + from * lanes;
@@ -134,6 +148,9 @@ pub(super) fn claims<W: Wide>(formula: &dyn Formula<W>, term: Term) -> Result<Ve
         Term::Output { output, element } => formula.output_needs(output, element as usize),
         Term::Part { series: number, row, level, index } => {
             let series = formula.series(number, row as usize).ok_or(Stop::NoTerm)?;
+            if series.kind == Kind::Value && index == 0 {
+                return formula.value_needs(number, row as usize, level);
+            }
             if level > 16 || index as usize >= parts_at(series.parts(), level).max(1) {
                 return Err(Stop::NoTerm);
             }
@@ -165,6 +182,7 @@ pub(super) fn claims<W: Wide>(formula: &dyn Formula<W>, term: Term) -> Result<Ve
                     let at = first..first + part_len(&series, index);
                     at.flat_map(|at| formula.needs(number, row as usize, at)).collect()
                 }
+                Kind::Value => return Err(Stop::NoTerm),
             })
         }
         Term::Lane { series: number, row, part, lane, step } => {
@@ -193,6 +211,11 @@ pub(super) fn value<W: Wide>(
             let series = formula.series(number, row as usize).ok_or(Stop::NoTerm)?;
             let choose = |a: W, b: W| if series.kind == Kind::Maximum { a.larger(b) } else { a.smaller(b) };
             match (series.kind, level) {
+                (Kind::Value, 1..) => *claims.last().ok_or(Stop::NoTerm)?,
+                (Kind::Value, 0) => {
+                    let found = formula.factors(number, row as usize, 0, &claims, inputs)?;
+                    found.ok_or(Stop::NoTerm)?.0
+                }
                 (Kind::Contraction | Kind::Sum, 1..) => reduce::tree(&claims),
                 (Kind::Contraction, 0) => claims.last().copied().unwrap_or(W::ZERO).add(W::ZERO),
                 (Kind::Sum, 0) => {

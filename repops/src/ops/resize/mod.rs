@@ -12,9 +12,9 @@ use crate::attrs::{AttrKind, AttrValue, Attrs};
 use crate::dim::DimExpr;
 use crate::dtype::{DType, Element};
 use crate::reduce::contract;
-use crate::tensor::{Tensor, TensorView, strides};
-use weights::Sampling;
+use crate::tensor::{Tensor, strides};
 pub use weights::{AxisPlan, Stencil};
+pub(super) use weights::{AxisScale, Sampling};
 
 pub static DEF: OpDef = OpDef {
     id: 405,
@@ -239,6 +239,16 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
 
 /// What happens to each axis that changes.
 pub fn plans(ctx: &EvalCtx<'_>, shape: &[usize]) -> Result<Vec<AxisPlan>, OpError> {
+    let sampling = Sampling::new(ctx.attrs)?;
+    let plan = |axis: AxisScale| AxisPlan {
+        axis: axis.axis,
+        stencils: (0..axis.to).map(|o| sampling.stencil(&axis, o)).collect(),
+    };
+    Ok(scales(ctx, shape)?.into_iter().map(plan).collect())
+}
+
+/// The axes that change, in ascending order. Of X the shape alone is read.
+pub(super) fn scales(ctx: &EvalCtx<'_>, shape: &[usize]) -> Result<Vec<AxisScale>, OpError> {
     let x = ctx.input(0).shape;
     let sampling = Sampling::new(ctx.attrs)?;
     let axes = resized_axes(ctx.attrs, x.len())?;
@@ -268,7 +278,7 @@ pub fn plans(ctx: &EvalCtx<'_>, shape: &[usize]) -> Result<Vec<AxisPlan>, OpErro
         if crop.is_none() && from == to && scale == 1.0 {
             continue;
         }
-        plans.push(sampling.plan(axis, from, to, scale, crop));
+        plans.push(AxisScale { axis, from, to, scale, crop });
     }
     plans.sort_by_key(|plan| plan.axis);
     Ok(plans)
@@ -279,7 +289,7 @@ fn nearest(ctx: &EvalCtx<'_>, shape: &[usize], plans: &[AxisPlan]) -> Result<Vec
     let mut y = Tensor::zeros(x.dtype, shape)?;
     let size = x.dtype.size();
     let (own, full) = (strides(x.shape), strides(shape));
-    let outside = extrapolation(x, ctx.attrs.float("extrapolation_value"));
+    let outside = extrapolation(x.dtype, ctx.attrs.float("extrapolation_value"));
     for (at, element) in y.bytes_mut().chunks_exact_mut(size).enumerate() {
         let mut from = Some(0);
         for axis in 0..shape.len() {
@@ -298,12 +308,12 @@ fn nearest(ctx: &EvalCtx<'_>, shape: &[usize], plans: &[AxisPlan]) -> Result<Vec
     Ok(vec![y])
 }
 
-/// The bytes of the extrapolation value in X's type: floats rounded, integers truncated and saturated.
-fn extrapolation(x: TensorView<'_>, value: f32) -> Vec<u8> {
+/// The bytes of the extrapolation value in a type: floats rounded, integers truncated and saturated.
+pub(super) fn extrapolation(dtype: DType, value: f32) -> Vec<u8> {
     fn float<T: Float>(value: f32) -> Result<Vec<u8>, OpError> {
         Ok(bytemuck::bytes_of(&T::narrow(T::Wide::from_f64(f64::from(value)))).to_vec())
     }
-    match x.dtype {
+    match dtype {
         DType::Bool => vec![u8::from(value != 0.0)],
         DType::U8 => (value as u8).to_le_bytes().to_vec(),
         DType::I8 => (value as i8).to_le_bytes().to_vec(),

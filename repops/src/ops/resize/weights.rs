@@ -27,6 +27,17 @@ impl Stencil {
     }
 }
 
+/// How one axis changes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AxisScale {
+    pub axis: usize,
+    /// Extents; the first is not 0.
+    pub from: usize,
+    pub to: usize,
+    pub scale: f32,
+    pub crop: Option<(f32, f32)>,
+}
+
 /// What happens to one axis.
 pub struct AxisPlan {
     pub axis: usize,
@@ -61,7 +72,7 @@ enum Coordinates {
 }
 
 /// The attributes of Resize that say how an axis is sampled.
-pub(super) struct Sampling {
+pub struct Sampling {
     mode: Mode,
     rounding: Rounding,
     coordinates: Coordinates,
@@ -115,35 +126,31 @@ impl Sampling {
         self.coordinates == Coordinates::TfCropAndResize
     }
 
-    /// The stencils of an axis; `from` is not 0.
-    pub fn plan(
-        &self,
-        axis: usize,
-        from: usize,
-        to: usize,
-        scale: f32,
-        crop: Option<(f32, f32)>,
-    ) -> AxisPlan {
+    /// What output element `o` of an axis takes.
+    pub fn stencil(&self, axis: &AxisScale, o: usize) -> Stencil {
+        let AxisScale { from, to, scale, crop, .. } = *axis;
         let last = (from - 1) as f32;
-        let stencils = (0..to).map(|o| {
-            let x = self.coordinate(o as f32, from as f32, to as f32, scale, crop);
-            // A NaN, which only a NaN or infinite roi makes, is outside too.
-            if crop.is_some() && !(0.0..=last).contains(&x) {
-                return Stencil::Outside;
+        let x = self.coordinate(o as f32, from as f32, to as f32, scale, crop);
+        // A NaN, which only a NaN or infinite roi makes, is outside too.
+        if crop.is_some() && !(0.0..=last).contains(&x) {
+            return Stencil::Outside;
+        }
+        match (self.mode, self.antialias) {
+            (Mode::Nearest, _) => Stencil::One(self.round(x).clamp(0.0, last) as usize),
+            (mode, true) => self.antialiased(mode, x, from, scale),
+            (Mode::Linear, false) => {
+                let x = x.clamp(0.0, last);
+                let i = x.floor();
+                // The last element has no next; clamped, its weight is 0 anyway.
+                if x == i { Stencil::One(i as usize) } else { Stencil::Two(i as usize, x - i) }
             }
-            match (self.mode, self.antialias) {
-                (Mode::Nearest, _) => Stencil::One(self.round(x).clamp(0.0, last) as usize),
-                (mode, true) => self.antialiased(mode, x, from, scale),
-                (Mode::Linear, false) => {
-                    let x = x.clamp(0.0, last);
-                    let i = x.floor();
-                    // The last element has no next; clamped, its weight is 0 anyway.
-                    if x == i { Stencil::One(i as usize) } else { Stencil::Two(i as usize, x - i) }
-                }
-                (Mode::Cubic, false) => self.cubic(x, from),
-            }
-        });
-        AxisPlan { axis, stencils: stencils.collect() }
+            (Mode::Cubic, false) => self.cubic(x, from),
+        }
+    }
+
+    /// No stencil of the axis has more taps.
+    pub fn taps_max(&self, axis: &AxisScale) -> usize {
+        if self.antialias { 2 * (2.0 / axis.scale.smaller(1.0)).ceil() as usize + 3 } else { 4 }
     }
 
     fn coordinate(&self, o: f32, from: f32, to: f32, scale: f32, crop: Option<(f32, f32)>) -> f32 {
