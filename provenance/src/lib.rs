@@ -8,6 +8,7 @@
 
 pub mod diff;
 pub mod dispute;
+pub mod generation;
 pub mod inside;
 pub mod json;
 pub mod keys;

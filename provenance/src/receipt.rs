@@ -222,16 +222,10 @@ pub fn was_changed(text: &[u8]) -> bool {
     if marks.into_iter().filter(|field| object.get(field).is_some()).count() < 2 {
         return false;
     }
-    let string = |field: &str| match object.get(field) {
-        Some(Value::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let signer = string("signer").and_then(PublicKey::from_hex);
-    let signature = string("signature").and_then(signature_from_hex);
-    !matches!((signer, signature), (Some(by), Some(bytes)) if by.verifies(&digest_of(&object), &bytes))
+    is_unsigned(DOMAIN, &object)
 }
 
-fn parse_object(text: &[u8]) -> Result<Object, ReceiptError> {
+pub(crate) fn parse_object(text: &[u8]) -> Result<Object, ReceiptError> {
     if text.len() > RECEIPT_BYTES_MAX {
         return Err(ReceiptError::TooLarge);
     }
@@ -241,12 +235,28 @@ fn parse_object(text: &[u8]) -> Result<Object, ReceiptError> {
     }
 }
 
+/// What is signed of an object, under the domain of its kind of receipt.
 fn digest_of(object: &Object) -> Digest {
+    signed_digest(DOMAIN, object)
+}
+
+pub(crate) fn signed_digest(domain: &[u8; 16], object: &Object) -> Digest {
     let mut signed = object.clone();
     for field in UNSIGNED {
         signed.remove(field);
     }
-    sha256(&[DOMAIN, Value::Object(signed).canonical().as_bytes()])
+    sha256(&[domain, Value::Object(signed).canonical().as_bytes()])
+}
+
+/// Whether an object that names a signer and a signature is not signed so under a domain.
+pub(crate) fn is_unsigned(domain: &[u8; 16], object: &Object) -> bool {
+    let string = |field: &str| match object.get(field) {
+        Some(Value::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let signer = string("signer").and_then(PublicKey::from_hex);
+    let signature = string("signature").and_then(signature_from_hex);
+    !matches!((signer, signature), (Some(by), Some(bytes)) if by.verifies(&signed_digest(domain, object), &bytes))
 }
 
 fn trace_claim(
@@ -266,7 +276,7 @@ fn trace_claim(
 }
 
 impl Info {
-    fn to_object(&self) -> Object {
+    pub(crate) fn to_object(&self) -> Object {
         let fields = [
             ("device", &self.device),
             ("host", &self.host),
@@ -277,7 +287,7 @@ impl Info {
         present.map(|(name, v)| (name.to_string(), Value::string(v))).collect()
     }
 
-    fn from_fields(mut fields: Fields) -> Result<Info, ReceiptError> {
+    pub(crate) fn from_fields(mut fields: Fields) -> Result<Info, ReceiptError> {
         let info = Info {
             device: fields.optional_string("device")?,
             host: fields.optional_string("host")?,
@@ -290,10 +300,10 @@ impl Info {
 }
 
 /// The fields of an object, taken one by one; `end` refuses what is left.
-struct Fields {
+pub(crate) struct Fields {
     /// The object's own name and a dot, or nothing for the receipt itself.
-    at: &'static str,
-    object: Object,
+    pub at: &'static str,
+    pub object: Object,
 }
 
 impl Fields {
@@ -301,26 +311,26 @@ impl Fields {
         format!("{}{field}", self.at)
     }
 
-    fn take(&mut self, field: &str) -> Result<Value, ReceiptError> {
+    pub fn take(&mut self, field: &str) -> Result<Value, ReceiptError> {
         self.object.remove(field).ok_or_else(|| ReceiptError::Missing { field: self.name(field) })
     }
 
-    fn mistyped(&self, field: &str, expected: &'static str, found: &Value) -> ReceiptError {
+    pub fn mistyped(&self, field: &str, expected: &'static str, found: &Value) -> ReceiptError {
         ReceiptError::Type { field: self.name(field), expected, found: found.kind() }
     }
 
-    fn string(&mut self, field: &str) -> Result<String, ReceiptError> {
+    pub fn string(&mut self, field: &str) -> Result<String, ReceiptError> {
         match self.take(field)? {
             Value::String(text) => Ok(text),
             other => Err(self.mistyped(field, "a string", &other)),
         }
     }
 
-    fn optional_string(&mut self, field: &str) -> Result<Option<String>, ReceiptError> {
+    pub fn optional_string(&mut self, field: &str) -> Result<Option<String>, ReceiptError> {
         self.object.get(field).is_some().then(|| self.string(field)).transpose()
     }
 
-    fn integer(&mut self, field: &str) -> Result<u64, ReceiptError> {
+    pub fn integer(&mut self, field: &str) -> Result<u64, ReceiptError> {
         match self.take(field)? {
             Value::Integer(v) => Ok(v),
             other => Err(self.mistyped(field, "an integer", &other)),
@@ -328,7 +338,7 @@ impl Fields {
     }
 
     /// Null or an integer; the field must be there.
-    fn optional_integer(&mut self, field: &str) -> Result<Option<u64>, ReceiptError> {
+    pub fn optional_integer(&mut self, field: &str) -> Result<Option<u64>, ReceiptError> {
         match self.take(field)? {
             Value::Null => Ok(None),
             Value::Integer(v) => Ok(Some(v)),
@@ -336,12 +346,12 @@ impl Fields {
         }
     }
 
-    fn digest(&mut self, field: &str) -> Result<Digest, ReceiptError> {
+    pub fn digest(&mut self, field: &str) -> Result<Digest, ReceiptError> {
         let found = self.take(field)?;
         self.to_digest(field, &found)
     }
 
-    fn optional_digest(&mut self, field: &str) -> Result<Option<Digest>, ReceiptError> {
+    pub fn optional_digest(&mut self, field: &str) -> Result<Option<Digest>, ReceiptError> {
         match self.take(field)? {
             Value::Null => Ok(None),
             found => self.to_digest(field, &found).map(Some),
@@ -355,11 +365,12 @@ impl Fields {
         Digest::from_hex(text).ok_or_else(|| value(&self.name(field), "is not 64 lower-case hex digits"))
     }
 
-    fn object(&mut self, field: &'static str) -> Result<Fields, ReceiptError> {
+    pub fn object(&mut self, field: &'static str) -> Result<Fields, ReceiptError> {
         let at = match field {
             "inputs" => "inputs.",
             "outputs" => "outputs.",
             "fault" => "fault.",
+            "sampling" => "sampling.",
             _ => "info.",
         };
         match self.take(field)? {
@@ -388,7 +399,7 @@ impl Fields {
         Ok(Some(FaultClaim { fault, step }))
     }
 
-    fn end(&self) -> Result<(), ReceiptError> {
+    pub fn end(&self) -> Result<(), ReceiptError> {
         match self.object.iter().next() {
             Some((field, _)) => Err(ReceiptError::Unknown { field: self.name(field) }),
             None => Ok(()),
@@ -396,19 +407,19 @@ impl Fields {
     }
 }
 
-fn value(field: &str, problem: impl Into<String>) -> ReceiptError {
+pub(crate) fn value(field: &str, problem: impl Into<String>) -> ReceiptError {
     ReceiptError::Value { field: field.to_string(), problem: problem.into() }
 }
 
-fn hex(digest: &Digest) -> Value {
+pub(crate) fn hex(digest: &Digest) -> Value {
     Value::String(digest.to_hex())
 }
 
-fn bytes_to_hex(bytes: &SignatureBytes) -> String {
+pub(crate) fn bytes_to_hex(bytes: &SignatureBytes) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn signature_from_hex(text: &str) -> Option<SignatureBytes> {
+pub(crate) fn signature_from_hex(text: &str) -> Option<SignatureBytes> {
     let (low, high) = text.split_at_checked(64)?;
     let mut out = [0; 64];
     out[..32].copy_from_slice(&Digest::from_hex(low)?.0);

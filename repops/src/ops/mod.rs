@@ -138,7 +138,7 @@ mod sin;
 mod sinh;
 mod size;
 mod slice;
-mod softmax;
+pub(crate) mod softmax;
 mod softplus;
 mod softsign;
 mod space_to_depth;
@@ -154,7 +154,7 @@ mod tan;
 mod tanh;
 mod tensor_scatter;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tf_idf_vectorizer;
 mod thresholded_relu;
 mod tile;

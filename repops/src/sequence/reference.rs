@@ -7,7 +7,44 @@ use crate::reference::Reference;
 use crate::tensor::Tensor;
 
 use super::Sequence;
-use super::trace::{Entry, row_digest, step_leaf};
+use super::trace::{Entry, row_digest, sequence_root, step_leaf};
+
+/// Why rows could not be computed.
+pub type RowsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Computes all rows of a sequence, as whoever knows the tokens can.
+pub trait RowsExecutor {
+    /// Shows the logits of every position from `first` on to `visit`, in order, which may end it with an error; gives the
+    /// sequence root if `traced`.
+    fn rows(
+        &self,
+        program: &Program,
+        tokens: &[u32],
+        first: usize,
+        traced: bool,
+        visit: &mut dyn FnMut(usize, &[f32]) -> Result<(), RowsError>,
+    ) -> Result<Option<Digest>, RowsError>;
+}
+
+impl RowsExecutor for Reference {
+    fn rows(
+        &self,
+        program: &Program,
+        tokens: &[u32],
+        first: usize,
+        traced: bool,
+        visit: &mut dyn FnMut(usize, &[f32]) -> Result<(), RowsError>,
+    ) -> Result<Option<Digest>, RowsError> {
+        let sequence = Sequence::of(program)?;
+        let rows = run(program, &sequence, tokens, first)?;
+        let logits = rows.logits.as_slice::<f32>().chunks_exact(sequence.vocabulary.max(1));
+        for (position, logits) in logits.enumerate().skip(first) {
+            visit(position, logits)?;
+        }
+        let entries: Vec<Digest> = rows.entries.iter().enumerate().map(|(p, e)| e.digest(p as u64)).collect();
+        Ok(traced.then(|| sequence_root(&entries, first as u64)))
+    }
+}
 
 /// The logits of every position and the entries of the log.
 pub struct Rows {

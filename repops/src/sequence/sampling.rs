@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::dtype::NAN_F32;
+use crate::dtype::{Element, NAN_F32};
+use crate::ops::softmax::row_maximum;
 use crate::philox;
+use crate::reduce::row_sum;
 use crate::scalar;
 
 /// How tokens are chosen. Defaults leave everything as the model says, without randomness.
@@ -116,13 +118,7 @@ pub fn choose(
     draw: Draw,
     functions: &dyn Functions,
 ) -> Result<u32, SamplingError> {
-    sampling.check()?;
-    if let Some(token) = logits.iter().position(|v| v.is_nan() || *v == f32::INFINITY) {
-        return Err(SamplingError::Logit { token, value: logits[token] });
-    }
-    if logits.is_empty() {
-        return Err(SamplingError::Empty);
-    }
+    check(logits, sampling)?;
     let logits = penalized(logits, sampling, tokens, prompt);
     if sampling.temperature == 0.0 {
         return Ok(greatest(logits.iter().copied().zip(0..)));
@@ -135,6 +131,47 @@ pub fn choose(
     noise.iter_mut().for_each(|v| *v = -*v);
     functions.log(&mut noise);
     Ok(greatest(kept.iter().zip(&noise).map(|(&t, n)| (scaled[t as usize] - n, t))))
+}
+
+/// The logarithm of a token's probability as the model gives it: LogSoftmax's element. NaN for a token that is none.
+pub fn log_probability(logits: &[f32], token: u32, functions: &dyn Functions) -> f32 {
+    let Some(&logit) = logits.get(token as usize) else { return NAN_F32 };
+    let maximum = row_maximum(logits);
+    let mut weights: Vec<f32> = logits.iter().map(|v| v - maximum).collect();
+    functions.exp(&mut weights);
+    let sum = [row_sum(weights.len(), |i| weights[i])];
+    let mut log = sum;
+    functions.log(&mut log);
+    ((logit - maximum) - log[0]).canonical()
+}
+
+/// Whether [`choose`] could give `token` with some seed, and how many tokens are likelier before sampling cuts any.
+pub fn standing(
+    logits: &[f32],
+    sampling: &Sampling,
+    tokens: &[u32],
+    prompt: usize,
+    token: u32,
+    functions: &dyn Functions,
+) -> Result<(bool, usize), SamplingError> {
+    check(logits, sampling)?;
+    let logits = penalized(logits, sampling, tokens, prompt);
+    let Some(&own) = logits.get(token as usize) else { return Ok((false, logits.len())) };
+    let before = |(at, v): (usize, &f32)| *v > own || (*v == own && at < token as usize);
+    let rank = logits.iter().enumerate().filter(|v| before(*v)).count();
+    if sampling.temperature == 0.0 {
+        return Ok((rank == 0, rank));
+    }
+    let scaled: Vec<f32> = logits.iter().map(|v| v / sampling.temperature).collect();
+    Ok((kept(&scaled, sampling, functions).contains(&token), rank))
+}
+
+fn check(logits: &[f32], sampling: &Sampling) -> Result<(), SamplingError> {
+    sampling.check()?;
+    if let Some(token) = logits.iter().position(|v| v.is_nan() || *v == f32::INFINITY) {
+        return Err(SamplingError::Logit { token, value: logits[token] });
+    }
+    if logits.is_empty() { Err(SamplingError::Empty) } else { Ok(()) }
 }
 
 /// The logits after the penalties, in this order, each operation rounded: repetition for every token that occurred,
@@ -281,6 +318,32 @@ mod tests {
             let some = run(&logits, Sampling { top_k: 3, ..base }, draw);
             assert!(all == 2 || all == some);
         }
+    }
+
+    #[test]
+    fn probabilities_are_the_operators() {
+        let logits: Vec<f32> = (0..5000).map(|i| (i * i % 77) as f32 * 0.13 - 4.0).collect();
+        let x = crate::Tensor::from_slice(&[logits.len()], &logits);
+        let y = crate::ops::testing::output("LogSoftmax", &crate::attrs::Attrs::new(), &[&x]);
+        for token in [0, 8, 4999] {
+            let found = log_probability(&logits, token, &Plain);
+            assert_eq!(found.to_bits(), y.as_slice::<f32>()[token as usize].to_bits());
+        }
+        assert!(log_probability(&logits, 5000, &Plain).is_nan());
+    }
+
+    #[test]
+    fn what_could_have_been_drawn() {
+        let logits = [1.0, 4.0, 2.0, 4.0];
+        let standing =
+            |s: Sampling, t: u32| super::standing(&logits, &s, &[], 0, t, &Plain).expect("a standing");
+        let greedy = Sampling::default();
+        assert_eq!(
+            [1, 3, 2, 0].map(|t| standing(greedy, t)),
+            [(true, 0), (false, 1), (false, 2), (false, 3)]
+        );
+        let top = Sampling { temperature: 1.0, top_k: 2, ..greedy };
+        assert_eq!([1, 3, 2, 9].map(|t| standing(top, t)), [(true, 0), (true, 1), (false, 2), (false, 4)]);
     }
 
     #[test]
