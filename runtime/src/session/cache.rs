@@ -25,6 +25,10 @@ impl Budget {
         Budget { used: AtomicUsize::new(0), limit }
     }
 
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)
     }
@@ -152,7 +156,9 @@ impl SequenceState {
 
     /// Pages that would be needed anew for `count` more rows, in bytes.
     pub(super) fn growth(&self, count: usize, shapes: &[AttentionShape]) -> usize {
-        let pages = (self.tokens.len() + count).div_ceil(PAGE) - self.tokens.len().div_ceil(PAGE);
-        shapes.iter().map(|s| 4 * (s.key_page_len() + s.value_page_len())).sum::<usize>() * pages
+        let rows = self.tokens.len().saturating_add(count);
+        let pages = rows.div_ceil(PAGE) - self.tokens.len().div_ceil(PAGE);
+        let page: usize = shapes.iter().map(|s| 4 * (s.key_page_len() + s.value_page_len())).sum();
+        page.saturating_mul(pages)
     }
 }

@@ -19,6 +19,7 @@ use repops::tensor::TensorError;
 use repops_kernels::FloatEnv;
 
 pub use cache::SequenceState;
+pub use step::Vectorized;
 
 use crate::Runtime;
 use cache::Budget;
@@ -133,6 +134,11 @@ impl Session {
 
     pub fn level(&self) -> HashLevel {
         self.level
+    }
+
+    /// Bytes that keys and values of all sequences may take.
+    pub fn cache_limit(&self) -> usize {
+        self.budget.limit()
     }
 
     /// Bytes that keys and values take now.

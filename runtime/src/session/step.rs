@@ -414,7 +414,7 @@ fn floats_mut(bytes: &mut [u8]) -> &mut [f32] {
 }
 
 /// The functions of sampling, by kernels.
-pub(crate) struct Vectorized {
+pub struct Vectorized {
     isa: Isa,
     exp: Option<Kernel>,
     log: Option<Kernel>,
