@@ -143,20 +143,36 @@ pub fn pack_panel16(weight: &Weight) -> Result<Weight, TensorError> {
     Ok(Weight { layout: Layout::Panel16, data: owned(packed), ..weight.clone() })
 }
 
-/// A row-major matrix with its axes exchanged.
-pub fn transpose(weight: &Weight) -> Result<Weight, TensorError> {
-    let size = weight.dtype.size();
-    let [rows, columns] = weight.shape[..] else { return Ok(weight.clone()) };
+/// A row-major matrix `[N, K]` as [`pack_panel16`] stores its transpose `[K, N]`, without that in between.
+pub fn pack_panel16_transposed(weight: &Weight) -> Result<Weight, TensorError> {
+    let [n, k] = weight.shape[..] else { return Ok(weight.clone()) };
     let bytes = weight.data.as_slice();
-    let mut out = AlignedBytes::zeros(bytes.len())?;
-    if rows * size > 0 {
-        out.as_mut_slice().par_chunks_exact_mut(rows * size).enumerate().for_each(|(column, out)| {
-            for (row, out) in out.chunks_exact_mut(size).enumerate() {
-                out.copy_from_slice(&bytes[(row * columns + column) * size..][..size]);
-            }
-        });
+    let packed = match weight.dtype.size() {
+        2 => panels_of_rows::<2>(bytes, n, k)?,
+        4 => panels_of_rows::<4>(bytes, n, k)?,
+        _ => panels_of_rows::<8>(bytes, n, k)?,
+    };
+    Ok(Weight { shape: vec![k, n], layout: Layout::Panel16, data: owned(packed), ..weight.clone() })
+}
+
+/// Rows of elements of SIZE bytes become columns of panels.
+fn panels_of_rows<const SIZE: usize>(bytes: &[u8], n: usize, k: usize) -> Result<AlignedBytes, TensorError> {
+    let panel = k * 16 * SIZE;
+    let mut packed = AlignedBytes::zeros(n.div_ceil(16) * panel)?;
+    if panel == 0 {
+        return Ok(packed);
     }
-    Ok(Weight { shape: vec![columns, rows], data: owned(out), ..weight.clone() })
+    packed.as_mut_slice().par_chunks_exact_mut(panel).enumerate().for_each(|(at, panel)| {
+        let rows: Vec<&[[u8; SIZE]]> = (16 * at..n.min(16 * at + 16))
+            .map(|row| bytes[row * k * SIZE..][..k * SIZE].as_chunks().0)
+            .collect();
+        for (position, out) in panel.as_chunks_mut::<SIZE>().0.chunks_exact_mut(16).enumerate() {
+            for (out, row) in out.iter_mut().zip(&rows) {
+                *out = row[position];
+            }
+        }
+    });
+    Ok(packed)
 }
 
 /// Whether any float is a NaN that is not the canonical one.
@@ -228,9 +244,13 @@ mod tests {
             let plain = repops::digest::bytes_digest(DType::F32, Layout::Panel16, &shape, &plain);
             assert_eq!(packed.digest(), plain, "{shape:?}");
         }
-        let matrix = weight(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        let there = transpose(&matrix).unwrap();
-        assert_eq!(there.view().unwrap().as_slice::<f32>(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(there.shape, [3, 2]);
+        for (n, k) in [(37, 40), (16, 3), (1, 1), (0, 5), (5, 0)] {
+            let values: Vec<f32> = (0..n * k).map(|i| i as f32).collect();
+            let there: Vec<f32> = (0..n * k).map(|i| values[i % n * k + i / n]).collect();
+            let packed = pack_panel16_transposed(&weight(&[n, k], &values)).unwrap();
+            let plain = pack_panel16(&weight(&[k, n], &there)).unwrap();
+            assert_eq!((&packed.shape, packed.layout), (&plain.shape, plain.layout));
+            assert_eq!(packed.data.as_slice(), plain.data.as_slice(), "{n} x {k}");
+        }
     }
 }

@@ -97,6 +97,14 @@ fn constant(text: &str) -> Tensor {
         DType::I32 => {
             Tensor::from_slice(&shape, &values.iter().map(|v| v.parse().unwrap()).collect::<Vec<i32>>())
         }
+        DType::F16 => {
+            let values = values.iter().map(|v| half::f16::from_f32(v.parse().unwrap()));
+            Tensor::from_slice(&shape, &values.collect::<Vec<half::f16>>())
+        }
+        DType::BF16 => {
+            let values = values.iter().map(|v| half::bf16::from_f32(v.parse().unwrap()));
+            Tensor::from_slice(&shape, &values.collect::<Vec<half::bf16>>())
+        }
         DType::Bool => Tensor::from_bools(&shape, &values.iter().map(|v| v == "true").collect::<Vec<bool>>()),
         other => panic!("constants of {other} are not written here yet"),
     }

@@ -1,8 +1,8 @@
-//! Layout of weights: a constant that is read only as the right operand of matrix products is stored as the kernels
-//! read it, in panels of 16 columns.
+//! Layout of weights: a constant that is read only as the right operand of matrix products, and perhaps by Embeddings, is
+//! stored as the kernels read it, in panels of 16 columns.
 //!
 //! The product's bits do not depend on the layout. A Gemm that takes its right operand transposed gets it transposed
-//! already: the same products in the same order.
+//! already: the same products in the same order. An Embedding that shares it (tied weights) reads columns of the panels.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use repops::dtype::DType;
 
 use super::{Session, all_ops};
 use crate::mlir::{At, Op, attr, ops, tensor};
-use crate::weights::{self, Weight, WeightId};
+use crate::weights::{self, WeightId};
 use crate::{CompileError, Result};
 
 /// How a contraction reads its right operand.
@@ -22,17 +22,32 @@ enum Read {
     Transposed,
 }
 
+/// Types that panels are made of.
+const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     let session = &*session;
     // Constants that were laid out, by their number before; constants are operations of the program's block.
     let mut done: BTreeMap<(u32, bool), WeightId> = BTreeMap::new();
     for op in all_ops(session.body()?) {
         let Some(weight) = session.weight_of(op)? else { continue };
-        let fits = weight.layout == Layout::RowMajor && weight.dtype == DType::F32 && weight.shape.len() >= 2;
+        let fits =
+            weight.layout == Layout::RowMajor && TYPES.contains(&weight.dtype) && weight.shape.len() >= 2;
         let uses = op.result(0).uses();
         let reads: Vec<Option<Read>> = uses.iter().map(|&(user, index)| read(user, index)).collect();
         let Some(Some(first)) = reads.first().copied() else { continue };
-        if !fits || reads.iter().any(|read| *read != Some(first)) {
+        // Products of f16 or bf16 read rows; those of f32 with such weights read panels.
+        let wide = |&(user, _): &(Op<'_>, usize)| {
+            weight.dtype == DType::F32
+                || ops::applied_name(user) == Some("Embedding")
+                || user
+                    .operands()
+                    .next()
+                    .and_then(|a| tensor::sym_type(a.ty()))
+                    .is_some_and(|ty| ty.dtype == DType::F32)
+        };
+        let contracts = uses.iter().any(|&(user, _)| ops::applied_name(user) != Some("Embedding"));
+        if !fits || !contracts || !uses.iter().all(wide) || reads.iter().any(|read| *read != Some(first)) {
             continue;
         }
         let transposed = first == Read::Transposed;
@@ -40,7 +55,11 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
         let id = match done.get(&(before, transposed)) {
             Some(&id) => id,
             None => {
-                let packed = pack(&weight, transposed).map_err(|error| CompileError::Op {
+                let packed = match transposed {
+                    true => weights::pack_panel16_transposed(&weight),
+                    false => weights::pack_panel16(&weight),
+                };
+                let packed = packed.map_err(|error| CompileError::Op {
                     origin: crate::mlir::origin::describe(op),
                     error: error.into(),
                 })?;
@@ -58,13 +77,6 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-fn pack(weight: &Weight, transposed: bool) -> std::result::Result<Weight, repops::tensor::TensorError> {
-    if transposed {
-        return weights::pack_panel16(&weights::transpose(weight)?);
-    }
-    weights::pack_panel16(weight)
-}
-
 /// How the operand `index` of `user` is read; `None` where its layout must be row-major.
 fn read(user: Op<'_>, index: usize) -> Option<Read> {
     let applied = ops::applied(user)?;
@@ -72,6 +84,8 @@ fn read(user: Op<'_>, index: usize) -> Option<Read> {
         ("MatMul", 1) => Some(Read::Plain),
         ("Gemm", 1) if applied.attrs.opt_int("transB") == Some(1) => Some(Read::Transposed),
         ("Gemm", 1) => Some(Read::Plain),
+        ("Embedding", 1) if applied.attrs.opt_int("transposed") == Some(1) => Some(Read::Transposed),
+        ("Embedding", 1) => Some(Read::Plain),
         _ => None,
     }
 }
@@ -89,6 +103,7 @@ fn replace<'a>(session: &'a Session<'a>, op: Op<'a>, id: WeightId) -> Result<()>
 fn set_plain<'a>(session: &'a Session<'a>, user: Op<'a>) {
     let Some(applied) = ops::applied(user) else { return };
     let mut attrs = applied.attrs;
-    attrs.insert("transB", AttrValue::Int(0));
+    let name = if applied.op == "Embedding" { "transposed" } else { "transB" };
+    attrs.insert(name, AttrValue::Int(0));
     user.set_attribute("attrs", attr::dictionary(session.context(), &attrs));
 }
