@@ -4,6 +4,8 @@
 //! its type; bytes of bools and of narrow types are elements; float NaNs are canonical once [`Tensor::from_bytes`] or
 //! [`Tensor::canonicalize`] has seen them. Nothing here knows of layouts other than row-major.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::dtype::{DType, Element, narrow};
 
 /// The most axes that a tensor may have.
@@ -149,19 +151,49 @@ pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
     data: AlignedBytes,
+    /// Forgotten wherever the bytes are handed out to be written.
+    found_canonical: Found,
 }
+
+/// Whether something was found out, which is no part of a value.
+#[derive(Default)]
+struct Found(AtomicBool);
+
+impl Found {
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, found: bool) {
+        self.0.store(found, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Found {
+    fn clone(&self) -> Found {
+        Found(AtomicBool::new(self.get()))
+    }
+}
+
+impl PartialEq for Found {
+    fn eq(&self, _: &Found) -> bool {
+        true
+    }
+}
+
+impl Eq for Found {}
 
 impl Tensor {
     /// A tensor of zeros.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<Tensor, TensorError> {
         let data = AlignedBytes::zeros(byte_len(dtype, shape)?)?;
-        Ok(Tensor { dtype, shape: shape.to_vec(), data })
+        Ok(Tensor { dtype, shape: shape.to_vec(), data, found_canonical: Found::default() })
     }
 
     /// A tensor over bytes that are canonical already. Panics when the length is not the type's.
     pub fn from_aligned(dtype: DType, shape: &[usize], data: AlignedBytes) -> Tensor {
         assert_eq!(byte_len(dtype, shape), Ok(data.as_slice().len()), "bytes of {dtype}{shape:?}");
-        Tensor { dtype, shape: shape.to_vec(), data }
+        Tensor { dtype, shape: shape.to_vec(), data, found_canonical: Found::default() }
     }
 
     /// A tensor from untrusted bytes: the length and bool values are checked, NaNs made canonical.
@@ -228,6 +260,7 @@ impl Tensor {
 
     /// The bytes, to be written. Writers keep bools 0 or 1 and NaNs canonical.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.found_canonical.set(false);
         self.data.as_mut_slice()
     }
 
@@ -254,6 +287,7 @@ impl Tensor {
     }
 
     pub fn view_mut(&mut self) -> TensorViewMut<'_> {
+        self.found_canonical.set(false);
         TensorViewMut { dtype: self.dtype, shape: &self.shape, bytes: self.data.as_mut_slice() }
     }
 
@@ -262,8 +296,17 @@ impl Tensor {
         self.data
     }
 
-    /// Whether every NaN is the canonical one of its type.
+    /// Whether every NaN is the canonical one of its type. Once that was found it costs nothing to ask again
+    /// until the bytes are written.
     pub fn is_canonical(&self) -> bool {
+        if !self.found_canonical.get() {
+            self.found_canonical.set(self.look_for_other_nans());
+        }
+        self.found_canonical.get()
+    }
+
+    /// Whether there are none but canonical NaNs.
+    fn look_for_other_nans(&self) -> bool {
         fn all<T: Element>(values: &[T]) -> bool {
             values.iter().all(|v| bytemuck::bytes_of(&v.canonical()) == bytemuck::bytes_of(v))
         }
@@ -385,6 +428,14 @@ mod tests {
         let payload = f32::from_bits(0xffc1_2345);
         let tensor = Tensor::from_bytes(DType::F32, &[1], &payload.to_le_bytes()).unwrap();
         assert_eq!(tensor.as_slice::<f32>()[0].to_bits(), 0x7fc0_0000);
+        assert!(tensor.is_canonical() && tensor.clone().is_canonical());
+        let mut written = tensor.clone();
+        written.bytes_mut().copy_from_slice(&payload.to_le_bytes());
+        assert!(!written.is_canonical() && !written.is_canonical());
+        written.canonicalize();
+        assert!(written.is_canonical());
+        written.view_mut().bytes.copy_from_slice(&payload.to_le_bytes());
+        assert!(!written.is_canonical());
         assert_eq!(
             Tensor::from_bytes(DType::Bool, &[2], &[1, 2]),
             Err(TensorError::Element { dtype: DType::Bool, offset: 1, value: 2 })

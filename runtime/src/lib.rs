@@ -115,6 +115,16 @@ impl Runtime {
         state.as_ref().map_or(0, |state| state.memory.bytes())
     }
 
+    /// Takes tensors that are not needed any more, the results of an earlier run for instance: the next run of the
+    /// program that ran last writes its results into their memory rather than into memory that the system has to
+    /// clear first.
+    pub fn give_back(&self, tensors: Vec<Tensor>) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(state) = state.as_mut() {
+            tensors.into_iter().for_each(|tensor| state.memory.give_back(tensor.into_aligned()));
+        }
+    }
+
     /// Compares the constants' bytes with their digests, on all threads.
     pub fn check_constants(&self, program: &Program) -> Result<(), ExecError> {
         self.pool

@@ -40,6 +40,8 @@ pub(crate) struct Memory {
     /// By block, then slot.
     slots: BTreeMap<(usize, SlotId), Arc<AlignedBytes>>,
     spares: Vec<Arc<AlignedBytes>>,
+    /// What the caller has given back, for values without a slot.
+    returned: Vec<Arc<AlignedBytes>>,
 }
 
 impl Memory {
@@ -66,6 +68,8 @@ impl Memory {
             if let Some(at) = self.spares.iter_mut().position(|spare| fit(spare, len)) {
                 return Ok(self.spares.swap_remove(at));
             }
+        } else if let Some(at) = self.returned.iter_mut().position(|spare| fit(spare, len)) {
+            return Ok(self.returned.swap_remove(at));
         }
         AlignedBytes::zeros(len).map(Arc::new)
     }
@@ -77,9 +81,17 @@ impl Memory {
         }
     }
 
+    /// Takes memory that the caller needs no more.
+    pub fn give_back(&mut self, bytes: AlignedBytes) {
+        if self.returned.len() == SPARES_MAX {
+            self.returned.remove(0);
+        }
+        self.returned.push(Arc::new(bytes));
+    }
+
     /// Bytes of all buffers held.
     pub fn bytes(&self) -> usize {
-        self.slots.values().chain(&self.spares).map(|buffer| buffer.capacity()).sum()
+        self.slots.values().chain(&self.spares).chain(&self.returned).map(|buffer| buffer.capacity()).sum()
     }
 
     /// A buffer that is perhaps still read by hashing, to be used again later.

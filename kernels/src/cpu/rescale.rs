@@ -77,16 +77,35 @@ fn factors(weights: Range, pixels: Range) -> (f32, f32) {
     (power(e), power(-e))
 }
 
+/// Rows of weights that are looked at to tell whether a convolution may have channels to change.
+const SAMPLE: usize = 16;
+
 /// The pixels and the weights with the channels changed for which it helps; `None`: no channel.
+///
+/// Where no subnormal number is among a few rows' weights, no channel is made of them, and all others are not
+/// read: they may be more than the caches hold. Nothing but time depends on what is found.
 pub(crate) fn rescaled(g: &Geometry, x: &[f32], w: &[f32]) -> Option<(Vec<f32>, Vec<f32>)> {
-    let all = with_wide_moves(
-        #[inline(always)]
-        || Range::NONE.with(w),
-    );
     let taps: usize = g.kernel.iter().product();
     let image: usize = g.image.iter().product();
     let row_len = g.group_channels * taps;
-    if !all.has_subnormal() || image == 0 || row_len == 0 || g.group_out == 0 {
+    if image == 0 || row_len == 0 || g.group_out == 0 {
+        return None;
+    }
+    // Of each group.
+    let step = g.group_out.div_ceil(SAMPLE);
+    let sample = with_wide_moves(
+        #[inline(always)]
+        || {
+            w.chunks_exact(row_len * g.group_out)
+                .flat_map(|group| group.chunks_exact(row_len).step_by(step))
+                .fold(
+                    Range::NONE,
+                    #[inline(always)]
+                    |range, row| range.with(row),
+                )
+        },
+    );
+    if !sample.has_subnormal() {
         return None;
     }
     // The first channel that a row of weights reads.

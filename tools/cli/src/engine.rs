@@ -65,6 +65,13 @@ impl Engine {
         }
     }
 
+    /// Takes results that are not needed any more, whose memory the next run may use.
+    pub fn give_back(&self, tensors: Vec<Tensor>) {
+        if let Engine::Runtime(runtime) = self {
+            runtime.give_back(tensors);
+        }
+    }
+
     /// Compares the constants' bytes with the digests that the program declares.
     pub fn check_constants(&self, program: &Program) -> Result<()> {
         match self {

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use repops::region::{PARAMS_MAX, RegionArg, RegionKernel};
 use repops::tensor::{TensorView, TensorViewMut, element_count, strides};
 
@@ -11,7 +12,7 @@ use crate::parallel::{Shared, parallel_ranges};
 use crate::scratch::with_scratch;
 
 /// Runs shorter than this are not worth a call: inputs are then written out, block by block.
-const RUN_MIN: usize = 48;
+const RUN_MIN: usize = 1024;
 /// Elements of a written-out block.
 const BLOCK: usize = 2048;
 
@@ -80,21 +81,36 @@ impl Runs {
 
     /// Writes out the elements `range` of an input.
     fn write_out(&self, input: usize, range: Range<usize>, size: usize, from: &[u8], to: &mut [u8]) {
-        let inside = self.inputs[input].1;
-        let (mut at, mut written) = (range.start, 0);
-        while at < range.end {
-            let (row, offset) = (at / self.inner, at % self.inner);
-            let n = (self.inner - offset).min(range.end - at);
-            let start = (self.start(input, row) + offset * inside) * size;
-            if inside == 1 {
-                to[written * size..][..n * size].copy_from_slice(&from[start..][..n * size]);
+        match size {
+            1 => self.write_out_as::<u8>(input, range, from, to),
+            2 => self.write_out_as::<u16>(input, range, from, to),
+            4 => self.write_out_as::<u32>(input, range, from, to),
+            _ => self.write_out_as::<u64>(input, range, from, to),
+        }
+    }
+
+    fn write_out_as<T: Pod>(&self, input: usize, range: Range<usize>, from: &[u8], to: &mut [u8]) {
+        let (from, to): (&[T], &mut [T]) = (bytemuck::cast_slice(from), bytemuck::cast_slice_mut(to));
+        let (advance, inside) = &self.inputs[input];
+        let (mut row, mut offset) = (range.start / self.inner, range.start % self.inner);
+        // Along the innermost outer axis the next run is a step away.
+        let (extent, step) = match (self.outer.last(), advance.last()) {
+            (Some(&extent), Some(&step)) => (extent, step),
+            _ => (1, 0),
+        };
+        let mut start = self.start(input, row);
+        let mut rest = to;
+        while !rest.is_empty() {
+            let n = (self.inner - offset).min(rest.len());
+            let (here, after) = rest.split_at_mut(n);
+            if *inside == 1 {
+                here.copy_from_slice(&from[start + offset..][..n]);
             } else {
-                for to in to[written * size..][..n * size].chunks_exact_mut(size) {
-                    to.copy_from_slice(&from[start..][..size]);
-                }
+                here.fill(from[start]);
             }
-            at += n;
-            written += n;
+            (rest, offset) = (after, 0);
+            row += 1;
+            start = if row % extent == 0 && !rest.is_empty() { self.start(input, row) } else { start + step };
         }
     }
 }

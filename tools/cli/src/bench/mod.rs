@@ -104,7 +104,11 @@ impl Timed<'_> {
             }
         };
         Ok(match execution.result {
-            Ok(outputs) => Ran::Outputs(outputs.iter().map(|output| output.bytes().len() as u64).sum()),
+            Ok(outputs) => {
+                let bytes = outputs.iter().map(|output| output.bytes().len() as u64).sum();
+                engine.give_back(outputs);
+                Ran::Outputs(bytes)
+            }
             Err(at) => Ran::Fault(format!("{} ({}, ONNX node {})", at.fault, at.op, at.node)),
         })
     }
