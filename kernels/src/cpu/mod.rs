@@ -26,6 +26,7 @@ pub(crate) mod rows;
 pub(crate) mod top_k;
 pub(crate) mod typed;
 pub mod unary;
+pub(crate) mod weights;
 
 use repops::digest::Layout;
 use repops::ops::{EvalCtx, OpDef, OpError};

@@ -73,6 +73,9 @@ pub(crate) fn contract<E: TileElem>(
     if batches == 0 || m == 0 || n == 0 {
         return;
     }
+    if right.contract(isa, size, left, target) {
+        return;
+    }
     let set = E::tiles(isa);
     let gathered = |panels: usize| match left.in_place(0) {
         Some(_) => right.gathered_len(k.min(SPAN), panels * PANEL),

@@ -6,8 +6,8 @@ use half::{bf16, f16};
 use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
+use super::block::{Size, Target};
 use super::tile::{PANEL, prefetch};
-#[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
 
 /// The type that elements of storage type `Self` are contracted in.
@@ -71,6 +71,10 @@ pub(crate) trait Left<E>: Sync {
 pub(crate) trait Right<E>: Sync {
     /// The panels of a batch, each of `terms` by 16, when they lie that way and are of type `E`.
     fn in_place(&self, batch: usize) -> Option<&[E]>;
+    /// Computes the whole contraction, where the operand has a faster way for one of this size; whether it did.
+    fn contract(&self, _isa: Isa, _size: Size, _left: &dyn Left<E>, _target: &dyn Target<E>) -> bool {
+        false
+    }
     /// Writes `[panel][term][16]`, panels `stride` apart; columns past the last are zero.
     fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]);
     /// How many elements [`Right::gather`] writes for so many terms and columns; `None`: it does not.

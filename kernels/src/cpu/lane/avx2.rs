@@ -237,6 +237,76 @@ impl VectorLane for F32x8 {
         // SAFETY: the caller promises 8 writable f32.
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        unsafe { F32x8(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        unsafe {
+            let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> Self {
+        // SAFETY: the caller promises 8 readable bytes.
+        unsafe { F32x8(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: the caller promises 8 readable bytes.
+        unsafe { F32x8(_mm256_cvtepi32_ps(bytes(from))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u4<const CENTRED: bool>(from: *const u8) -> [Self; 2] {
+        // SAFETY: the caller promises 8 readable bytes.
+        unsafe {
+            let bytes = bytes(from);
+            let less = _mm256_set1_epi32(if CENTRED { 8 } else { 0 });
+            [_mm256_and_si256(bytes, _mm256_set1_epi32(15)), _mm256_srli_epi32::<4>(bytes)]
+                .map(#[inline(always)] |bits| F32x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(bits, less))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u6(low: *const u8, high: *const u8) -> [Self; 4] {
+        // SAFETY: the caller promises 8 readable bytes at each place.
+        unsafe {
+            let (first, second, high) = (bytes(low), bytes(low.add(16)), bytes(high));
+            [
+                six(first, _mm256_slli_epi32::<4>(high)),
+                six(_mm256_srli_epi32::<4>(first), _mm256_slli_epi32::<2>(high)),
+                six(second, high),
+                six(_mm256_srli_epi32::<4>(second), _mm256_srli_epi32::<2>(high)),
+            ]
+        }
+    }
+}
+
+/// Numbers of six bits less 32, out of the low four bits of words and bits 4 and 5 of others.
+///
+/// # Safety
+/// See `methods`.
+#[inline(always)]
+unsafe fn six(low: __m256i, high: __m256i) -> F32x8 {
+    // SAFETY: see `methods`.
+    unsafe {
+        let low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+        let high = _mm256_and_si256(high, _mm256_set1_epi32(48));
+        F32x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32))))
+    }
+}
+
+/// Eight bytes, each in a word of its own.
+///
+/// # Safety
+/// `from` points at 8 readable bytes; see `methods`.
+#[inline(always)]
+unsafe fn bytes(from: *const u8) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())) }
 }
 
 impl Lane64 for F64x4 {

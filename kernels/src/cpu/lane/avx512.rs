@@ -228,6 +228,90 @@ impl VectorLane for F32x16 {
         // SAFETY: the caller promises 16 writable f32.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> Self {
+        // SAFETY: the caller promises 32 readable bytes.
+        unsafe { F32x16(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> Self {
+        // SAFETY: the caller promises 32 readable bytes.
+        unsafe {
+            let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            F32x16(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        unsafe { F32x16(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: the caller promises 16 readable bytes.
+        unsafe { F32x16(_mm512_cvtepi32_ps(bytes(from))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u4<const CENTRED: bool>(from: *const u8) -> [Self; 2] {
+        // A permute looks at the low four bits of its index.
+        // SAFETY: the caller promises 16 readable bytes.
+        unsafe {
+            let table = _mm512_loadu_ps(if CENTRED { CENTRED_4 } else { PLAIN_4 }.as_ptr());
+            let bytes = bytes(from);
+            [
+                F32x16(_mm512_permutexvar_ps(bytes, table)),
+                F32x16(_mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), table)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u6(low: *const u8, high: *const u8) -> [Self; 4] {
+        // SAFETY: the caller promises 16 readable bytes at each place.
+        unsafe {
+            let (first, second, high) = (bytes(low), bytes(low.add(16)), bytes(high));
+            [
+                six(first, high),
+                six(_mm512_srli_epi32::<4>(first), _mm512_srli_epi32::<2>(high)),
+                six(second, _mm512_srli_epi32::<4>(high)),
+                six(_mm512_srli_epi32::<4>(second), _mm512_srli_epi32::<6>(high)),
+            ]
+        }
+    }
+}
+
+/// The number of an index.
+static PLAIN_4: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+/// The number of an index, less 8.
+static CENTRED_4: [f32; 16] =
+    [-8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+/// 16 times the low two bits of an index, less 32.
+static HIGH_2: [f32; 16] = [
+    -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0,
+];
+
+/// Numbers of six bits less 32, out of the low four bits of words and the low two of others. Both are looked up; their
+/// sum is exact.
+///
+/// # Safety
+/// See `methods`.
+#[inline(always)]
+unsafe fn six(low: __m512i, high: __m512i) -> F32x16 {
+    // SAFETY: the tables are as long as a register.
+    unsafe {
+        let low = _mm512_permutexvar_ps(low, _mm512_loadu_ps(PLAIN_4.as_ptr()));
+        let high = _mm512_permutexvar_ps(high, _mm512_loadu_ps(HIGH_2.as_ptr()));
+        F32x16(_mm512_add_ps(low, high))
+    }
+}
+
+/// Sixteen bytes, each in a word of its own.
+///
+/// # Safety
+/// `from` points at 16 readable bytes; see `methods`.
+#[inline(always)]
+unsafe fn bytes(from: *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())) }
 }
 
 impl Lane64 for F64x8 {

@@ -36,13 +36,13 @@ pub(crate) fn dispatch<T: Vectorized>(isa: Isa, task: T) -> T::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2<T: Vectorized>(task: T) -> T::Output {
     task.run::<avx2::F32x8>()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
 fn run_avx512<T: Vectorized>(task: T) -> T::Output {
     task.run::<avx512::F32x16>()
 }

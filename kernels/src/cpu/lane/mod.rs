@@ -32,6 +32,38 @@ pub(crate) trait VectorLane: repops::lane::Lane {
     /// # Safety
     /// `to` points at `LANES` writable f32.
     unsafe fn store(self, to: *mut f32);
+    /// Reads `LANES` f16 and widens them.
+    ///
+    /// # Safety
+    /// `from` points at `2 * LANES` readable bytes.
+    unsafe fn load_f16(from: *const u8) -> Self;
+    /// Reads `LANES` bf16 and widens them.
+    ///
+    /// # Safety
+    /// As for `load_f16`.
+    unsafe fn load_bf16(from: *const u8) -> Self;
+    /// Reads `LANES` signed bytes as numbers.
+    ///
+    /// # Safety
+    /// `from` points at `LANES` readable bytes.
+    unsafe fn load_i8(from: *const u8) -> Self;
+    /// Reads `LANES` unsigned bytes as numbers.
+    ///
+    /// # Safety
+    /// As for `load_i8`.
+    unsafe fn load_u8(from: *const u8) -> Self;
+    /// Reads `LANES` bytes: of each the low and the high four bits, less 8 if `CENTRED`.
+    ///
+    /// # Safety
+    /// As for `load_i8`.
+    unsafe fn load_u4<const CENTRED: bool>(from: *const u8) -> [Self; 2];
+    /// Numbers of six bits less 32. Lane `c` of the results `2 i` and `2 i + 1` has its low four bits in the low and
+    /// the high half of byte `16 i + c` at `low`; lane `c` of result `i` has its high two bits in bits `2 i` and
+    /// `2 i + 1` of byte `c` at `high`.
+    ///
+    /// # Safety
+    /// `LANES` bytes are readable at `low`, at `low + 16` and at `high`.
+    unsafe fn load_u6(low: *const u8, high: *const u8) -> [Self; 4];
 }
 
 impl VectorLane for f32 {
@@ -45,6 +77,39 @@ impl VectorLane for f32 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { *to = self }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> f32 {
+        // SAFETY: the caller's promise.
+        half::f16::from_bits(u16::from_le_bytes(unsafe { *from.cast() })).to_f32()
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> f32 {
+        // SAFETY: the caller's promise.
+        half::bf16::from_bits(u16::from_le_bytes(unsafe { *from.cast() })).to_f32()
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> f32 {
+        // SAFETY: the caller's promise.
+        f32::from(unsafe { *from }.cast_signed())
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> f32 {
+        // SAFETY: the caller's promise.
+        f32::from(unsafe { *from })
+    }
+    #[inline(always)]
+    unsafe fn load_u4<const CENTRED: bool>(from: *const u8) -> [f32; 2] {
+        // SAFETY: the caller's promise.
+        let byte = unsafe { *from };
+        [byte & 15, byte >> 4].map(|n| f32::from(n) - if CENTRED { 8.0 } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn load_u6(low: *const u8, high: *const u8) -> [f32; 4] {
+        // SAFETY: the caller's promise.
+        let (first, second, high) = unsafe { (*low, *low.add(16), *high) };
+        let q = |low: u8, shift: u8| f32::from(low & 15 | (high >> shift & 3) << 4) - 32.0;
+        [q(first, 0), q(first >> 4, 2), q(second, 4), q(second >> 4, 6)]
     }
 }
 

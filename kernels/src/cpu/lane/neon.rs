@@ -222,6 +222,90 @@ impl VectorLane for F32x4 {
         // SAFETY: the caller promises 4 writable f32.
         unsafe { vst1q_f32(to, self.0) }
     }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> Self {
+        // SAFETY: the caller promises 8 readable bytes; the instruction is part of Advanced SIMD.
+        unsafe {
+            let halves = vld1_u8(from);
+            let wide: float32x4_t;
+            std::arch::asm!(
+                "fcvtl {0:v}.4s, {1:v}.4h",
+                out(vreg) wide,
+                in(vreg) halves,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+            F32x4(wide)
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> Self {
+        // SAFETY: the caller promises 8 readable bytes.
+        unsafe { F32x4(vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(from))))) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> Self {
+        // SAFETY: the caller promises 4 readable bytes.
+        unsafe {
+            let bytes = vreinterpret_s8_u32(vdup_n_u32(from.cast::<u32>().read_unaligned()));
+            F32x4(vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes)))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: the caller promises 4 readable bytes.
+        unsafe { F32x4(vcvtq_f32_u32(bytes(from))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u4<const CENTRED: bool>(from: *const u8) -> [Self; 2] {
+        // SAFETY: the caller promises 4 readable bytes.
+        unsafe {
+            let bytes = bytes(from);
+            let less = vdupq_n_s32(if CENTRED { 8 } else { 0 });
+            [vandq_u32(bytes, vdupq_n_u32(15)), vshrq_n_u32::<4>(bytes)].map(
+                #[inline(always)]
+                |bits| F32x4(vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(bits), less))),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u6(low: *const u8, high: *const u8) -> [Self; 4] {
+        // SAFETY: the caller promises 4 readable bytes at each place.
+        unsafe {
+            let (first, second, high) = (bytes(low), bytes(low.add(16)), bytes(high));
+            [
+                six(first, vshlq_n_u32::<4>(high)),
+                six(vshrq_n_u32::<4>(first), vshlq_n_u32::<2>(high)),
+                six(second, high),
+                six(vshrq_n_u32::<4>(second), vshrq_n_u32::<2>(high)),
+            ]
+        }
+    }
+}
+
+/// Numbers of six bits less 32, out of the low four bits of words and bits 4 and 5 of others.
+///
+/// # Safety
+/// See `methods`.
+#[inline(always)]
+unsafe fn six(low: uint32x4_t, high: uint32x4_t) -> F32x4 {
+    // SAFETY: see `methods`.
+    unsafe {
+        let bits = vorrq_u32(vandq_u32(low, vdupq_n_u32(15)), vandq_u32(high, vdupq_n_u32(48)));
+        F32x4(vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(bits), vdupq_n_s32(32))))
+    }
+}
+
+/// Four bytes, each in a word of its own.
+///
+/// # Safety
+/// `from` points at 4 readable bytes; see `methods`.
+#[inline(always)]
+unsafe fn bytes(from: *const u8) -> uint32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes = vreinterpret_u8_u32(vdup_n_u32(from.cast::<u32>().read_unaligned()));
+        vmovl_u16(vget_low_u16(vmovl_u8(bytes)))
+    }
 }
 
 impl Lane64 for F64x2 {
