@@ -12,8 +12,12 @@ pub mod isa;
 mod mapped;
 mod parallel;
 mod scratch;
-pub mod sequence;
 mod table;
+
+/// Attention over sequences whose keys and values lie in pages.
+pub mod sequence {
+    pub use crate::cpu::sequence::{AttentionShape, PAGE, Page, Span, append, attend};
+}
 
 use repops::attrs::Attrs;
 use repops::digest::Layout;
@@ -24,7 +28,10 @@ use repops::tensor::{TensorView, TensorViewMut, element_count};
 pub use cpu::elementwise::broadcast::evaluate_broadcast;
 pub use cpu::elementwise::region::TileRegions;
 pub use float_env::FloatEnv;
-pub use hash::{HashIsa, bytes_digest, merkle_root, merkle_root_by};
+pub use hash::{
+    HashIsa, bytes_digest, leaf_hashes, leaf_hashes_by, merkle_root, merkle_root_by, node_hashes,
+    node_hashes_by,
+};
 pub use isa::Isa;
 pub use mapped::MappedFile;
 
@@ -84,7 +91,7 @@ pub type Kernel = fn(&KernelCtx<'_>, &[Option<Operand<'_>>], &mut [TensorViewMut
 
 /// The kernel of an operator for inputs of these types; `None` when there is none.
 ///
-/// Only contractions take an operand in layout `Panel16`, as their right operand; other kernels answer
+/// Only contractions, as their right operand, and Embedding take an operand in layout `Panel16`; other kernels answer
 /// [`OpError::Unsupported`] to it.
 pub fn lookup(op: OpId, version: u16, dtypes: &[Option<DType>]) -> Option<Kernel> {
     table::lookup(op, version, dtypes)

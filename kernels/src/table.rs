@@ -10,8 +10,10 @@ use crate::Kernel;
 use crate::cpu::elementwise::operators;
 use crate::cpu::movement::{blocks, join, named, pad, scatter, strided, trilu};
 use crate::cpu::rows::{normalize, reduce, softmax};
+use crate::cpu::weights::{embedding, matmul_blocks};
 use crate::cpu::{
-    arg, conv, conv_transpose, cum_sum, gemm, instance, integer, lrn, matmul, pool, quantize, resize, top_k,
+    arg, conv, conv_transpose, cum_sum, gemm, instance, integer, lrn, matmul, pool, quantize, resize,
+    sequence, top_k,
 };
 
 /// Picks the kernel for the types of the inputs.
@@ -21,6 +23,7 @@ type Choose = fn(&[Option<DType>]) -> Option<Kernel>;
 static ROWS: &[(&str, u16, Choose)] = &[
     ("ArgMax", 1, arg::choose_max),
     ("ArgMin", 1, arg::choose_min),
+    ("Attention", 1, sequence::choose_attention),
     ("AveragePool", 1, pool::choose_average),
     ("BatchNormalization", 1, normalize::choose_batch),
     ("Concat", 1, join::choose_concat),
@@ -31,6 +34,7 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("DepthToSpace", 1, blocks::choose_depth_to_space),
     ("DequantizeLinear", 1, quantize::choose_dequantize),
     ("DynamicQuantizeLinear", 1, integer::dynamic_quantize::choose),
+    ("Embedding", 1, embedding::choose),
     ("Expand", 1, strided::choose_expand),
     ("Gather", 1, join::choose_gather),
     ("GatherElements", 1, named::choose_gather_elements),
@@ -44,6 +48,7 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("LayerNormalization", 1, normalize::choose_layer),
     ("LogSoftmax", 1, softmax::choose_log),
     ("MatMul", 1, matmul::choose),
+    ("MatMulBlocks", 1, matmul_blocks::choose),
     ("MatMulInteger", 1, integer::matmul::choose),
     ("MaxPool", 1, pool::choose_max),
     ("Pad", 1, pad::choose),
@@ -61,6 +66,8 @@ static ROWS: &[(&str, u16, Choose)] = &[
     ("Resize", 1, resize::choose),
     ("ScatterElements", 1, scatter::choose_elements),
     ("ScatterND", 1, scatter::choose_nd),
+    ("SequenceAttention", 1, sequence::choose_sequence_attention),
+    ("SequenceRotary", 1, sequence::choose_rotary),
     ("Slice", 1, strided::choose_slice),
     ("Softmax", 1, softmax::choose),
     ("SpaceToDepth", 1, blocks::choose_space_to_depth),

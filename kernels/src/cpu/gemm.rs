@@ -17,24 +17,24 @@ use crate::{Kernel, KernelCtx, Operand};
 
 /// The kernel for the operands' type.
 pub(crate) fn choose(dtypes: &[Option<DType>]) -> Option<Kernel> {
-    // An f32 left operand may have a narrower right one.
-    if dtypes.get(1) != dtypes.first() {
-        return None;
-    }
-    Some(match dtypes.first()?.as_ref()? {
-        DType::F32 => gemm::<f32, f32>,
-        DType::F64 => gemm::<f64, f64>,
-        DType::F16 => gemm::<f16, f32>,
-        DType::BF16 => gemm::<bf16, f32>,
-        DType::I32 => gemm::<i32, i32>,
-        DType::I64 => gemm::<i64, i64>,
-        DType::U32 => gemm::<u32, u32>,
-        DType::U64 => gemm::<u64, u64>,
+    Some(match (dtypes.first()?.as_ref()?, dtypes.get(1)?.as_ref()?) {
+        // An f32 left operand may have a narrower right one.
+        (DType::F32, DType::F16) => gemm::<f32, f16, f32>,
+        (DType::F32, DType::BF16) => gemm::<f32, bf16, f32>,
+        (a, b) if a != b => return None,
+        (DType::F32, _) => gemm::<f32, f32, f32>,
+        (DType::F64, _) => gemm::<f64, f64, f64>,
+        (DType::F16, _) => gemm::<f16, f16, f32>,
+        (DType::BF16, _) => gemm::<bf16, bf16, f32>,
+        (DType::I32, _) => gemm::<i32, i32, i32>,
+        (DType::I64, _) => gemm::<i64, i64, i64>,
+        (DType::U32, _) => gemm::<u32, u32, u32>,
+        (DType::U64, _) => gemm::<u64, u64, u64>,
         _ => return None,
     })
 }
 
-fn gemm<S: Storage<E>, E: TileElem>(
+fn gemm<S: Storage<E>, B: Storage<E>, E: TileElem>(
     ctx: &KernelCtx<'_>,
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
@@ -52,9 +52,14 @@ fn gemm<S: Storage<E>, E: TileElem>(
     let (outer, term) = if trans_a { (1, m) } else { (k, 1) };
     let left = Strided { data: a.as_slice::<S>(), offsets: &[], outer, term, extent: m };
     let (outer, term) = if trans_b { (k, 1) } else { (1, n) };
-    let strided = Strided { data: b.as_slice::<S>(), offsets: &[], outer, term, extent: n };
-    let panels = Panels { data: b.as_slice::<S>(), offsets: &[], terms: k };
-    let right: &dyn Right<E> = if b.layout == Layout::Panel16 { &panels } else { &strided };
+    let strided = Strided { data: b.as_slice::<B>(), offsets: &[], outer, term, extent: n };
+    let panels = Panels { data: b.as_slice::<B>(), offsets: &[], terms: k };
+    let own = E::panels(&b, &[], k);
+    let right: &dyn Right<E> = match (b.layout, &own) {
+        (Layout::Panel16, Some(own)) => &**own,
+        (Layout::Panel16, None) => &panels,
+        _ => &strided,
+    };
     let y = outputs[0].as_mut_slice::<S>();
 
     let (alpha, beta) = (E::factor(ctx.attrs.float("alpha")), E::factor(ctx.attrs.float("beta")));
@@ -64,7 +69,7 @@ fn gemm<S: Storage<E>, E: TileElem>(
         None => None,
     };
     if c.is_none() && alpha == one && b.layout == Layout::RowMajor {
-        matrices::<S, S, S, E>(ctx.isa, size, left, strided, y);
+        matrices::<S, B, S, E>(ctx.isa, size, left, strided, y);
         return Ok(());
     }
     // Element (row, column) of C is at `row * row_stride + column * column_stride`.

@@ -16,31 +16,31 @@ use crate::{Kernel, KernelCtx, Operand};
 
 /// The kernel for the operands' type.
 pub(crate) fn choose(dtypes: &[Option<DType>]) -> Option<Kernel> {
-    // An f32 left operand may have a narrower right one.
-    if dtypes.get(1) != dtypes.first() {
-        return None;
-    }
-    Some(match dtypes.first()?.as_ref()? {
-        DType::F32 => matmul::<f32, f32>,
-        DType::F64 => matmul::<f64, f64>,
-        DType::F16 => matmul::<f16, f32>,
-        DType::BF16 => matmul::<bf16, f32>,
-        DType::I32 => matmul::<i32, i32>,
-        DType::I64 => matmul::<i64, i64>,
-        DType::U32 => matmul::<u32, u32>,
-        DType::U64 => matmul::<u64, u64>,
+    Some(match (dtypes.first()?.as_ref()?, dtypes.get(1)?.as_ref()?) {
+        // An f32 left operand may have a narrower right one.
+        (DType::F32, DType::F16) => matmul::<f32, f16, f32>,
+        (DType::F32, DType::BF16) => matmul::<f32, bf16, f32>,
+        (a, b) if a != b => return None,
+        (DType::F32, _) => matmul::<f32, f32, f32>,
+        (DType::F64, _) => matmul::<f64, f64, f64>,
+        (DType::F16, _) => matmul::<f16, f16, f32>,
+        (DType::BF16, _) => matmul::<bf16, bf16, f32>,
+        (DType::I32, _) => matmul::<i32, i32, i32>,
+        (DType::I64, _) => matmul::<i64, i64, i64>,
+        (DType::U32, _) => matmul::<u32, u32, u32>,
+        (DType::U64, _) => matmul::<u64, u64, u64>,
         _ => return None,
     })
 }
 
-fn matmul<S: Storage<E>, E: TileElem>(
+fn matmul<S: Storage<E>, B: Storage<E>, E: TileElem>(
     ctx: &KernelCtx<'_>,
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
     let a = require_row_major(inputs, 0)?;
     let b = require(inputs, 1)?;
-    product::<S, S, S, E>(ctx.isa, &a, &b, outputs[0].as_mut_slice::<S>());
+    product::<S, B, S, E>(ctx.isa, &a, &b, outputs[0].as_mut_slice::<S>());
     Ok(())
 }
 
@@ -62,8 +62,10 @@ pub(crate) fn product<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
     let left = Strided { data: a_data, offsets: &plan.a_offsets, outer: k, term: 1, extent: m };
     match b.layout {
         Layout::Panel16 => {
-            let right = Panels { data: b_data, offsets: &plan.b_offsets, terms: k };
-            contract::<E>(isa, plan.size, &left, &right, &StridedTarget::new(y, m * n, n, 1));
+            let panels = Panels { data: b_data, offsets: &plan.b_offsets, terms: k };
+            let own = E::panels(b, &plan.b_offsets, k);
+            let right = own.as_deref().unwrap_or(&panels);
+            contract::<E>(isa, plan.size, &left, right, &StridedTarget::new(y, m * n, n, 1));
         }
         Layout::RowMajor => {
             let right = Strided { data: b_data, offsets: &plan.b_offsets, outer: 1, term: n, extent: n };

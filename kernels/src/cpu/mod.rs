@@ -23,6 +23,7 @@ pub(crate) mod quantize;
 pub(crate) mod rescale;
 pub(crate) mod resize;
 pub(crate) mod rows;
+pub(crate) mod sequence;
 pub(crate) mod top_k;
 pub(crate) mod typed;
 pub mod unary;

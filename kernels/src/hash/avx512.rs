@@ -3,7 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::Hash;
-use super::rounds::{BLOCK, END_BIT, INITIAL, ROUND, message_bits, sixteen_rounds};
+use super::rounds::{
+    BLOCK, END_BIT, INITIAL, ROUND, last_blocks, message_bits, sixteen_rounds, whole_blocks,
+};
 
 const LANES: usize = 16;
 
@@ -193,5 +195,33 @@ pub(super) fn hash<const PREFIX: u8, const BYTES: usize>(messages: [&[u8; BYTES]
     words[0] = unsafe { _mm512_loadu_si512(last.as_ptr().cast()) };
     words[15] = splat(const { message_bits(BYTES) });
     compress(&mut state, &words);
+    hashes_of(&state)
+}
+
+/// SHA-256 of `PREFIX || message` for each message; all are equally long.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn hash_slices<const PREFIX: u8>(messages: [&[u8]; LANES]) -> [Hash; LANES] {
+    let len = messages[0].len();
+    assert!(messages.iter().all(|message| message.len() == len));
+    let rows = messages.map(<[u8]>::as_ptr);
+    let mut state = initial();
+    for block in 0..whole_blocks(len) {
+        let words = if block == 0 {
+            // SAFETY: there are whole blocks only from 64 bytes on.
+            let words = unsafe { words_of(rows, 0) };
+            behind_prefix(PREFIX, &words)
+        } else {
+            // SAFETY: the block ends before the messages do.
+            unsafe { words_of(rows, block * BLOCK - 1) }
+        };
+        compress(&mut state, &words);
+    }
+    let ends = messages.map(|message| last_blocks(PREFIX, message));
+    let rows = std::array::from_fn(|lane| ends[lane].0.as_ptr());
+    for block in 0..ends[0].1 {
+        // SAFETY: there are two blocks.
+        let words = unsafe { words_of(rows, block * BLOCK) };
+        compress(&mut state, &words);
+    }
     hashes_of(&state)
 }

@@ -113,15 +113,47 @@ impl HashIsa {
             }
         }
     }
+
+    /// SHA-256 of `PREFIX || message` for each message; all are equally long. `self` is available.
+    pub(super) fn hash_slices<const PREFIX: u8>(self, messages: &[&[u8]], hashes: &mut [Hash]) {
+        assert_eq!(messages.len(), hashes.len());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            HashIsa::Avx512 => {
+                let (narrow, fewest) = match HashIsa::ShaNi.is_available() {
+                    true => (HashIsa::ShaNi, 9),
+                    false => (HashIsa::Portable, 2),
+                };
+                // SAFETY: the caller's promise.
+                let sixteen =
+                    |batch: [&&[u8]; 16]| unsafe { avx512::hash_slices::<PREFIX>(batch.map(|m| *m)) };
+                let done = in_batches(messages, hashes, fewest, sixteen);
+                narrow.hash_slices::<PREFIX>(&messages[done..], &mut hashes[done..]);
+            }
+            #[cfg(target_arch = "x86_64")]
+            HashIsa::ShaNi => {
+                // SAFETY: the caller's promise.
+                let two = |batch: [&&[u8]; 2]| unsafe { sha_ni::hash_slices::<PREFIX, 2>(batch.map(|m| *m)) };
+                // SAFETY: the caller's promise.
+                let one = |[message]: [&&[u8]; 1]| unsafe { sha_ni::hash_slices::<PREFIX, 1>([message]) };
+                let done = in_batches(messages, hashes, 2, two);
+                in_batches(&messages[done..], &mut hashes[done..], 1, one);
+            }
+            // The other ways at once are for messages of whole blocks.
+            _ => {
+                in_batches(messages, hashes, 1, |[message]| [sha256(&[&[PREFIX], message]).0]);
+            }
+        }
+    }
 }
 
 /// Hashes `N` messages at a time, and as long as at least `fewest` are left, fewer than `N`; gives how many it has
 /// hashed. The places of missing messages hold the last one again.
-fn in_batches<'a, const BYTES: usize, const N: usize>(
-    messages: &'a [[u8; BYTES]],
+fn in_batches<'a, T, const N: usize>(
+    messages: &'a [T],
     hashes: &mut [Hash],
     fewest: usize,
-    hash: impl Fn([&'a [u8; BYTES]; N]) -> [Hash; N],
+    hash: impl Fn([&'a T; N]) -> [Hash; N],
 ) -> usize {
     let mut done = 0;
     while messages.len() - done >= fewest {

@@ -9,6 +9,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod isa;
+mod many;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod rounds;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +19,7 @@ use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, sha256}
 use repops::dtype::DType;
 
 pub use isa::HashIsa;
+pub use many::{leaf_hashes, leaf_hashes_by, node_hashes, node_hashes_by};
 
 use crate::parallel::{Shared, parallel};
 

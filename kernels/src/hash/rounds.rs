@@ -55,3 +55,32 @@ macro_rules! sixteen_rounds {
 }
 #[cfg(target_arch = "x86_64")]
 pub(super) use sixteen_rounds;
+
+/// Blocks at the start of `prefix || message` that are read from a message of `len` bytes.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn whole_blocks(len: usize) -> usize {
+    // Of the first block the prefix is made; it is read with one byte more.
+    if len < BLOCK { 0 } else { (len + 1) / BLOCK }
+}
+
+/// What follows the whole blocks of `prefix || message`, with the end that FIPS 180-4, 5.1.1, gives it: one or two
+/// blocks.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn last_blocks(prefix: u8, message: &[u8]) -> ([u8; 2 * BLOCK], usize) {
+    let mut blocks = [0; 2 * BLOCK];
+    let whole = whole_blocks(message.len());
+    let used = if whole == 0 {
+        blocks[0] = prefix;
+        blocks[1..=message.len()].copy_from_slice(message);
+        1 + message.len()
+    } else {
+        let rest = &message[whole * BLOCK - 1..];
+        blocks[..rest.len()].copy_from_slice(rest);
+        rest.len()
+    };
+    blocks[used] = 0x80;
+    let count = (used + 9).div_ceil(BLOCK);
+    let bits = 8 * (1 + message.len() as u64);
+    blocks[count * BLOCK - 8..count * BLOCK].copy_from_slice(&bits.to_be_bytes());
+    (blocks, count)
+}

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::Hash;
-use super::rounds::{BLOCK, END_BIT, INITIAL, ROUND, message_bits};
+use super::rounds::{BLOCK, END_BIT, INITIAL, ROUND, last_blocks, message_bits, whole_blocks};
 
 /// A state in the order that the instructions want: variables a, b, e, f and c, d, g, h, the first on top.
 #[derive(Clone, Copy)]
@@ -82,14 +82,20 @@ fn load(block: &[u8; BLOCK]) -> Words {
     quads
 }
 
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+#[inline]
+fn initial<const N: usize>() -> [State; N] {
+    let [a, b, c, d, e, f, g, h] = INITIAL.map(u32::cast_signed);
+    [State { abef: _mm_set_epi32(a, b, e, f), cdgh: _mm_set_epi32(c, d, g, h) }; N]
+}
+
 /// SHA-256 of `PREFIX || message` for each message.
 #[target_feature(enable = "sha,sse4.1,ssse3")]
 pub(super) fn hash<const PREFIX: u8, const BYTES: usize, const N: usize>(
     messages: [&[u8; BYTES]; N],
 ) -> [Hash; N] {
     const { assert!(BYTES.is_multiple_of(BLOCK) && BYTES > 0) };
-    let [a, b, c, d, e, f, g, h] = INITIAL.map(u32::cast_signed);
-    let mut states = [State { abef: _mm_set_epi32(a, b, e, f), cdgh: _mm_set_epi32(c, d, g, h) }; N];
+    let mut states = initial::<N>();
     let zero = _mm_setzero_si128();
     let mut words = [[zero; 4]; N];
     for (words, message) in words.iter_mut().zip(messages) {
@@ -121,6 +127,13 @@ pub(super) fn hash<const PREFIX: u8, const BYTES: usize, const N: usize>(
             [_mm_cvtsi32_si128(last.cast_signed()), zero, zero, _mm_set_epi32(bits.cast_signed(), 0, 0, 0)];
     }
     compress(&mut states, words);
+    hashes_of(states)
+}
+
+/// The states as bytes.
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+#[inline]
+fn hashes_of<const N: usize>(states: [State; N]) -> [Hash; N] {
     let mut hashes = [[0; 32]; N];
     for (hash, State { abef, cdgh }) in hashes.iter_mut().zip(states) {
         // Turned round, the first variables lie at the bottom.
@@ -133,4 +146,39 @@ pub(super) fn hash<const PREFIX: u8, const BYTES: usize, const N: usize>(
         unsafe { _mm_storeu_si128(high.as_mut_ptr().cast(), swapped(efgh)) };
     }
     hashes
+}
+
+/// SHA-256 of `PREFIX || message` for each message; all are equally long.
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+pub(super) fn hash_slices<const PREFIX: u8, const N: usize>(messages: [&[u8]; N]) -> [Hash; N] {
+    let len = messages[0].len();
+    assert!(messages.iter().all(|message| message.len() == len));
+    let mut states = initial::<N>();
+    let mut words = [[_mm_setzero_si128(); 4]; N];
+    for block in 0..whole_blocks(len) {
+        for (words, message) in words.iter_mut().zip(messages) {
+            *words = if block == 0 {
+                let mut first = [PREFIX; BLOCK];
+                first[1..].copy_from_slice(&message[..BLOCK - 1]);
+                load(&first)
+            } else {
+                load(message[block * BLOCK - 1..].first_chunk().expect("a block"))
+            };
+            for quad in words {
+                *quad = swapped(*quad);
+            }
+        }
+        compress(&mut states, words);
+    }
+    let ends = messages.map(|message| last_blocks(PREFIX, message));
+    for block in 0..ends[0].1 {
+        for (words, (end, _)) in words.iter_mut().zip(&ends) {
+            *words = load(end[block * BLOCK..].first_chunk().expect("a block"));
+            for quad in words {
+                *quad = swapped(*quad);
+            }
+        }
+        compress(&mut states, words);
+    }
+    hashes_of(states)
 }

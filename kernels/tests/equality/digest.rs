@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use repops::digest::{Digest, LEAF_BYTES, Layout, leaf_hash, merkle_root};
+use repops::digest::{Digest, LEAF_BYTES, Layout, leaf_hash, merkle_root, node_hash};
 use repops::dtype::DType;
-use repops_kernels::{HashIsa, merkle_root_by};
+use repops_kernels::{HashIsa, leaf_hashes_by, merkle_root_by, node_hashes_by};
 
 use super::POOLS;
 use super::draw::{Data, Fill, cases};
@@ -84,6 +84,32 @@ proptest! {
         let plain = plain_root(bytes);
         for isa in HashIsa::available() {
             prop_assert_eq!(merkle_root_by(isa, bytes), plain, "{:?}", isa);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn many_leaves_and_nodes(
+        lengths in prop::collection::vec(
+            prop_oneof![Just(1024usize), Just(768), 0usize..=1024, 60usize..=66, 118usize..=130], 0..150),
+        seed in 0usize..1000,
+    ) {
+        let slices: Vec<&[u8]> = lengths.iter().enumerate().map(|(i, &len)| &BYTES[seed + 7 * i..][..len]).collect();
+        let wanted: Vec<Digest> = slices.iter().map(|slice| leaf_hash(slice)).collect();
+        let pairs: Vec<[Digest; 2]> = wanted.windows(2).map(|pair| [pair[0], pair[1]]).collect();
+        let above: Vec<Digest> = pairs.iter().map(|[left, right]| node_hash(left, right)).collect();
+        for isa in HashIsa::available() {
+            for pool in POOLS.iter() {
+                let (mut leaves, mut nodes) = (vec![Digest([1; 32]); slices.len()], vec![Digest([1; 32]); pairs.len()]);
+                pool.install(|| {
+                    leaf_hashes_by(isa, &slices, &mut leaves);
+                    node_hashes_by(isa, &pairs, &mut nodes);
+                });
+                prop_assert!(leaves == wanted && nodes == above, "{:?}", isa);
+            }
         }
     }
 }

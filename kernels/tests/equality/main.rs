@@ -15,7 +15,9 @@ mod integer;
 mod movement;
 mod pools;
 mod rows;
+mod sequence;
 mod typed;
+mod weights;
 
 use std::sync::LazyLock;
 

@@ -266,8 +266,10 @@ impl VectorLane for F32x8 {
         unsafe {
             let bytes = bytes(from);
             let less = _mm256_set1_epi32(if CENTRED { 8 } else { 0 });
-            [_mm256_and_si256(bytes, _mm256_set1_epi32(15)), _mm256_srli_epi32::<4>(bytes)]
-                .map(#[inline(always)] |bits| F32x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(bits, less))))
+            [_mm256_and_si256(bytes, _mm256_set1_epi32(15)), _mm256_srli_epi32::<4>(bytes)].map(
+                #[inline(always)]
+                |bits| F32x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(bits, less))),
+            )
         }
     }
     #[inline(always)]

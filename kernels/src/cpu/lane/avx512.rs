@@ -280,14 +280,14 @@ impl VectorLane for F32x16 {
 }
 
 /// The number of an index.
-static PLAIN_4: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+static PLAIN_4: [f32; 16] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 /// The number of an index, less 8.
 static CENTRED_4: [f32; 16] =
     [-8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
 /// 16 times the low two bits of an index, less 32.
-static HIGH_2: [f32; 16] = [
-    -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0,
-];
+static HIGH_2: [f32; 16] =
+    [-32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0, -32.0, -16.0, 0.0, 16.0];
 
 /// Numbers of six bits less 32, out of the low four bits of words and the low two of others. Both are looked up; their
 /// sum is exact.

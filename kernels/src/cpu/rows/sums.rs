@@ -63,12 +63,25 @@ pub(crate) fn fold<T: FloatLane>(lanes: &mut [T; LANES], active: usize) -> T {
 /// The row sum of `term(vector of elements, their offset)` over `0 .. len`. `term` is called with offsets
 /// `V::LANES` apart, and for a remainder with the number of elements that count.
 #[inline(always)]
-pub(crate) fn sum_terms<V: VectorLane>(len: usize, mut term: impl FnMut(usize, usize) -> V) -> f32 {
+pub(crate) fn sum_terms<V: VectorLane>(len: usize, term: impl FnMut(usize, usize) -> V) -> f32 {
+    sum_terms_from::<V>(0, len, term)
+}
+
+/// The same where the elements before `first`, a multiple of 64, are +0 and left out.
+#[inline(always)]
+pub(crate) fn sum_terms_from<V: VectorLane>(
+    first: usize,
+    len: usize,
+    mut term: impl FnMut(usize, usize) -> V,
+) -> f32 {
     let registers = LANES / V::LANES;
     let mut tree = Tree::<f32>::new();
-    let mut start = 0;
+    for _ in 0..first / BLOCK {
+        tree.push(0.0);
+    }
+    let mut start = first;
     while start < len {
-        let end = len.min(start + BLOCK);
+        let end = len.min((start / BLOCK + 1) * BLOCK);
         let mut sums = [V::splat(0.0); LANES];
         let mut at = start;
         while at + LANES <= end {

@@ -21,7 +21,9 @@ use crate::parallel::parallel;
 use crate::scratch::with_scratch;
 
 /// The most rows that are multiplied in this way.
-pub(crate) const ROWS_MAX: usize = 8;
+pub(crate) const ROWS_MAX: usize = 32;
+/// Rows of a tile at the most.
+const TILE_ROWS: usize = 8;
 /// Panels of a group, which a tile takes at once, at the most.
 const GROUP: usize = 4;
 /// Bytes that are asked for ahead of the block at work, of each panel.
@@ -41,8 +43,13 @@ pub(crate) fn few_rows(
     if m > ROWS_MAX || target.bias(0).is_some() || target.not_finite().is_some() {
         return false;
     }
-    // Rows of a tile, filled up with rows of zeros.
-    let rows = m.next_power_of_two();
+    // Rows of a tile; the last one is filled up with rows of zeros.
+    let rows = m.next_power_of_two().min(match isa {
+        Isa::Avx512 => TILE_ROWS,
+        Isa::Avx2 | Isa::Neon => 4,
+        Isa::Portable => 1,
+    });
+    let tiles = m.div_ceil(rows);
     let groups = n.div_ceil(PANEL * GROUP);
     let threads = rayon::current_num_threads();
     let tasks = match threads {
@@ -55,12 +62,13 @@ pub(crate) fn few_rows(
     for batch in 0..batches {
         let bytes = weights.batch(batch);
         assert!(bytes.len() >= n.div_ceil(PANEL) * weights.panel_bytes() && weights.terms == k);
-        with_scratch((rows + 1) * k, |x: &mut [f32]| {
-            let (x, row) = x.split_at_mut(rows * k);
+        with_scratch((tiles * rows + 1) * k, |x: &mut [f32]| {
+            let (x, row) = x.split_at_mut(tiles * rows * k);
             x.fill(0.0);
-            for r in 0..m {
+            for r in (0..m).filter(|_| k > 0) {
                 left.pack(batch, r..r + 1, 0..k, 1, row);
-                for (x, &value) in x[r..].iter_mut().step_by(rows).zip(row.iter()) {
+                let tile = &mut x[r / rows * rows * k..][..rows * k];
+                for (x, &value) in tile[r % rows..].iter_mut().step_by(rows).zip(row.iter()) {
                     *x = value;
                 }
             }
@@ -82,13 +90,13 @@ pub(crate) fn few_rows(
 }
 
 /// Elements of a tile's result at the most.
-const TILE_MAX: usize = ROWS_MAX * GROUP * PANEL;
+const TILE_MAX: usize = TILE_ROWS * GROUP * PANEL;
 
 /// Some groups of panels.
 struct Task<'a, F> {
-    /// `(term, row)` at `term * rows + row`.
+    /// `[tile][term][row]`.
     x: &'a [f32],
-    /// Rows with those of zeros: a power of two.
+    /// Rows of a tile: a power of two.
     rows: usize,
     m: usize,
     n: usize,
@@ -109,61 +117,74 @@ impl<F: Stored> Vectorized for Task<'_, F> {
     #[inline(always)]
     fn run<V: VectorLane>(self) {
         // As many sums as hide the latency of a multiply-add, and no more than there are registers for.
-        match (V::LANES, self.rows) {
-            (16, 1) => self.run_tiles::<V, 1, 4, 1>(),
-            (16, 2) => self.run_tiles::<V, 2, 4, 1>(),
-            (16, 4) => self.run_tiles::<V, 4, 2, 1>(),
-            (16, _) => self.run_tiles::<V, 8, 2, 1>(),
-            (8, 1) => self.run_tiles::<V, 1, 4, 2>(),
-            (8, 2) => self.run_tiles::<V, 2, 2, 2>(),
-            (8, _) => self.run_tiles::<V, 4, 2, 2>(),
-            (4, 1) => self.run_tiles::<V, 1, 8, 4>(),
-            (4, 2) => self.run_tiles::<V, 2, 4, 4>(),
-            (4, _) => self.run_tiles::<V, 4, 4, 4>(),
-            (_, 1) => self.run_tiles::<V, 1, 16, 16>(),
-            _ => self.run_tiles::<V, 2, 16, 16>(),
+        if const { V::LANES == 16 } {
+            match self.rows {
+                1 => self.run_tiles::<V, 1, 4>(),
+                2 => self.run_tiles::<V, 2, 4>(),
+                4 => self.run_tiles::<V, 4, 2>(),
+                _ => self.run_tiles::<V, 8, 2>(),
+            }
+        } else if const { V::LANES == 8 } {
+            match self.rows {
+                1 => self.run_tiles::<V, 1, 4>(),
+                2 => self.run_tiles::<V, 2, 2>(),
+                _ => self.run_tiles::<V, 4, 2>(),
+            }
+        } else if const { V::LANES == 4 } {
+            match self.rows {
+                1 => self.run_tiles::<V, 1, 8>(),
+                2 => self.run_tiles::<V, 2, 4>(),
+                _ => self.run_tiles::<V, 4, 4>(),
+            }
+        } else {
+            self.run_tiles::<V, 1, 16>();
         }
     }
 }
 
 impl<F: Stored> Task<'_, F> {
-    /// Tiles of `ROWS` by `WIDE` registers of columns, and where so many are not left, `ONE`, which is one panel.
+    /// Tiles of `ROWS` by `VECTORS` registers of columns.
     #[inline(always)]
-    fn run_tiles<V: VectorLane, const ROWS: usize, const WIDE: usize, const ONE: usize>(mut self) {
+    fn run_tiles<V: VectorLane, const ROWS: usize, const VECTORS: usize>(mut self) {
         let all = self.n.div_ceil(PANEL);
-        let wide = WIDE * V::LANES / PANEL;
-        let end = all.min(self.groups.end * GROUP);
-        let mut panel = self.groups.start * GROUP;
-        while panel < end {
-            let is_wide = panel + wide <= end;
-            let panels = if is_wide { wide } else { 1 };
+        let wide = VECTORS * V::LANES / PANEL;
+        let width = wide * PANEL;
+        for panel in (self.groups.start * GROUP..all.min(self.groups.end * GROUP)).step_by(wide) {
             for row in (0..self.m).step_by(ROWS) {
-                match is_wide {
-                    true => self.tile::<V, ROWS, WIDE>(panel, row),
-                    false => self.tile::<V, ROWS, ONE>(panel, row),
-                }
-                let columns = panel * PANEL..self.n.min((panel + panels) * PANEL);
+                self.tile::<V, ROWS, VECTORS>(panel, row);
+                let columns = panel * PANEL..self.n.min((panel + wide) * PANEL);
                 let rows = row..self.m.min(row + ROWS);
-                let width = panels * PANEL;
+                let sums = &self.out[..rows.len() * width];
                 // SAFETY: tasks have columns of their own, in range.
-                unsafe { self.target.store(self.batch, rows.clone(), columns, &self.out[..rows.len() * width], width) };
+                unsafe { self.target.store(self.batch, rows, columns, sums, width) };
             }
-            panel += panels;
         }
     }
 
-    /// `ROWS` rows from `row` on by `VECTORS` registers of columns from `panel` on, into `out`.
+    /// `ROWS` rows from `row` on by `VECTORS` registers of columns from `panel` on, into `out`. Panels past the last
+    /// are computed as the last one is.
     #[inline(always)]
     fn tile<V: VectorLane, const ROWS: usize, const VECTORS: usize>(&mut self, panel: usize, row: usize) {
         let per_panel = PANEL / V::LANES;
         let panels = VECTORS / per_panel;
         let panel_bytes = self.panel_bytes;
         let zero = || <V as FloatLane>::splat(0.0);
-        let bytes = &self.bytes[panel * panel_bytes..(panel + panels) * panel_bytes];
-        assert!(self.x.len() >= self.k * self.rows && row + ROWS <= self.rows && panel_bytes >= self.k / F::BLOCK * F::BYTES);
-        assert!(self.levels.len().is_multiple_of(TILE_MAX) && ROWS * VECTORS * V::LANES <= TILE_MAX && self.out.len() >= TILE_MAX);
-        let (mut block, mut x) = (bytes.as_ptr(), self.x.as_ptr().wrapping_add(row));
-        let step_x = self.rows;
+        let all = self.n.div_ceil(PANEL);
+        let starts: [usize; VECTORS] =
+            std::array::from_fn(|v| (v / per_panel).min(all - 1 - panel) * panel_bytes);
+        let bytes = &self.bytes[panel * panel_bytes..all * panel_bytes];
+        assert!(
+            ROWS == self.rows
+                && row.is_multiple_of(ROWS)
+                && self.x.len() >= (row + ROWS) * self.k
+                && panel_bytes >= self.k / F::BLOCK * F::BYTES
+        );
+        assert!(
+            self.levels.len().is_multiple_of(TILE_MAX)
+                && ROWS * VECTORS * V::LANES <= TILE_MAX
+                && self.out.len() >= TILE_MAX
+        );
+        let (mut block, mut x) = (bytes.as_ptr(), self.x.as_ptr().wrapping_add(row * self.k));
         let (mut rest, mut chunk) = (self.k, 0usize);
         let mut left_bytes = panel_bytes;
         let sums = loop {
@@ -174,9 +195,9 @@ impl<F: Stored> Task<'_, F> {
                 let ahead = if left_bytes > AHEAD { AHEAD } else { AHEAD + (panels - 1) * panel_bytes };
                 for band in 0..F::BLOCK / F::BAND {
                     let share = F::BYTES * F::BAND / F::BLOCK;
-                    for panel in 0..panels {
+                    for v in (0..VECTORS).step_by(per_panel) {
                         for line in 0..share.div_ceil(64) {
-                            let at = panel * panel_bytes + ahead + band * share + 64 * line;
+                            let at = starts[v] + ahead + band * share + 64 * line;
                             prefetch(block.wrapping_add(at));
                         }
                     }
@@ -184,7 +205,7 @@ impl<F: Stored> Task<'_, F> {
                     for v in 0..VECTORS {
                         // SAFETY: the panels hold `k` positions, as asserted.
                         scales[v] = unsafe {
-                            let block = block.add(v / per_panel * panel_bytes);
+                            let block = block.add(starts[v]);
                             F::scales::<V>(block, band, v % per_panel * V::LANES)
                         };
                     }
@@ -193,7 +214,7 @@ impl<F: Stored> Task<'_, F> {
                         for v in 0..VECTORS {
                             // SAFETY: as above.
                             weights[v] = unsafe {
-                                let block = block.add(v / per_panel * panel_bytes);
+                                let block = block.add(starts[v]);
                                 F::weights(scales[v], block, at, v % per_panel * V::LANES)
                             };
                         }
@@ -205,7 +226,7 @@ impl<F: Stored> Task<'_, F> {
                                     sums[r][v] = FloatLane::fma(left, weights[v][i], sums[r][v]);
                                 }
                             }
-                            x = x.wrapping_add(step_x);
+                            x = x.wrapping_add(ROWS);
                         }
                     }
                 }

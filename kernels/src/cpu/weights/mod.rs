@@ -5,20 +5,35 @@
 //! from memory. For many rows the weights are widened, span by span, into panels in the cache, on which the tiles of
 //! all contractions run. The order of each sum is that of every contraction.
 
+pub(crate) mod embedding;
 mod few;
-mod stored;
+pub(crate) mod matmul_blocks;
+pub(crate) mod stored;
 
+use std::marker::PhantomData;
 use std::ops::Range;
+
+use repops::attrs::Attrs;
+use repops::blocks;
+use repops::dtype::DType;
+use repops::lane::Lane;
+use repops::ops::OpError;
 
 use super::contract::pack::{Left, Right};
 use super::contract::tile::PANEL;
 use super::contract::{Size, Target};
 use super::lane::VectorLane;
 use super::lane::dispatch::{Vectorized, dispatch};
+use crate::Operand;
 use crate::isa::Isa;
 
-pub(crate) use stored::Format;
-use stored::{Stored, with_form};
+use stored::{Format, Stored, with_form};
+
+/// The format that the attributes of MatMulBlocks and Embedding name.
+fn format(attrs: &Attrs) -> Result<blocks::Format, OpError> {
+    let name = attrs.str("format");
+    blocks::Format::from_name(name).ok_or_else(|| OpError::attr("format", format!("{name:?} is unknown")))
+}
 
 /// A matrix of weights, or several, in panels of 16 columns.
 #[derive(Clone, Copy)]
@@ -26,7 +41,7 @@ pub(crate) struct Weights<'a> {
     pub format: Format,
     /// Of every panel the blocks, in the order of their positions.
     pub bytes: &'a [u8],
-    /// Start of each batch's matrix, in bytes; none: all start at 0.
+    /// Start of each batch's matrix, in elements; none: all start at 0.
     pub offsets: &'a [usize],
     /// Positions: whole blocks.
     pub terms: usize,
@@ -42,10 +57,22 @@ impl<'a> Weights<'a> {
 
     /// The panels of a batch.
     fn batch(&self, batch: usize) -> &'a [u8] {
-        &self.bytes[self.offsets.get(batch).copied().unwrap_or(0)..]
+        let (block, bytes) = self.format.block();
+        &self.bytes[self.offsets.get(batch).copied().unwrap_or(0) / (block * PANEL) * bytes..]
     }
 
-    /// Writes the weights of one column.
+    /// A dense operand in panels, if it is of such a type.
+    pub(crate) fn panels(operand: &Operand<'a>, offsets: &'a [usize], terms: usize) -> Option<Weights<'a>> {
+        let format = match operand.dtype {
+            DType::F32 => Format::F32,
+            DType::F16 => Format::F16,
+            DType::BF16 => Format::Bf16,
+            _ => return None,
+        };
+        Some(Weights { format, bytes: operand.bytes, offsets, terms })
+    }
+
+    /// Writes the weights of one column; NaNs become canonical.
     pub(crate) fn column(&self, column: usize, to: &mut [f32]) {
         assert_eq!(to.len(), self.terms);
         let panel = &self.bytes[column / PANEL * self.panel_bytes()..][..self.panel_bytes()];
@@ -58,7 +85,9 @@ impl<'a> Weights<'a> {
                         let at = band * F::BAND + step * F::STEP;
                         // SAFETY: as above.
                         let weights = unsafe { F::weights(scales, block.as_ptr(), at, column % PANEL) };
-                        to.copy_from_slice(&weights[..F::STEP]);
+                        for (to, weight) in to.iter_mut().zip(weights) {
+                            *to = weight.canonical_nan();
+                        }
                     }
                 }
             }
@@ -67,8 +96,8 @@ impl<'a> Weights<'a> {
 }
 
 impl Right<f32> for Weights<'_> {
-    fn in_place(&self, _: usize) -> Option<&[f32]> {
-        None
+    fn in_place(&self, batch: usize) -> Option<&[f32]> {
+        (self.format == Format::F32).then(|| bytemuck::cast_slice(self.batch(batch)))
     }
 
     fn contract(&self, isa: Isa, size: Size, left: &dyn Left<f32>, target: &dyn Target<f32>) -> bool {
@@ -83,7 +112,7 @@ impl Right<f32> for Weights<'_> {
             debug_assert!(terms.start.is_multiple_of(F::BLOCK) && terms.len().is_multiple_of(F::BLOCK));
             for (panel, to) in panels.zip(to.chunks_mut(stride)) {
                 let from = &self.batch(batch)[panel * self.panel_bytes() + first * F::BYTES..][..count * F::BYTES];
-                dispatch(isa, Widen::<F> { from, to: &mut to[..terms.len() * PANEL], form: std::marker::PhantomData });
+                dispatch(isa, Widen::<F> { from, to: &mut to[..terms.len() * PANEL], form: PhantomData });
             }
         });
     }
@@ -93,7 +122,7 @@ impl Right<f32> for Weights<'_> {
 struct Widen<'a, F> {
     from: &'a [u8],
     to: &'a mut [f32],
-    form: std::marker::PhantomData<F>,
+    form: PhantomData<F>,
 }
 
 impl<F: Stored> Vectorized for Widen<'_, F> {

@@ -2,11 +2,14 @@
 //!
 //! Invariant: a weight has the bits that the operators' descriptions give it, with every instruction set.
 
+use repops::blocks;
+
 use super::super::lane::VectorLane;
 
 /// A form of storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
+    F32,
     F16,
     Bf16,
     Q8_0,
@@ -16,17 +19,15 @@ pub(crate) enum Format {
     Q6K,
 }
 
-impl Format {
-    /// The form of MatMulBlocks's and Embedding's attribute `format`.
-    pub(crate) fn from_name(name: &str) -> Option<Format> {
-        Some(match name {
-            "q8_0" => Format::Q8_0,
-            "q4_0" => Format::Q4_0,
-            "q4_1" => Format::Q4_1,
-            "q4_k" => Format::Q4K,
-            "q6_k" => Format::Q6K,
-            _ => return None,
-        })
+impl From<blocks::Format> for Format {
+    fn from(format: blocks::Format) -> Format {
+        match format {
+            blocks::Format::Q8_0 => Format::Q8_0,
+            blocks::Format::Q4_0 => Format::Q4_0,
+            blocks::Format::Q4_1 => Format::Q4_1,
+            blocks::Format::Q4K => Format::Q4K,
+            blocks::Format::Q6K => Format::Q6K,
+        }
     }
 }
 
@@ -66,14 +67,14 @@ fn none<V: VectorLane>() -> V {
     V::splat(0.0)
 }
 
-macro_rules! halves {
-    ($($(#[$doc:meta])* $name:ident: $load:ident;)*) => {$(
+macro_rules! dense {
+    ($($(#[$doc:meta])* $name:ident: $load:ident of $bytes:literal bytes;)*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
 
         impl Stored for $name {
             const BLOCK: usize = 1;
-            const BYTES: usize = 32;
+            const BYTES: usize = 16 * $bytes;
             const BAND: usize = 1;
             const STEP: usize = 1;
 
@@ -90,16 +91,18 @@ macro_rules! halves {
                 column: usize,
             ) -> [V; STEP_MAX] {
                 // SAFETY: the caller's promise.
-                [unsafe { V::$load(block.add(2 * column)) }, none(), none(), none()]
+                [unsafe { V::$load(block.add($bytes * column).cast()) }, none(), none(), none()]
             }
         }
     )*};
 }
-halves! {
+dense! {
+    /// f32 in panels.
+    F32: load of 4 bytes;
     /// f16 in panels.
-    F16: load_f16;
+    F16: load_f16 of 2 bytes;
     /// bf16 in panels.
-    Bf16: load_bf16;
+    Bf16: load_bf16 of 2 bytes;
 }
 
 /// d f16[16]; q i8[32][16]: `d * q`.
@@ -260,6 +263,7 @@ macro_rules! with_form {
             }};
         }
         match $format {
+            Format::F32 => arm!(F32),
             Format::F16 => arm!(F16),
             Format::Bf16 => arm!(Bf16),
             Format::Q8_0 => arm!(Q8_0),
@@ -276,5 +280,17 @@ impl Format {
     /// Positions and bytes of a block of 16 columns.
     pub(crate) fn block(self) -> (usize, usize) {
         with_form!(self, F => (F::BLOCK, F::BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_as_large_as_specified() {
+        for format in blocks::Format::ALL {
+            assert_eq!(Format::from(format).block(), (format.positions(), format.bytes()));
+        }
     }
 }

@@ -1,0 +1,427 @@
+//! Attention of some rows of queries that share a head of keys and values.
+//!
+//! Scores of all rows over all keys, with the keys as panels of a contraction; the exact softmax of each row;
+//! the product with the values, of which a page is one chunk. Memory is linear in the number of positions.
+//! Invariant: each score, sum and result has the order of operations that `SequenceAttention` states.
+
+use std::ops::Range;
+
+use repops::lane::FloatLane;
+use repops::reduce::CHUNK;
+use repops::scalar;
+
+use super::super::contract::TileElem;
+use super::super::contract::tile::{Form, PANEL, SPAN, Tile, TileFn, TileSet};
+use super::super::lane::VectorLane;
+use super::super::lane::dispatch::{Vectorized, dispatch};
+use super::super::rows::sums;
+use super::PAGE;
+use crate::isa::Isa;
+use crate::scratch::with_scratch;
+
+const _: () = assert!(PAGE == CHUNK && PAGE.is_multiple_of(PANEL));
+
+/// Rows that a block should have at the most, and elements of its scores.
+const BLOCK_ROWS: usize = 48;
+const BLOCK_SCORES: usize = 1 << 17;
+
+/// Keys and values, page by page.
+pub(super) trait Source: Sync {
+    /// Keys of a head's page: `(position, t)` at `(position / 16 * d + t) * 16 + position % 16`, whole panels as far as
+    /// there are positions.
+    fn keys(&self, head: usize, page: usize) -> &[f32];
+    /// Values of a head's page: the rows, and their distance.
+    fn values(&self, head: usize, page: usize) -> (&[f32], usize);
+}
+
+/// What all rows share.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    /// Elements of a query and a key.
+    pub d: usize,
+    /// Elements of a value.
+    pub e: usize,
+    pub scale: f32,
+    /// 0: none.
+    pub softcap: f32,
+    /// Whether a row all of whose scores are -infinity has results +0.
+    pub blocked_is_zero: bool,
+}
+
+/// Rows of queries.
+pub(super) struct Rows<'a> {
+    /// The positions that each row sees: at least one.
+    pub seen: &'a [Range<usize>],
+    /// Writes a row's query.
+    pub query: &'a dyn Fn(usize, &mut [f32]),
+    /// Changes a row's scores, of the positions that it sees.
+    pub mask: Option<&'a dyn Fn(usize, &mut [f32])>,
+    /// Takes a row's result.
+    pub store: &'a dyn Fn(usize, &[f32]),
+}
+
+/// How many rows a block should have where each sees at most so many positions.
+pub(super) fn block_rows(positions: usize) -> usize {
+    (BLOCK_SCORES / positions.max(1)).clamp(12, BLOCK_ROWS) / 12 * 12
+}
+
+/// Parts of `count` panels, as wide as tiles get but at most `most`, each a power of two.
+fn parts(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let mut wide = most;
+        while wide > count - at && wide > 0 {
+            wide /= 2;
+        }
+        at += wide;
+        (wide > 0).then_some((at - wide, wide))
+    })
+}
+
+/// The widest tile of so many rows for at most `panels`, and how many it takes.
+fn pick(set: &TileSet<f32>, rows: usize, panels: usize, form: Form) -> (TileFn<f32>, usize) {
+    let mut panels = panels;
+    loop {
+        match (set.pick)(rows, panels, form) {
+            Some(run) => return (run, panels),
+            // There is a tile of every height for one panel.
+            None => panels /= 2,
+        }
+    }
+}
+
+/// Computes the rows.
+pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: usize, rows: &Rows<'_>) {
+    let Shape { d, e, .. } = *shape;
+    let count = rows.seen.len();
+    let (Some(low), Some(high)) =
+        (rows.seen.iter().map(|r| r.start).min(), rows.seen.iter().map(|r| r.end).max())
+    else {
+        return;
+    };
+    assert!(rows.seen.iter().all(|seen| seen.start < seen.end));
+    let set = f32::tiles(isa);
+    let first = low / PAGE * PAGE;
+    let width = (high - first).next_multiple_of(PANEL);
+    let e_padded = e.next_multiple_of(PANEL);
+    let pages = high.div_ceil(PAGE);
+    let levels = depth(pages).max(depth(d.div_ceil(SPAN)));
+    let tile_len = 256.max(set.rows_max * PANEL * 2);
+    let sizes = [count * d, count * width, count * e_padded, levels * tile_len, PAGE * e_padded];
+    let lens = sizes.map(|len| len.next_multiple_of(64));
+    with_scratch(lens.iter().sum(), |buffer: &mut [f32]| {
+        let (queries, buffer) = buffer.split_at_mut(lens[0]);
+        let (scores, buffer) = buffer.split_at_mut(lens[1]);
+        let (results, buffer) = buffer.split_at_mut(lens[2]);
+        let (levels, padded) = buffer.split_at_mut(lens[3]);
+        for row in 0..count {
+            (rows.query)(row, &mut queries[row * d..(row + 1) * d]);
+        }
+        let work = Work { set, shape, source, head, rows, first, width, e_padded, tile_len };
+        work.scores(queries, scores, high, levels);
+        let mut blocked = Vec::new();
+        for (row, seen) in rows.seen.iter().enumerate() {
+            let scores = &mut scores[row * width..(row + 1) * width];
+            let (start, end) = (seen.start - first, seen.end - first);
+            // Outside of what a row sees its weights are +0.
+            scores[..start].fill(0.0);
+            scores[end..].fill(0.0);
+            dispatch(isa, Scale { shape, scores: &mut scores[start..end] });
+            if let Some(mask) = rows.mask {
+                mask(row, &mut scores[start..end]);
+            }
+            if dispatch(isa, Softmax { shape, scores, first, seen: seen.clone() }) {
+                blocked.push(row);
+            }
+        }
+        let tile_rows = count.div_ceil(count.div_ceil(set.rows_max));
+        for row in (0..count).step_by(tile_rows) {
+            let tile = row..count.min(row + tile_rows);
+            if work.is_uniform(tile.clone()) {
+                work.values(tile, scores, results, levels, padded);
+            } else {
+                // An infinite or NaN value times a weight of +0 is not 0.
+                tile.for_each(|row| work.values(row..row + 1, scores, results, levels, padded));
+            }
+        }
+        for row in blocked {
+            results[row * e_padded..][..e].fill(0.0);
+        }
+        for row in 0..count {
+            (rows.store)(row, &results[row * e_padded..][..e]);
+        }
+    });
+}
+
+/// Levels of a binary counter up to `count`.
+fn depth(count: usize) -> usize {
+    (usize::BITS - count.saturating_sub(1).leading_zeros()) as usize
+}
+
+/// A block of rows at work.
+struct Work<'a> {
+    set: &'a TileSet<f32>,
+    shape: &'a Shape,
+    source: &'a dyn Source,
+    head: usize,
+    rows: &'a Rows<'a>,
+    /// The position of the first column of scores: a page's start.
+    first: usize,
+    /// Columns of scores.
+    width: usize,
+    e_padded: usize,
+    /// Elements of a tile at the most.
+    tile_len: usize,
+}
+
+impl Work<'_> {
+    /// Contracts queries and keys.
+    fn scores(&self, queries: &[f32], scores: &mut [f32], high: usize, levels: &mut [f32]) {
+        let d = self.shape.d;
+        let count = self.rows.seen.len();
+        let tile_rows = count.div_ceil(count.div_ceil(self.set.rows_max));
+        for page in self.first / PAGE..high.div_ceil(PAGE) {
+            let panels = (high - page * PAGE).min(PAGE).div_ceil(PANEL);
+            let keys = &self.source.keys(self.head, page)[..panels * PANEL * d];
+            for (panel, wide) in parts(panels, (self.set.panels)(tile_rows)) {
+                for row in (0..count).step_by(tile_rows) {
+                    let high = tile_rows.min(count - row);
+                    let mut at = panel;
+                    while at < panel + wide {
+                        let (run, taken) = pick(self.set, high, panel + wide - at, Form::InPlace);
+                        let column = page * PAGE - self.first + at * PANEL;
+                        let out = &mut scores[row * self.width + column..];
+                        assert!(out.len() >= (high - 1) * self.width + taken * PANEL);
+                        self.keys_tile(
+                            run,
+                            &queries[row * d..][..high * d],
+                            &keys[at * PANEL * d..],
+                            out,
+                            (high, taken),
+                            levels,
+                        );
+                        at += taken;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile of scores.
+    fn keys_tile(
+        &self,
+        run: TileFn<f32>,
+        queries: &[f32],
+        keys: &[f32],
+        out: &mut [f32],
+        (high, panels): (usize, usize),
+        levels: &mut [f32],
+    ) {
+        let d = self.shape.d;
+        assert!(keys.len() >= panels * PANEL * d && high * panels * PANEL <= self.tile_len);
+        let spans = d.div_ceil(SPAN).max(1);
+        for span in 0..spans {
+            let start = span * SPAN;
+            let free = span.trailing_ones() as usize;
+            let last = span + 1 == spans;
+            let (out, out_row) = if last {
+                (out.as_mut_ptr(), self.width)
+            } else {
+                (levels[free * self.tile_len..][..self.tile_len].as_mut_ptr(), panels * PANEL)
+            };
+            let tile = Tile {
+                a: queries[start..].as_ptr(),
+                a_row: d,
+                b: keys[start * PANEL..].as_ptr(),
+                b_panel: d * PANEL,
+                offsets: std::ptr::null(),
+                k: SPAN.min(d - start),
+                levels: levels.as_ptr(),
+                level_stride: self.tile_len,
+                merge: if last { span } else { (1 << free) - 1 },
+                out,
+                out_row,
+                last: false,
+                bias: std::ptr::null(),
+                not_finite: std::ptr::null_mut(),
+            };
+            // SAFETY: queries, keys and scores hold the tile, as asserted here and by the caller; of the levels
+            // those are read that earlier spans have written; `tiles` has checked the instruction set.
+            unsafe { run(&tile) };
+        }
+    }
+
+    /// Whether rows may be multiplied together: where only some of them see a position, its values are finite.
+    fn is_uniform(&self, rows: Range<usize>) -> bool {
+        let seen = &self.rows.seen[rows];
+        let (mut low, mut high, mut all_low, mut all_high) = (usize::MAX, 0, 0, usize::MAX);
+        for seen in seen {
+            (low, high) = (low.min(seen.start), high.max(seen.end));
+            (all_low, all_high) = (all_low.max(seen.start), all_high.min(seen.end));
+        }
+        let finite = |position: usize| {
+            let (values, stride) = self.source.values(self.head, position / PAGE);
+            values[position % PAGE * stride..][..self.shape.e].iter().all(|value| value.is_finite())
+        };
+        (low..all_low.min(high)).chain(all_high.max(low)..high).all(finite)
+    }
+
+    /// Contracts the weights of some rows with the values.
+    fn values(
+        &self,
+        rows: Range<usize>,
+        scores: &[f32],
+        results: &mut [f32],
+        levels: &mut [f32],
+        padded: &mut [f32],
+    ) {
+        let seen = &self.rows.seen[rows.clone()];
+        let (Some(low), Some(high)) = (seen.iter().map(|r| r.start).min(), seen.iter().map(|r| r.end).max())
+        else {
+            return;
+        };
+        let e = self.shape.e;
+        let (first_page, pages) = (low / PAGE, high.div_ceil(PAGE));
+        let mut offsets = [0; PAGE];
+        let panels = self.e_padded / PANEL;
+        for (panel, wide) in parts(panels, (self.set.panels)(rows.len())) {
+            let mut at = panel;
+            while at < panel + wide {
+                let (run, taken) = pick(self.set, rows.len(), panel + wide - at, Form::Gathered);
+                assert!(rows.len() * taken * PANEL <= self.tile_len);
+                for page in first_page..pages {
+                    let start = low.max(page * PAGE);
+                    let terms = high.min((page + 1) * PAGE) - start;
+                    let (values, stride) = self.source.values(self.head, page);
+                    let values = &values[start % PAGE * stride..];
+                    let values = if e == self.e_padded {
+                        assert!(values.len() >= (terms - 1) * stride + e);
+                        values
+                    } else {
+                        // Whole registers are read.
+                        for (to, from) in padded
+                            .chunks_exact_mut(self.e_padded)
+                            .zip(values.chunks(stride.max(1)))
+                            .take(terms)
+                        {
+                            to[..e].copy_from_slice(&from[..e]);
+                            to[e..].fill(0.0);
+                        }
+                        &*padded
+                    };
+                    let stride = if e == self.e_padded { stride } else { self.e_padded };
+                    for (term, offset) in offsets[..terms].iter_mut().enumerate() {
+                        *offset = term * stride;
+                    }
+                    let free = page.trailing_ones() as usize;
+                    let last = page + 1 == pages;
+                    let merge = if last { page } else { (1 << free) - 1 };
+                    let (out, out_row) = if last {
+                        let out = &mut results[rows.start * self.e_padded + at * PANEL..];
+                        assert!(out.len() >= (rows.len() - 1) * self.e_padded + taken * PANEL);
+                        (out.as_mut_ptr(), self.e_padded)
+                    } else {
+                        (levels[free * self.tile_len..][..self.tile_len].as_mut_ptr(), taken * PANEL)
+                    };
+                    let weights = &scores[rows.start * self.width + start - self.first..];
+                    assert!(weights.len() >= (rows.len() - 1) * self.width + terms);
+                    let tile = Tile {
+                        a: weights.as_ptr(),
+                        a_row: self.width,
+                        b: values[at * PANEL..].as_ptr(),
+                        b_panel: PANEL,
+                        offsets: offsets.as_ptr(),
+                        k: terms,
+                        levels: levels.as_ptr(),
+                        level_stride: self.tile_len,
+                        // Subtrees before the first page are +0, and were never written.
+                        merge: (0..usize::BITS as usize)
+                            .filter(|level| merge >> level & 1 == 1)
+                            .filter(|level| (page >> (level + 1) << (level + 1)) + (1 << level) > first_page)
+                            .fold(0, |bits, level| bits | 1 << level),
+                        out,
+                        out_row,
+                        last,
+                        bias: std::ptr::null(),
+                        not_finite: std::ptr::null_mut(),
+                    };
+                    // SAFETY: weights, values and results hold the tile, as asserted; of the levels those are
+                    // read that earlier pages have written; `tiles` has checked the instruction set.
+                    unsafe { run(&tile) };
+                }
+                at += taken;
+            }
+        }
+    }
+}
+
+/// Scales and limits scores.
+struct Scale<'a> {
+    shape: &'a Shape,
+    scores: &'a mut [f32],
+}
+
+impl Vectorized for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: VectorLane>(self) {
+        let scale = <V as FloatLane>::splat(self.shape.scale);
+        let cap = <V as FloatLane>::splat(self.shape.softcap);
+        let capped = self.shape.softcap > 0.0;
+        let len = self.scores.len();
+        for at in (0..len).step_by(V::LANES) {
+            let count = V::LANES.min(len - at);
+            let mut s = FloatLane::mul(sums::load::<V>(self.scores, at, count), scale);
+            if capped {
+                s = FloatLane::mul(scalar::tanh(FloatLane::div(s, cap)), cap);
+            }
+            sums::store(s, &mut self.scores[at..at + count]);
+        }
+    }
+}
+
+/// Scores become weights.
+struct Softmax<'a> {
+    shape: &'a Shape,
+    /// From position `first` on; +0 outside of `seen`.
+    scores: &'a mut [f32],
+    first: usize,
+    seen: Range<usize>,
+}
+
+impl Vectorized for Softmax<'_> {
+    /// Whether the row is blocked and has no results.
+    type Output = bool;
+    #[inline(always)]
+    fn run<V: VectorLane>(self) -> bool {
+        let Softmax { shape, scores, first, seen } = self;
+        let own = seen.start - first..seen.end - first;
+        let max = sums::extreme::<V>(&scores[own.clone()], true);
+        if max == f32::NEG_INFINITY && shape.blocked_is_zero {
+            scores[own].fill(0.0);
+            return true;
+        }
+        let max = <V as FloatLane>::splat(max);
+        // Exponentials of what is seen, from whole lanes of the sum on.
+        let start = own.start;
+        for at in own.clone().step_by(V::LANES) {
+            let count = V::LANES.min(own.end - at);
+            let e = scalar::exp(FloatLane::sub(sums::load::<V>(scores, at, count), max));
+            sums::store(e, &mut scores[at..at + count]);
+        }
+        let aligned = (first + start) / repops::reduce::LANES * repops::reduce::LANES;
+        let sum = sums::sum_terms_from::<V>(
+            aligned,
+            seen.end,
+            #[inline(always)]
+            |at, count| sums::load::<V>(scores, at - first, count),
+        );
+        let sum = <V as FloatLane>::splat(sum);
+        for at in own.clone().step_by(V::LANES) {
+            let count = V::LANES.min(own.end - at);
+            let weight = FloatLane::div(sums::load::<V>(scores, at, count), sum);
+            sums::store(weight, &mut scores[at..at + count]);
+        }
+        false
+    }
+}
