@@ -76,13 +76,25 @@ impl GenerationClaim {
         GenerationReceipt { signature: key.sign(&digest), claim: self, signer, info }
     }
 
+    /// The digest of the claim alone, whoever signs it: what everyone who computes the same request has in common.
+    pub fn digest(&self) -> Digest {
+        signed_digest(DOMAIN, &self.to_fields())
+    }
+
     /// All tokens whose rows were computed: the last one was chosen and read by nobody.
     pub fn rows(&self) -> Vec<u32> {
         let generated = &self.tokens[..self.tokens.len().saturating_sub(1)];
         [self.prompt.as_slice(), generated].concat()
     }
 
+    /// Everything that is signed.
     fn to_object(&self, signer: PublicKey) -> Object {
+        let mut object = self.to_fields();
+        object.insert("signer", Value::string(signer.to_string()));
+        object
+    }
+
+    fn to_fields(&self) -> Object {
         let tokens =
             |tokens: &[u32]| Value::Array(tokens.iter().map(|&t| Value::Integer(u64::from(t))).collect());
         let mut sampling = self.sampling;
@@ -102,7 +114,6 @@ impl GenerationClaim {
             ("nonce", Value::Integer(self.nonce)),
             ("logprobs", hex(&self.logprobs)),
             ("trace_root", self.trace_root.map_or(Value::Null, |root| hex(&root))),
-            ("signer", Value::string(signer.to_string())),
         ];
         fields.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
@@ -125,13 +136,6 @@ impl GenerationReceipt {
     /// What is signed.
     pub fn digest(&self) -> Digest {
         signed_digest(DOMAIN, &self.claim.to_object(self.signer))
-    }
-
-    /// What two honest parties have in common: the digest of the claim without its signer.
-    pub fn claim_digest(&self) -> Digest {
-        let mut object = self.claim.to_object(self.signer);
-        object.remove("signer");
-        signed_digest(DOMAIN, &object)
     }
 
     /// Checks the signature.

@@ -123,7 +123,7 @@ fn receipts_survive_their_text_and_no_change_does() {
     let other = Key::from_seed([8; 32]);
     let again = receipt.claim.clone().sign(&other, Info::default());
     assert_ne!(again.digest(), receipt.digest());
-    assert_eq!(again.claim_digest(), receipt.claim_digest());
+    assert_eq!(again.claim.digest(), receipt.claim.digest());
     let signer = Some(other.public());
     let found = verify(&receipt, &program, signer, &Reference, &Plain, bytes_digest).expect("found out");
     assert!(matches!(found, Some(Difference::Signer { .. })));

@@ -26,6 +26,11 @@ pub fn watch_for_interrupts() {
     });
 }
 
+/// Whether Ctrl-C was pressed.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
 /// Sees a run: a bar on terminals, and whether Ctrl-C was pressed.
 pub struct Watcher {
     bar: ProgressBar,
@@ -65,7 +70,7 @@ impl Observer for Watcher {
     }
 
     fn interrupted(&mut self) -> bool {
-        INTERRUPTED.load(Ordering::SeqCst)
+        interrupted()
     }
 }
 

@@ -12,6 +12,7 @@ mod compile;
 mod conformance;
 mod dispute;
 mod engine;
+mod generate;
 mod inputs;
 mod inspect;
 mod interrupt;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
         Command::Compile(arguments) => compile::compile(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Generate(arguments) => generate::generate(&arguments),
+        Command::Score(arguments) => generate::score(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Trace { command: TraceCommand::Show(arguments) } => trace::show(&arguments),

@@ -223,7 +223,7 @@ pub fn milliseconds(elapsed: Duration) -> f64 {
 
 /// RFC 3339, in UTC, to the second.
 #[expect(clippy::disallowed_methods, reason = "for people; outside of what is signed")]
-fn utc_now() -> String {
+pub fn utc_now() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     utc_text(now.map_or(0, |since| since.as_secs()))
 }

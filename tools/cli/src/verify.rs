@@ -3,15 +3,22 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
+use repops::Program;
+use repops::exec::HashLevel;
+use repops::reference::Reference;
+use repops::sequence::sampling::Plain;
+use repops_provenance::generation;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::verify::{Difference, VerifyOptions, open};
 use repops_provenance::{PublicKey, Receipt, Verdict};
+use repops_runtime::session::{SessionOptions, Vectorized};
 use serde_json::json;
 
 use crate::arguments::Verify;
 use crate::engine::{self, Engine};
-use crate::interrupt::Watcher;
+use crate::interrupt::{Watcher, watch_for_interrupts};
 use crate::report::{print, print_json};
 use crate::{Answer, Failure, Result, inputs, keys};
 
@@ -20,15 +27,18 @@ pub fn verify(arguments: &Verify) -> Result<Answer> {
     let text = read_bounded(&arguments.receipt)?;
     // Everything is read before anything is judged: a missing file is no refutation.
     let program = engine::load(&arguments.program)?;
+    if generation::is_generation(&text) {
+        return verify_generation(arguments, signer, &text, program);
+    }
     let receipt = match open(&text) {
         Ok(Ok(receipt)) => receipt,
-        Ok(Err(difference)) => return Ok(refuted(arguments, None, &difference)),
+        Ok(Err(difference)) => return Ok(refuted(arguments, None, &difference.to_string())),
         Err(error) => return Err(Failure(format!("{}: {error}", arguments.receipt.display()))),
     };
     if receipt.claim.program != program.digest() {
         // Inputs need not even fit another program.
         let difference = Difference::Program { claimed: receipt.claim.program, found: program.digest() };
-        return Ok(refuted(arguments, Some(receipt.signer), &difference));
+        return Ok(refuted(arguments, Some(receipt.signer), &difference.to_string()));
     }
     let tensors = inputs::read(&arguments.inputs, &program)?;
     let engine = Engine::new(&arguments.engine)?;
@@ -38,8 +48,55 @@ pub fn verify(arguments: &Verify) -> Result<Answer> {
     drop(watcher);
     match verdict {
         Verdict::Verified => Ok(verified(arguments, &receipt)),
-        Verdict::Refuted(difference) => Ok(refuted(arguments, Some(receipt.signer), &difference)),
+        Verdict::Refuted(difference) => Ok(refuted(arguments, Some(receipt.signer), &difference.to_string())),
     }
+}
+
+/// Receipts of generations: all rows at once.
+fn verify_generation(
+    arguments: &Verify,
+    signer: Option<PublicKey>,
+    text: &[u8],
+    program: Program,
+) -> Result<Answer> {
+    watch_for_interrupts();
+    let receipt = match generation::open(text) {
+        Ok(Ok(receipt)) => receipt,
+        Ok(Err(difference)) => return Ok(refuted(arguments, None, &difference.to_string())),
+        Err(error) => return Err(Failure(format!("{}: {error}", arguments.receipt.display()))),
+    };
+    let found = if arguments.engine.reference {
+        let hash = repops::digest::bytes_digest;
+        generation::verify(&receipt, &program, signer, &Reference, &Plain, hash)?
+    } else if receipt.claim.program != program.digest() {
+        let (claimed, found) = (receipt.claim.program, program.digest());
+        Some(generation::Difference::Program { claimed, found })
+    } else {
+        let level = receipt.claim.trace_root.map_or(HashLevel::None, |_| HashLevel::Operators);
+        let program = Arc::new(program);
+        let cache = SessionOptions::default().cache_bytes;
+        let session = crate::generate::session(&program, &arguments.engine, level, cache)?;
+        let functions = Vectorized::new(session.runtime().isa());
+        let hash = repops_kernels::bytes_digest;
+        generation::verify(&receipt, &program, signer, session.as_ref(), &functions, hash)?
+    };
+    if let Some(difference) = found {
+        return Ok(refuted(arguments, Some(receipt.signer), &difference.to_string()));
+    }
+    if arguments.json {
+        let claim = &receipt.claim;
+        print_json(&json!({
+            "verdict": "verified",
+            "signer": receipt.signer.to_string(),
+            "program": claim.program.to_hex(),
+            "receipt_digest": claim.digest().to_hex(),
+            "trace_root": claim.trace_root.map(|root| root.to_hex()),
+            "tokens": claim.tokens.len(),
+        }));
+    } else {
+        print(&format!("verified, signed by {}", receipt.signer));
+    }
+    Ok(Answer::Yes)
 }
 
 fn verified(arguments: &Verify, receipt: &Receipt) -> Answer {
@@ -60,12 +117,12 @@ fn verified(arguments: &Verify, receipt: &Receipt) -> Answer {
     Answer::Yes
 }
 
-fn refuted(arguments: &Verify, signer: Option<PublicKey>, difference: &Difference) -> Answer {
+fn refuted(arguments: &Verify, signer: Option<PublicKey>, difference: &str) -> Answer {
     if arguments.json {
         let object = json!({
             "verdict": "refuted",
             "signer": signer.map(|s| s.to_string()),
-            "difference": difference.to_string(),
+            "difference": difference,
         });
         print_json(&object);
     } else {
