@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use repops::Program;
 use repops::exec::HashLevel;
-use repops::sequence::sampling::{Sampling, log_probability, standing};
 use repops::sequence::reference::RowsExecutor;
+use repops::sequence::sampling::{Sampling, log_probability, standing};
 use repops_io::atomic::Staged;
 use repops_provenance::generation::{GenerationClaim, logprobs_digest};
 use repops_provenance::{Info, Key};
@@ -146,8 +146,9 @@ fn prompt_tokens(prompt: &Prompt, text: Option<&Text>) -> Result<Vec<u32>> {
         return Err(failed(format!("has {size} bytes; at most {MESSAGES_BYTES_MAX} are read")));
     }
     let file = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
-    let messages: Vec<Message> = serde_json::from_slice(&file)
-        .map_err(|e| failed(format!("is no list of messages such as [{{\"role\": \"user\", \"content\": \"..\"}}]: {e}")))?;
+    let messages: Vec<Message> = serde_json::from_slice(&file).map_err(|e| {
+        failed(format!("is no list of messages such as [{{\"role\": \"user\", \"content\": \"..\"}}]: {e}"))
+    })?;
     Ok(text.chat_tokens(&messages)?)
 }
 
@@ -174,7 +175,7 @@ fn answer(
         if events.is_empty() {
             events.extend(scheduler.step());
         }
-        let mut emit = |piece: &str, shown: &mut String| {
+        let emit = |piece: &str, shown: &mut String| {
             shown.push_str(piece);
             if show && !piece.is_empty() {
                 let mut out = std::io::stdout();
@@ -255,7 +256,9 @@ fn report(
         staged.write(path, |out| out.write_all(receipt.to_json().as_bytes()))?;
         staged.commit()?;
     }
-    let per_second = |count: usize, time: Duration| count as f64 / time.as_secs_f64().max(1e-9);
+    // At least a microsecond, so that the quotient is a number.
+    let per_second =
+        |count: usize, time: Duration| count as f64 * 1e6 / time.as_micros().clamp(1, 1 << 60) as f64;
     let (prompt, tokens) = (finished.request.prompt.len(), finished.tokens.len());
     let prefill = per_second(prompt, generated.prefill);
     let decode = per_second(tokens.saturating_sub(1), generated.decode);
@@ -297,13 +300,16 @@ pub fn score(arguments: &Score) -> Result<Answer> {
     let completion = match (&arguments.completion, &text) {
         (Some(completion), Some(text)) => text.encode(completion, false)?,
         (None, _) => arguments.completion_tokens.clone(),
-        (Some(_), None) => return Err(Failure::new("the program has no tokenizer: give --completion-tokens")),
+        (Some(_), None) => {
+            return Err(Failure::new("the program has no tokenizer: give --completion-tokens"));
+        }
     };
     if prompt.is_empty() || completion.is_empty() {
         return Err(Failure::new("prompt and completion need at least one token each"));
     }
     let sampling = sampling(&arguments.sample)?;
-    let session = session(&program, &arguments.engine, HashLevel::None, SessionOptions::default().cache_bytes)?;
+    let session =
+        session(&program, &arguments.engine, HashLevel::None, SessionOptions::default().cache_bytes)?;
     let functions = Vectorized::new(session.runtime().isa());
     let all = [prompt.as_slice(), completion.as_slice()].concat();
     let mut scores = Vec::new();
