@@ -126,7 +126,9 @@ pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: us
             // Outside of what a row sees its weights are +0.
             scores[..start].fill(0.0);
             scores[end..].fill(0.0);
-            dispatch(isa, Scale { shape, scores: &mut scores[start..end] });
+            if shape.scale != 1.0 || shape.softcap > 0.0 {
+                dispatch(isa, Scale { shape, scores: &mut scores[start..end] });
+            }
             if let Some(mask) = rows.mask {
                 mask(row, &mut scores[start..end]);
             }
@@ -380,6 +382,14 @@ impl Vectorized for Scale<'_> {
     }
 }
 
+/// `exp(s - max)`, of as many scores as there are, in their place.
+#[inline(always)]
+fn exponential<V: VectorLane>(scores: &mut [f32], max: V) -> V {
+    let e = scalar::exp(FloatLane::sub(sums::load::<V>(scores, 0, scores.len()), max));
+    sums::store(e, scores);
+    e
+}
+
 /// Scores become weights.
 struct Softmax<'a> {
     shape: &'a Shape,
@@ -402,20 +412,27 @@ impl Vectorized for Softmax<'_> {
             return true;
         }
         let max = <V as FloatLane>::splat(max);
-        // Exponentials of what is seen, from whole lanes of the sum on.
-        let start = own.start;
-        for at in own.clone().step_by(V::LANES) {
-            let count = V::LANES.min(own.end - at);
-            let e = scalar::exp(FloatLane::sub(sums::load::<V>(scores, at, count), max));
-            sums::store(e, &mut scores[at..at + count]);
-        }
-        let aligned = (first + start) / repops::reduce::LANES * repops::reduce::LANES;
-        let sum = sums::sum_terms_from::<V>(
-            aligned,
-            seen.end,
-            #[inline(always)]
-            |at, count| sums::load::<V>(scores, at - first, count),
-        );
+        let aligned = seen.start / repops::reduce::LANES * repops::reduce::LANES;
+        let sum = if aligned == seen.start {
+            sums::sum_terms_from::<V>(
+                aligned,
+                seen.end,
+                #[inline(always)]
+                |at, count| exponential(&mut scores[at - first..][..count], max),
+            )
+        } else {
+            // The lanes of the sum start with positions that are not seen, and are +0.
+            for at in own.clone().step_by(V::LANES) {
+                let count = V::LANES.min(own.end - at);
+                exponential::<V>(&mut scores[at..at + count], max);
+            }
+            sums::sum_terms_from::<V>(
+                aligned,
+                seen.end,
+                #[inline(always)]
+                |at, count| sums::load::<V>(scores, at - first, count),
+            )
+        };
         let sum = <V as FloatLane>::splat(sum);
         for at in own.clone().step_by(V::LANES) {
             let count = V::LANES.min(own.end - at);

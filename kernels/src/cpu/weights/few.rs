@@ -15,7 +15,7 @@ use super::super::contract::{Size, Target};
 use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch};
 use super::Weights;
-use super::stored::{STEP_MAX, Stored, with_form};
+use super::stored::{Format, STEP_MAX, Stored, with_form};
 use crate::isa::Isa;
 use crate::parallel::parallel;
 use crate::scratch::with_scratch;
@@ -28,6 +28,8 @@ const TILE_ROWS: usize = 8;
 const GROUP: usize = 4;
 /// Bytes that are asked for ahead of the block at work, of each panel.
 const AHEAD: usize = 2048;
+/// Elements of a matrix of f32 at the least.
+const F32_MIN: usize = 1 << 19;
 /// Multiply-adds below which work is not divided among threads.
 const TASK_MIN: usize = 1 << 17;
 
@@ -41,6 +43,10 @@ pub(crate) fn few_rows(
 ) -> bool {
     let Size { batches, m, n, k } = size;
     if m > ROWS_MAX || target.bias(0).is_some() || target.not_finite().is_some() {
+        return false;
+    }
+    // Small matrices of f32 stay in the cache: there tiles of just as many rows are faster.
+    if weights.format == Format::F32 && (batches > 1 || k * n < F32_MIN) {
         return false;
     }
     // Rows of a tile; the last one is filled up with rows of zeros.
