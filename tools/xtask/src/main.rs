@@ -10,6 +10,7 @@ mod bench;
 mod command;
 mod demo;
 mod fuzz;
+mod generations;
 mod instructions;
 mod magika;
 mod matrix;

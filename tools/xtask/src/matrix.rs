@@ -6,7 +6,7 @@
 
 use crate::command::{self, Error, Result};
 use crate::repops::{Profile, Repops, Run};
-use crate::{aarch64, magika, npy};
+use crate::{aarch64, generations, magika, npy};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Clone, Default)]
@@ -69,6 +69,8 @@ pub fn check(options: &Options) -> Result<()> {
     for case in &cases {
         failures.extend(check_case(case, &ways, &host, foreign.as_ref(), &folder)?);
     }
+    println!("\ngenerations");
+    failures.extend(generations::check(&host, foreign.as_ref(), &folder)?);
     println!("matrix: {} programs, {} ways each, {} disagreements", cases.len(), ways.len(), failures.len());
     if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures.join("\n"))) }
 }

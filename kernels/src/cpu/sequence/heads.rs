@@ -109,7 +109,8 @@ pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: us
     let tile_len = 256.max(set.rows_max * PANEL * 2);
     let sizes = [count * d, count * width, count * e_padded, levels * tile_len, PAGE * e_padded];
     let lens = sizes.map(|len| len.next_multiple_of(64));
-    with_scratch(lens.iter().sum(), |buffer: &mut [f32]| {
+    let total: usize = lens.iter().sum();
+    with_scratch(total, |buffer: &mut [f32]| {
         let (queries, buffer) = buffer.split_at_mut(lens[0]);
         let (scores, buffer) = buffer.split_at_mut(lens[1]);
         let (results, buffer) = buffer.split_at_mut(lens[2]);

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, Option<&[&str]>)] = &[
     ("repops-benches", None),
     ("repops-cli", None),
     ("repops-io", Some(&["repops"])),
+    ("repops-text", Some(&["repops"])),
     ("repops-generate", None),
     ("prove", None),
     // Built before anything is installed.
