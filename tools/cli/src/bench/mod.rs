@@ -5,6 +5,7 @@
 //! nothing watches the timed runs.
 #![expect(clippy::disallowed_methods, clippy::float_arithmetic, reason = "measuring time is its purpose")]
 
+mod generation;
 mod profile;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,9 @@ use profile::Profile;
 pub fn bench(arguments: &Bench) -> Result<Answer> {
     watch_for_interrupts();
     let program = engine::load(&arguments.program)?;
+    if let Some(prefill) = arguments.prefill {
+        return generation::bench(arguments, prefill, program);
+    }
     let inputs = inputs::read(&arguments.inputs, &program)?;
     bind_sizes(&program, &inputs)?;
     let engine = Engine::new(&arguments.engine)?;

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Measures reading and writing of SmolLM2-135M in several weight types, beside ONNX Runtime and the read bandwidth.
+
+Makes GGUF files of the same weights in f32, f16, bf16, Q8_0 and Q4_1 from the Q4_1 one, compiles each with `repops`, times them with
+`repops bench --prefill`, and prints one table. ONNX Runtime computes the same f32 model (conformance/smollm2.py) on prompts.
+Sides alternate within a run.
+
+    generation.py REPOPS MODEL.gguf FOLDER [--threads 1,2] [--peer]
+"""
+
+import argparse
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "conformance"))
+from smollm2 import Reader, SCALARS, model, read  # noqa: E402
+
+KINDS = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8}
+
+
+def span(reader, kind):
+    """Skips a value; gives its bytes."""
+    start = reader.at
+    reader.value(kind)
+    return reader.data[start : reader.at]
+
+
+def pack(values, kind):
+    if kind == 0:
+        return values.astype(np.float32).tobytes()
+    if kind == 1:
+        return values.astype(np.float16).tobytes()
+    if kind == 30:
+        bits = values.astype(np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).tobytes()
+    blocks = values.reshape(-1, 32).astype(np.float32)
+    scale = (np.abs(blocks).max(axis=1, keepdims=True) / 127).astype(np.float16)
+    wide = scale.astype(np.float32)
+    q = np.where(wide > 0, np.rint(blocks / np.where(wide > 0, wide, 1)), 0).clip(-127, 127).astype(np.int8)
+    return np.concatenate([scale.view(np.uint8), q.view(np.uint8)], axis=1).tobytes()
+
+
+def convert(source, target, name):
+    """Writes the model with its matrices in another type."""
+    data = open(source, "rb").read()
+    reader = Reader(data)
+    reader.at = 8
+    tensors, keys = reader.one("Q"), reader.one("Q")
+    for _ in range(keys):
+        reader.text()
+        span(reader, reader.one("I"))
+    head = data[: reader.at]
+    _, weights = read(source)
+    kind = KINDS[name]
+    table, body = b"", b""
+    for key, array in weights.items():
+        own = kind if array.ndim == 2 else 0
+        packed = pack(array, own)
+        encoded = key.encode()
+        table += struct.pack("<Q", len(encoded)) + encoded + struct.pack("<I", array.ndim)
+        table += b"".join(struct.pack("<Q", n) for n in array.shape[::-1]) + struct.pack("<IQ", own, len(body))
+        body += packed + bytes(-len(packed) % 32)
+    assert tensors == len(weights) and SCALARS
+    start = head + table
+    with open(target, "wb") as out:
+        out.write(start + bytes(-len(start) % 32) + body)
+
+
+def repops(program, path, threads, *arguments):
+    command = [program, "bench", str(path), "--threads", str(threads), "--json", *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def bandwidth(threads):
+    """Bytes read a second, by sums over memory far larger than any cache."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    parts = [np.ones(32 << 20, np.float64) for _ in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        best = 0.0
+        for _ in range(5):
+            start = time.perf_counter()
+            list(pool.map(np.max, parts))
+            best = max(best, sum(part.nbytes for part in parts) / (time.perf_counter() - start))
+    return best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repops")
+    parser.add_argument("gguf")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--peer", action="store_true")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    programs = {}
+    for name in [*KINDS, "q4_1"]:
+        source = pathlib.Path(options.gguf)
+        if name in KINDS:
+            source = options.folder / f"{name}.gguf"
+            if not source.exists():
+                convert(options.gguf, source, name)
+        programs[name] = options.folder / f"{name}.rep"
+        if not programs[name].exists():
+            subprocess.run([options.repops, "compile", source, "-o", programs[name]], check=True, capture_output=True)
+    session = None
+    if options.peer:
+        import onnxruntime
+
+        meta, weights = read(options.gguf)
+        serialized, d, base = model(meta, weights)
+    print("| threads | weights | MB | GB/s read | write tok/s | share of bandwidth | hashed: added | at 512 | batch 16 | prefill 512 tok/s | verify 320 / generate 256 | peak MB |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for threads in map(int, options.threads.split(",")):
+        if options.peer:
+            settings = onnxruntime.SessionOptions()
+            settings.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(serialized, settings, providers=["CPUExecutionProvider"])
+        for name, program in programs.items():
+            size = program.stat().st_size
+            read_rate = bandwidth(threads)
+            small = ("--prefill", 64, "--decode", 32, "--runs", 3, "--warm-up", 1)
+            plain = repops(options.repops, program, threads, *small, "--hash", "none")
+            hashed = repops(options.repops, program, threads, *small, "--hash", "operators")
+            again = repops(options.repops, program, threads, *small, "--hash", "none")
+            step = min(plain["decode_step_ms"], again["decode_step_ms"])
+            long = repops(options.repops, program, threads, "--prefill", 512, "--decode", 16, "--runs", 3, "--hash", "none")
+            batch = repops(options.repops, program, threads, *small, "--batch", 16, "--hash", "none")
+            check = repops(options.repops, program, threads, "--prefill", 64, "--decode", 256, "--runs", 1, "--warm-up", 0)
+            share = size / (step / 1e3) / read_rate
+            print(
+                f"| {threads} | {name} | {size / 1e6:.0f} | {read_rate / 1e9:.1f} | {1e3 / step:.1f} | {share:.2f} "
+                f"| {hashed['decode_step_ms'] / step - 1:+.1%} | {long['decode_tokens_per_s']:.1f} "
+                f"| {batch['decode_tokens_per_s']:.0f} ({batch['decode_tokens_per_s'] * step / 1e3:.1f}x) | {long['prefill_tokens_per_s']:.0f} "
+                f"| {check['verify_ms']:.0f} / {check['generate_ms']:.0f} ms | {check['peak_memory_bytes'] / 1e6:.0f} |",
+                flush=True,
+            )
+        if session:
+            s = 512
+            angles = np.arange(s)[:, None] * base ** (-np.arange(0, d, 2) / d)[None, :]
+            feeds = {
+                "tokens": np.arange(s, dtype=np.int64) * 7919 % 49152,
+                "cos": np.cos(angles).astype(np.float32)[:, None, :],
+                "sin": np.sin(angles).astype(np.float32)[:, None, :],
+                "mask": np.triu(np.full((s, s), -np.inf, np.float32), 1),
+            }
+            times = []
+            ours = []
+            for _ in range(4):
+                start = time.perf_counter()
+                session.run(None, feeds)
+                times.append(time.perf_counter() - start)
+                arguments = ("--prefill", s, "--decode", 1, "--runs", 1, "--warm-up", 1, "--hash", "none")
+                ours.append(repops(options.repops, programs["f32"], threads, *arguments)["prefill_ms"] / 1e3)
+            peer, own = sorted(times)[1], sorted(ours)[1]
+            print(f"\nONNX Runtime, f32, {threads} threads, 512 positions (logits of all): {s / peer:.0f} tok/s; ours beside it: {s / own:.0f}\n")
+
+
+if __name__ == "__main__":
+    main()
