@@ -6,6 +6,7 @@ use repops::Program;
 use repops::ops::SymType;
 use repops::program::{Block, BlockId, Origin, Output, Step, ValueId};
 use repops::region::Region;
+use repops::sequence::{self, Sequence};
 use serde_json::{Value, json};
 
 use crate::arguments::Inspect;
@@ -65,6 +66,19 @@ fn program_text(program: &Program) -> String {
     out.push(format!("constants {} ({})", constants.len(), bytes(total)));
     let steps: usize = program.blocks().iter().map(|b| b.steps.len()).sum();
     out.push(format!("steps     {steps} in {} blocks, {} slots", program.blocks().len(), slots(program)));
+    // Of models of language, or what is meant to be one.
+    if header.inputs.iter().any(|name| name == sequence::TOKENS) {
+        out.push(match Sequence::of(program) {
+            Ok(s) => format!(
+                "sequence  yes: {} tokens, {} attentions, {} of {} steps carried",
+                s.vocabulary,
+                s.attention.len(),
+                s.carried.iter().filter(|c| **c).count(),
+                s.carried.len()
+            ),
+            Err(error) => format!("sequence  no: {error}"),
+        });
+    }
     let counts = operator_counts(program).into_iter().map(|(name, count)| format!("{name} {count}"));
     out.push(format!("operators {}", counts.collect::<Vec<_>>().join(", ")));
     for (id, block) in (0..).map(BlockId).zip(program.blocks()) {
