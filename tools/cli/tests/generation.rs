@@ -1,6 +1,7 @@
 //! Generating, verifying and scoring as scripts see them.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code)] // Other tests use the rest of it.
 mod fixture;
 
 use fixture::{Folder, Ran};
