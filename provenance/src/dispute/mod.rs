@@ -7,20 +7,27 @@
 //! terms, which the referee computes from opened inputs. Everything before the first difference is agreed, and
 //! what is agreed between an honest party and any other is true.
 
+pub mod ask;
+pub mod audit;
 pub mod facts;
 pub mod judge;
+mod kept;
 pub mod message;
 mod moved;
+mod opened;
 pub mod partial;
 pub mod paths;
 pub mod player;
 pub mod referee;
+mod section;
 pub mod simulate;
 pub mod transcript;
 pub mod verdict;
 
+pub use ask::{Ask, NoDispute, Received, Terms};
+pub use kept::{Checkpoints, Keep, Keeper};
 pub use message::{Body, MESSAGE_BYTES_MAX, Message, Party};
 pub use player::{Player, PlayerError};
-pub use referee::{Ask, NoDispute, Received, Referee, Terms};
+pub use referee::Referee;
 pub use transcript::{Recorded, Transcript, TranscriptError};
 pub use verdict::{Loser, Reason, Verdict};

@@ -14,10 +14,13 @@ use repops::program::{Part, Program};
 use repops::trace::{Frame, StepRecord, Trace};
 use repops::{Digest, Tensor, TensorView};
 
+use super::ask::{Ask, Tree};
 use super::facts::{BlockPlan, Facts, Gap, Plan, TensorHeader, row_major, stored_offset};
+use super::judge::decide;
+use super::kept::Checkpoints;
 use super::message::{Body, Evidence, Party, TensorEvidence};
-use super::partial;
-use super::referee::{Ask, Referee, Tree, decide};
+use super::referee::Referee;
+use super::{partial, section};
 
 /// Why a party cannot answer.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
@@ -50,6 +53,7 @@ pub struct Player<'a> {
     tensors: BTreeMap<Digest, Stored>,
     /// Values put in place of what the rules give: a fault of this party.
     presets: Vec<(Term, u64)>,
+    kept: Checkpoints,
     /// The step whose terms are evaluated.
     step: Option<(u64, Evaluator, Vec<Option<Tensor>>)>,
     /// Looking for slices of scanned tensors, which themselves are no slices.
@@ -76,10 +80,20 @@ impl<'a> Player<'a> {
             digests,
             tensors: BTreeMap::new(),
             presets: Vec::new(),
+            kept: Checkpoints::default(),
             step: None,
             is_searching: false,
             steps_rerun: 0,
         }
+    }
+
+    pub(super) fn program(&self) -> &'a Program {
+        self.program
+    }
+
+    /// Gives it checkpoints of its run.
+    pub fn keep_checkpoints(&mut self, kept: Checkpoints) {
+        self.kept = kept;
     }
 
     /// Makes this party's computation faulty at a term of the disputed step.
@@ -131,11 +145,32 @@ impl<'a> Player<'a> {
                 }
             }
         }
-        let Some(last) = at.keys().next_back().map(|key| key.0) else {
-            return self.scanned_slices(&mut missing);
+        // From the checkpoint before it each.
+        let mut groups: BTreeMap<Option<usize>, BTreeMap<(u64, usize), Digest>> = BTreeMap::new();
+        for (key, digest) in at {
+            groups.entry(self.kept.before(key.0)).or_default().insert(key, digest);
+        }
+        for (checkpoint, wanted) in groups {
+            self.run_again(checkpoint, &wanted)?;
+        }
+        self.scanned_slices(&mut missing)
+    }
+
+    /// Runs the program from a checkpoint, or from the start, until it has the wanted outputs.
+    fn run_again(
+        &mut self,
+        checkpoint: Option<usize>,
+        wanted: &BTreeMap<(u64, usize), Digest>,
+    ) -> Result<(), PlayerError> {
+        let Some(last) = wanted.keys().next_back().map(|key| key.0) else { return Ok(()) };
+        let section = checkpoint.and_then(|at| self.section(at, last));
+        let first = if section.is_some() { checkpoint.map_or(0, |at| self.kept.list[at].records) } else { 0 };
+        let mut catcher = Catcher { at: wanted, first, last, found: Vec::new(), steps: 0 };
+        let ran = match &section {
+            Some((program, inputs)) => self.executor.execute(program, inputs, HashLevel::None, &mut catcher),
+            None => self.executor.execute(self.program, self.inputs, HashLevel::None, &mut catcher),
         };
-        let mut catcher = Catcher { at: &at, last, found: Vec::new(), steps: 0 };
-        match self.executor.execute(self.program, self.inputs, HashLevel::None, &mut catcher) {
+        match ran {
             Ok(_) | Err(ExecError::Interrupted) => {}
             Err(error) => return Err(error.into()),
         }
@@ -143,7 +178,21 @@ impl<'a> Player<'a> {
         for (digest, tensor) in catcher.found {
             self.store(digest, tensor.view(), Layout::RowMajor);
         }
-        self.scanned_slices(&mut missing)
+        Ok(())
+    }
+
+    /// The steps from a checkpoint to the one with a record, and what they read.
+    fn section(&self, checkpoint: usize, last: u64) -> Option<(Program, Vec<Tensor>)> {
+        let from = self.kept.list.get(checkpoint)?;
+        let end = self.records.get(last as usize)?.path.first()?.step as usize + 1;
+        let first_input = self.program.first_param(repops::program::BlockId(0)).index();
+        let known = |value: repops::program::ValueId| match from.live.get(&value) {
+            Some(tensor) => Some(&**tensor),
+            None => value.index().checked_sub(first_input).and_then(|input| self.inputs.get(input)),
+        };
+        let section = section::of_main(self.program, from.steps..end.max(from.steps), known)?.ok()?;
+        let inputs = section.inputs.iter().filter_map(|value| known(*value).cloned()).collect();
+        Some((section.program, inputs))
     }
 
     /// Keeps what blocks are given and no step puts out: iteration numbers, and conditions that hold.
@@ -247,11 +296,8 @@ impl<'a> Player<'a> {
                     let digests: Vec<Digest> = records[0].inputs.iter().flatten().copied().collect();
                     self.fetch(&digests)?;
                 }
-                let mut source = Source::new(self);
                 // What the judgement finds is the referee's business; what it reads is asked for.
-                let _ = decide(&referee.context(), question, &mut source);
-                let log = source.log;
-                Body::Evidence(self.open(&log))
+                Body::Evidence(self.evidence(|facts| drop(decide(&referee.context(), question, facts))))
             }
         })
     }
@@ -354,6 +400,14 @@ impl<'a> Player<'a> {
         Ok(whole)
     }
 
+    /// Opens what a judgement over everything that this party has reads.
+    pub(super) fn evidence(&mut self, judgement: impl FnOnce(&mut dyn Facts)) -> Evidence {
+        let mut source = Source::new(self);
+        judgement(&mut source);
+        let log = source.log;
+        self.open(&log)
+    }
+
     /// Opens what a judgement read.
     fn open(&self, log: &Log) -> Evidence {
         let opened = |wanted: &BTreeSet<u64>| wanted.iter().copied().collect::<Vec<u64>>();
@@ -390,6 +444,8 @@ fn is_fault(found: &Result<u64, Stop>, claimed: Option<Fault>) -> bool {
 /// Keeps outputs of a run.
 struct Catcher<'a> {
     at: &'a BTreeMap<(u64, usize), Digest>,
+    /// Records before the first step of the run.
+    first: u64,
     last: u64,
     found: Vec<(Digest, Tensor)>,
     steps: u64,
@@ -398,8 +454,9 @@ struct Catcher<'a> {
 impl Observer for Catcher<'_> {
     fn step(&mut self, event: StepEvent<'_>) {
         self.steps = event.index as u64 + 1;
+        let index = self.first + event.index as u64;
         for (output, view) in event.outputs.iter().enumerate() {
-            if let Some(digest) = self.at.get(&(event.index as u64, output))
+            if let Some(digest) = self.at.get(&(index, output))
                 && let Ok(tensor) = view.to_tensor()
             {
                 self.found.push((*digest, tensor));
@@ -408,7 +465,7 @@ impl Observer for Catcher<'_> {
     }
 
     fn interrupted(&mut self) -> bool {
-        self.steps > self.last
+        self.first + self.steps > self.last
     }
 }
 

@@ -13,6 +13,7 @@ use repops::ops::dispute::{TensorType, Term, bits_at};
 use repops::program::stored_byte_len;
 use repops::trace::StepRecord;
 
+use super::ask::{self, Ask, NoDispute, Received, Terms, Tree};
 use super::facts::{Gap, Verified};
 use super::judge::{self, Context, Disputed, Finding, Place, Question};
 use super::message::{Body, Evidence, Message, Party};
@@ -27,77 +28,6 @@ pub const LEVELS: u32 = 4;
 const ROUNDS_MAX: u32 = 4096;
 /// The most claims of one round.
 const CLAIMS_MAX: usize = 8400;
-
-/// What the parties agree on before they begin.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
-    /// Milliseconds for each answer.
-    pub answer_ms: u64,
-    /// Tells disputes about the same two receipts apart.
-    pub number: u64,
-}
-
-/// Why there is nothing to dispute.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-pub enum NoDispute {
-    #[error("the {which} receipt: {error}")]
-    Receipt { which: &'static str, error: crate::receipt::ReceiptError },
-    #[error("both receipts are signed by the same key")]
-    OneParty,
-    #[error("the receipts are about different {0}")]
-    Different(&'static str),
-    #[error("the {which} receipt claims no trace; disputes need level \"operators\"")]
-    NoTrace { which: &'static str },
-    #[error("the receipts claim the same")]
-    Agreement,
-}
-
-/// A tree whose leaves are searched for the first that differs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tree {
-    Trace,
-    Output,
-}
-
-/// What is asked.
-#[derive(Clone, PartialEq, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a dispute holds one")]
-pub enum Ask {
-    /// Of each party's own trace, for the common number of records.
-    Frontier {
-        common: u64,
-    },
-    /// The nodes `levels` below the node over `1 << height` leaves from `first` on.
-    Nodes {
-        tree: Tree,
-        first: u64,
-        height: u32,
-        levels: u32,
-    },
-    Record {
-        index: u64,
-    },
-    /// Type and frontier of a tensor of the record.
-    Tensor {
-        of: Disputed,
-    },
-    Leaf {
-        index: u64,
-    },
-    Claims {
-        terms: Vec<Term>,
-    },
-    Witness,
-    Evidence(Question),
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Received {
-    Accepted,
-    /// It changed nothing; why.
-    Ignored(&'static str),
-}
 
 /// A dispute under way.
 #[derive(Clone, Debug)]
@@ -310,7 +240,7 @@ impl Referee {
         }
         self.seen[self.round as usize][party as usize] = Some(digest);
         match Body::decode(&message.body) {
-            Ok(body) if answers(&self.ask, &body) => self.answers[party as usize] = Some(body),
+            Ok(body) if ask::answers(&self.ask, &body) => self.answers[party as usize] = Some(body),
             _ => {
                 self.lose(party.into(), Reason::Malformed);
                 return Received::Accepted;
@@ -553,16 +483,16 @@ impl Referee {
             return self.lose(Loser::First, Reason::Evidence);
         }
         let mut facts = std::mem::take(&mut self.state.facts);
-        let found = decide(&self.context(), &question, &mut facts);
+        let found = judge::decide(&self.context(), &question, &mut facts);
         self.state.facts = facts;
         let (finding, learned) = match found {
             Ok(found) => found,
             Err(gap) => return self.stuck(gap, true),
         };
         match learned {
-            Learned::Place(place) => self.state.place = place,
-            Learned::Types(types) => self.state.types = Some(types),
-            Learned::Nothing => {}
+            judge::Learned::Place(place) => self.state.place = place,
+            judge::Learned::Types(types) => self.state.types = Some(types),
+            judge::Learned::Nothing => {}
         }
         match finding {
             Finding::Lost(Loser::Neither, reason) => self.undecided(format!("nothing differs: {reason}")),
@@ -595,51 +525,6 @@ impl Referee {
             Gap::Stop(stop) => self.undecided(stop.to_string()),
         }
     }
-}
-
-/// What a judgement taught besides its finding.
-pub enum Learned {
-    Nothing,
-    Place(Option<Place>),
-    Types((Vec<Option<TensorType>>, Vec<TensorType>)),
-}
-
-/// Answers a question from facts.
-pub fn decide(
-    context: &Context<'_>,
-    question: &Question,
-    facts: &mut dyn super::facts::Facts,
-) -> Result<(Finding, Learned), Gap> {
-    let alone = |finding: Result<Finding, Gap>| finding.map(|f| (f, Learned::Nothing));
-    match question {
-        Question::Outcome => alone(judge::outcome(context, facts)),
-        Question::End { common, shorter } => alone(judge::end(context, *common, *shorter, facts)),
-        Question::Record { index, records } => {
-            judge::record(context, *index, records, facts).map(|(f, place)| (f, Learned::Place(place)))
-        }
-        Question::Types { of, types } => {
-            judge::types(context, *of, types, facts).map(|(f, types)| (f, Learned::Types(types)))
-        }
-        Question::Element { of, term, values } => alone(judge::element(context, *of, *term, values, facts)),
-        Question::Fault { by, output, element } => {
-            alone(judge::fault(context, *by, *output, *element, facts))
-        }
-    }
-}
-
-/// Whether a body is of the kind that is asked for.
-fn answers(ask: &Ask, body: &Body) -> bool {
-    matches!(
-        (ask, body),
-        (Ask::Frontier { .. }, Body::Frontier(_))
-            | (Ask::Nodes { .. }, Body::Nodes(_))
-            | (Ask::Record { .. }, Body::Record(_))
-            | (Ask::Tensor { .. }, Body::Output { .. })
-            | (Ask::Leaf { .. }, Body::Leaf(_))
-            | (Ask::Claims { .. }, Body::Claims(_))
-            | (Ask::Witness, Body::Witness { .. })
-            | (Ask::Evidence(_), Body::Evidence(_))
-    )
 }
 
 /// The first complete subtree of a frontier of `common` leaves whose hashes differ: its first leaf, height,

@@ -3,8 +3,9 @@
 //! Invariant: what is replayed is exactly what was received; times are the referee's word, everything else
 //! is signed by the parties.
 
+use super::ask::{NoDispute, Received, Terms};
 use super::message::{MESSAGE_BYTES_MAX, MessageError, Reader, Writer};
-use super::referee::{NoDispute, Received, Referee, Terms};
+use super::referee::Referee;
 use crate::receipt::{RECEIPT_BYTES_MAX, Receipt, ReceiptError};
 
 const TAG: &[u8; 16] = b"repops.game.0\0\0\0";

@@ -1,0 +1,127 @@
+//! The game between two parties in one process, with the time that goes by.
+
+use std::time::{Duration, Instant};
+
+use repops::ops::dispute::Term;
+
+use super::{Dice, SimulateError};
+use crate::dispute::ask::{NoDispute, Terms};
+use crate::dispute::message::{Body, Message, Party};
+use crate::dispute::player::Player;
+use crate::dispute::transcript::Recorded;
+use crate::keys::Key;
+use crate::receipt::{Claim, Receipt};
+
+/// How a party behaves within the game.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Manners {
+    Honest,
+    /// A liar that answers as if it believed what it says.
+    Good,
+    Silent {
+        round: u32,
+    },
+    Damaged {
+        round: u32,
+    },
+    Stale,
+}
+
+/// A liar.
+pub(super) struct Actor<'a> {
+    pub player: Player<'a>,
+    pub claim: Claim,
+    pub manners: Manners,
+    pub step: u64,
+    pub term: Option<Term>,
+    /// Its last message.
+    pub last: Option<Vec<u8>>,
+}
+
+impl Actor<'_> {
+    pub fn answer(&mut self, game: &mut Game, party: Party, dice: &mut Dice) -> Result<(), SimulateError> {
+        let round = game.recorded.referee.round();
+        match (self.manners, self.last.take()) {
+            (Manners::Silent { round: from }, _) if round >= from => return Ok(()),
+            (Manners::Stale, Some(last)) => {
+                // It says once more what it has said, and nothing else.
+                game.deliver(&last);
+                self.last = Some(last);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let body = match (self.player.answer(&game.recorded.referee, party), self.manners) {
+            (Ok(body), _) => body,
+            (Err(error), Manners::Honest) => return Err(error.into()),
+            // A liar that has no answer says nothing.
+            (Err(_), _) => return Ok(()),
+        };
+        let body = match self.manners {
+            Manners::Damaged { round: at } if round >= at => damaged(body, dice),
+            _ => body,
+        };
+        self.last = Some(game.send(party, &body));
+        Ok(())
+    }
+}
+
+/// An answer with one bit changed.
+fn damaged(body: Body, dice: &mut Dice) -> Body {
+    let mut bytes = body.encode();
+    for _ in 0..64 {
+        let at = dice.below(bytes.len() as u64) as usize;
+        let bit = 1 << dice.below(8);
+        bytes[at] ^= bit;
+        match Body::decode(&bytes) {
+            Ok(other) if other != body => return other,
+            _ => bytes[at] ^= bit,
+        }
+    }
+    body
+}
+
+/// A referee and the time.
+pub(super) struct Game {
+    pub recorded: Recorded,
+    keys: [Key; 2],
+    now: u64,
+    pub referee_time: Duration,
+}
+
+impl Game {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the referee's time is measured for people; no message holds it"
+    )]
+    pub fn new(receipts: [Receipt; 2], keys: [Key; 2]) -> Result<Game, NoDispute> {
+        let terms = Terms { answer_ms: 1000, number: 0 };
+        let start = Instant::now();
+        let recorded = Recorded::open(receipts, terms, 0)?;
+        Ok(Game { recorded, keys, now: 0, referee_time: start.elapsed() })
+    }
+
+    fn send(&mut self, party: Party, body: &Body) -> Vec<u8> {
+        let referee = &self.recorded.referee;
+        let message = Message::sign(referee.id(), referee.round(), party, body, &self.keys[party as usize]);
+        let bytes = message.encode();
+        self.deliver(&bytes);
+        bytes
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the referee's time is measured for people; no message holds it"
+    )]
+    fn deliver(&mut self, bytes: &[u8]) {
+        let start = Instant::now();
+        self.recorded.receive(self.now, bytes);
+        self.referee_time += start.elapsed();
+    }
+
+    /// Time goes by; half of what an answer may take.
+    pub fn pass(&mut self) {
+        self.now += 500;
+        self.recorded.tick(self.now);
+    }
+}
