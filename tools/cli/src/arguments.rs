@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod dispute;
 mod generation;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use repops::exec::HashLevel;
 
+pub use dispute::*;
 pub use generation::{Generate, Prompt, Sample, Score};
 
 /// Open, bitwise-deterministic machine learning: compile, run, prove, verify.
@@ -45,7 +47,9 @@ pub enum Command {
         #[command(subcommand)]
         command: DisputeCommand,
     },
-    /// Stand for a claim in disputes.
+    /// Compute random steps of a claimed run again, from what its provider opens.
+    Audit(Audit),
+    /// Stand for a claim in disputes and audits.
     Provider {
         #[command(subcommand)]
         command: ProviderCommand,
@@ -121,132 +125,6 @@ pub struct ConformancePage {
     /// Where to write the page.
     #[arg(short, long, value_name = "PAGE.html")]
     pub output: PathBuf,
-}
-
-#[derive(Subcommand)]
-pub enum DisputeCommand {
-    /// Play whole disputes in this process, an honest party against one that lies.
-    Simulate(DisputeSimulate),
-    /// Open a dispute about two claims at a referee.
-    Open(DisputeOpen),
-    /// Play a recorded dispute again, and give its verdict.
-    Replay(DisputeReplay),
-}
-
-#[derive(Subcommand)]
-pub enum ProviderCommand {
-    /// Answer in every dispute of a referee that is about the claim.
-    Serve(ProviderServe),
-}
-
-#[derive(Subcommand)]
-pub enum RefereeCommand {
-    /// Decide disputes over HTTP; they survive the process.
-    Serve(RefereeServe),
-}
-
-#[derive(Args)]
-pub struct DisputeOpen {
-    /// A receipt of level `operators`; given twice. The first party brings the evidence.
-    #[arg(long = "claim", value_name = "R.json", required = true)]
-    pub claims: Vec<PathBuf>,
-    /// Where the referee is.
-    #[arg(long, value_name = "URL")]
-    pub referee: String,
-    /// Tells disputes about the same two claims apart.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub number: u64,
-    /// Wait for the verdict.
-    #[arg(long)]
-    pub wait: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args)]
-pub struct ProviderServe {
-    /// The program.
-    pub program: PathBuf,
-    #[command(flatten)]
-    pub inputs: Inputs,
-    /// The receipt to stand for; it is written where there is none.
-    #[arg(long, value_name = "R.json")]
-    pub claim: PathBuf,
-    /// The key that signs; by default the user's own.
-    #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
-    /// Where the referee is.
-    #[arg(long, value_name = "URL")]
-    pub referee: String,
-    /// Milliseconds between looks at the referee.
-    #[arg(long, value_name = "MS", default_value_t = 200)]
-    pub poll_ms: u64,
-    /// End once there were disputes about the claim and all are over.
-    #[arg(long)]
-    pub until_over: bool,
-    /// Be faulty, to try disputes out: a bit is wrong in this record, or in one that the seed chooses.
-    #[arg(long, value_name = "STEP|random")]
-    pub fault: Option<String>,
-    /// The seed of the fault.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    #[command(flatten)]
-    pub engine: Engine,
-}
-
-#[derive(Args)]
-pub struct RefereeServe {
-    /// Address and port.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7340")]
-    pub listen: String,
-    /// Where disputes are kept.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Seconds for each answer.
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub answer_seconds: u64,
-}
-
-#[derive(Args)]
-pub struct DisputeSimulate {
-    /// The program.
-    pub program: PathBuf,
-    #[command(flatten)]
-    pub inputs: Inputs,
-    /// The number of the record that is lied about; `random`: the seed chooses.
-    #[arg(long, value_name = "STEP", default_value = "random")]
-    pub fault: String,
-    /// What is lied about: output, input, wiring, operator, attribute, constant, length, digest, stale,
-    /// proof, silence, outcome, fault.
-    #[arg(long, value_name = "KIND", default_value = "output")]
-    pub kind: String,
-    /// The seed from which everything follows.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// How many disputes, with ascending seeds; several give a table by operator.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub count: u64,
-    /// Let the liar be the first party, the one that brings the evidence.
-    #[arg(long)]
-    pub liar_first: bool,
-    /// Write the transcript of the last dispute.
-    #[arg(long, value_name = "FILE")]
-    pub transcript: Option<PathBuf>,
-    #[command(flatten)]
-    pub engine: Engine,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args)]
-pub struct DisputeReplay {
-    /// The transcript.
-    pub transcript: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Subcommand)]
@@ -407,8 +285,9 @@ pub struct TraceShow {
 
 #[derive(Args)]
 pub struct TraceDiff {
-    pub first: PathBuf,
-    pub second: PathBuf,
+    /// Traces; one that is not given is made by running the program.
+    #[arg(value_name = "TRACE", num_args = 0..=2)]
+    pub traces: Vec<PathBuf>,
     /// The program that the traces, or the first of them, are of.
     #[arg(long, value_name = "P.rep")]
     pub program: PathBuf,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::arguments::{DisputeReplay, DisputeSimulate};
 use crate::engine::{self, Engine};
 use crate::report::{print, print_json};
-use crate::{Answer, Failure, Result, inputs};
+use crate::{Answer, Failure, Result, inputs, page};
 
 /// Larger transcripts are refused.
 const TRANSCRIPT_BYTES_MAX: u64 = 1 << 30;
@@ -34,7 +34,8 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
     let tensors = inputs::read(&arguments.inputs, &program)?;
     let engine = Engine::new(&arguments.engine)?;
     engine.check_constants(&program)?;
-    let stage = Stage::new(&program, &tensors, &engine, repops_kernels::bytes_digest)?;
+    let stage =
+        Stage::keeping(&program, &tensors, &engine, repops_kernels::bytes_digest, arguments.keep.of())?;
     let mut table = Table::default();
     let mut last = None;
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
@@ -46,8 +47,8 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
     if let Some(path) = &arguments.transcript {
         repops_io::atomic::write(path, |out| out.write_all(&outcome.transcript.encode()))?;
     }
-    if arguments.count > 1 {
-        table.print(arguments.json);
+    if arguments.count > 1 || arguments.table {
+        table.print(arguments.json, stage.kept.bytes);
     } else {
         let mut object = describe(&outcome.recorded.referee);
         object.insert("rounds".into(), json!(outcome.rounds));
@@ -56,6 +57,8 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
         object.insert("lie".into(), json!({ "kind": kind.name(), "step": outcome.step }));
         object.insert("steps".into(), json!(stage.trace.records.len()));
         object.insert("steps_rerun".into(), json!(outcome.steps_rerun));
+        object.insert("party_ms".into(), json!(crate::run::milliseconds(outcome.honest)));
+        object.insert("kept_bytes".into(), json!(stage.kept.bytes));
         show(object, arguments.json);
     }
     Ok(if table.wrong == 0 { Answer::Yes } else { Answer::No })
@@ -66,9 +69,23 @@ pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(&arguments.transcript).map_err(failed)?;
     file.take(TRANSCRIPT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    let referee = Transcript::decode(&bytes)?.replay()?;
-    show(describe(&referee), arguments.json);
+    let transcript = Transcript::decode(&bytes)?;
+    let referee = transcript.replay()?;
+    if let Some(path) = &arguments.page {
+        let page = page::dispute(&transcript);
+        repops_io::atomic::write(path, |out| out.write_all(page.as_bytes()))?;
+    }
+    let mut object = describe(&referee);
+    object.insert("peak_kib".into(), json!(peak_kib()));
+    show(object, arguments.json);
     Ok(if referee.verdict().is_some() { Answer::Yes } else { Answer::No })
+}
+
+/// The most memory that this process had resident, where the system says it.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// What the referee does in a whole dispute, receipts and signatures included: the least of three replays, so
@@ -152,6 +169,7 @@ struct Row {
     bytes: (u64, u64),
     micros: Vec<u64>,
     rerun: u64,
+    party_micros: u64,
 }
 
 impl Table {
@@ -171,11 +189,12 @@ impl Table {
         row.bytes = (row.bytes.0 + outcome.bytes, row.bytes.1.max(outcome.bytes));
         row.micros.push(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         row.rerun += outcome.steps_rerun;
+        row.party_micros += u64::try_from(outcome.honest.as_micros()).unwrap_or(u64::MAX);
         Ok(())
     }
 
     #[expect(clippy::float_arithmetic, reason = "statistics, for people")]
-    fn print(&mut self, as_json: bool) {
+    fn print(&mut self, as_json: bool, kept_bytes: u64) {
         let mut rows = Vec::new();
         if !as_json {
             print(
@@ -204,7 +223,13 @@ impl Table {
             }
         }
         if as_json {
-            print_json(&json!({ "operators": rows, "against_the_honest": self.wrong }));
+            let sum = |of: fn(&Row) -> u64| self.rows.values().map(of).sum::<u64>() as f64;
+            let games = sum(|row| row.count);
+            print_json(&json!({
+                "operators": rows, "against_the_honest": self.wrong, "kept_bytes": kept_bytes,
+                "steps_rerun_mean": sum(|row| row.rerun) / games,
+                "party_ms_mean": sum(|row| row.party_micros) / 1000.0 / games,
+            }));
         } else {
             print(&format!("verdicts against the honest party: {}", self.wrong));
         }

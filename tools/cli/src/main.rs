@@ -7,6 +7,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod arguments;
+mod audit;
 mod bench;
 mod compile;
 mod conformance;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         Command::Conformance { command: ConformanceCommand::Page(arguments) } => {
             conformance::page(&arguments)
         }
+        Command::Audit(arguments) => audit::audit(&arguments),
         Command::Keygen(arguments) => keys::keygen(&arguments),
     };
     match answer {

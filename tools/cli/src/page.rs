@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use repops::Digest;
+use repops::digest::LEAF_BYTES;
+use repops::{DType, Digest};
+use repops_provenance::dispute::ask::Tree;
+use repops_provenance::dispute::message::Evidence;
 use repops_provenance::dispute::{Ask, Body, Loser, Message, Referee, Transcript};
 
 use crate::dispute;
@@ -13,7 +16,10 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;mar
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
 td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}\
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}.lost{color:#a40000;font-weight:600}\
-.open{color:#666}@media(prefers-color-scheme:dark){body{background:#16181a;color:#e6e6e6}td,th{border-color:#333}\
+.open{color:#666}.span{position:relative;height:.7rem;min-width:14rem;background:#8883;border-radius:3px}\
+.span i{position:absolute;top:0;bottom:0;min-width:3px;background:#3b6fd4;border-radius:3px}small{color:#777}\
+details{margin:.4rem 0}pre{font:12px/1.4 ui-monospace,monospace;overflow-x:auto;background:#8881;padding:.6rem}\
+.way{font-size:1.05rem}@media(prefers-color-scheme:dark){body{background:#16181a;color:#e6e6e6}td,th{border-color:#333}\
 .lost{color:#ff8080}a{color:#8ab4f8}}";
 
 fn escaped(text: &str) -> String {
@@ -58,38 +64,175 @@ pub fn dispute(transcript: &Transcript) -> String {
             let _ = write!(out, "<p class=\"lost\">Loser: {}{key}: {reason}.</p>", verdict.loser);
         }
     }
-    out.push_str("<h2>Where it got to</h2><table>");
-    for (name, value) in dispute::describe(&end) {
-        if !value.is_null() {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-            let _ = write!(out, "<tr><th>{}<td><code>{}</code>", escaped(&name), escaped(&text));
-        }
-    }
-    out.push_str("</table><h2>Claims</h2><table><tr><th><th>First<th>Second");
+    let rounds = rounds(transcript);
+    way(&mut out, &end);
+    out.push_str("<h2>Claims</h2><table><tr><th><th>First<th>Second");
     let [a, b] = end.receipts();
     let mut row = |name: &str, first: String, second: String| {
-        let _ = write!(out, "<tr><th>{name}<td><code>{first}</code><td><code>{second}</code>");
+        let mark = if first == second { "" } else { " class=\"lost\"" };
+        let _ = write!(out, "<tr><th>{name}<td{mark}><code>{first}</code><td{mark}><code>{second}</code>");
     };
     row("key", a.signer.to_string(), b.signer.to_string());
     let root = |r: &repops_provenance::Receipt| r.claim.trace.map_or(String::new(), |t| t.root.to_hex());
     let steps = |r: &repops_provenance::Receipt| r.claim.trace.map_or(0, |t| t.steps).to_string();
     row("trace root", root(a), root(b));
     row("records", steps(a), steps(b));
-    out.push_str("</table><h2>Rounds</h2><table><tr><th>Round<th>Asked<th>Messages");
-    for (round, asked, messages) in rounds(transcript) {
-        let _ = write!(out, "<tr><td>{round}<td>{}<td>{}", escaped(&asked), escaped(&messages));
+    if let Some((_, _, [first, second])) = end.element() {
+        let dtype = end.types().and_then(|types| types.1.first()).map(|ty| ty.dtype);
+        row("the value", value(first, dtype), value(second, dtype));
+    }
+    out.push_str("</table><h2>The way there</h2><table><tr><th>Round<th>Asked<th>Where<th>Messages");
+    for round in &rounds {
+        let _ = write!(
+            out,
+            "<tr><td>{}<td>{}<td>{}<td><small>{}</small>",
+            round.number,
+            escaped(&round.asked),
+            round.span.map_or(String::new(), bar),
+            escaped(&round.messages)
+        );
     }
     out.push_str("</table>");
+    if let Some(evidence) = rounds.iter().rev().find_map(|round| round.evidence.as_ref()) {
+        deciding(&mut out, evidence);
+    }
     frame("Dispute", &out)
 }
 
+/// Where the dispute got to, from the trace inwards.
+fn way(out: &mut String, end: &Referee) {
+    out.push_str("<h2>Where it got to</h2>");
+    if let Some(place) = end.place() {
+        let nodes = place.step.origins.iter().map(|o| format!("{} ({})", o.name, o.op_type));
+        let nodes = nodes.collect::<Vec<_>>().join(", ");
+        let _ = write!(
+            out,
+            "<p class=\"way\">record {} &rsaquo; {} &rsaquo; ONNX node <b>{}</b>",
+            place.index,
+            escaped(place.step.def().name),
+            escaped(&nodes)
+        );
+        if let Some((top, term, _)) = end.element() {
+            let _ = write!(
+                out,
+                " &rsaquo; {} &rsaquo; {}",
+                escaped(&format!("{top:?}")),
+                escaped(&format!("{term:?}"))
+            );
+        }
+        out.push_str("</p>");
+    }
+    out.push_str("<table>");
+    for (name, value) in dispute::describe(end) {
+        if !value.is_null() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            let _ = write!(out, "<tr><th>{}<td><code>{}</code>", escaped(&name), escaped(&text));
+        }
+    }
+    out.push_str("</table>");
+}
+
+/// Bits, and the number that they are where that is known.
+fn value(bits: u64, dtype: Option<DType>) -> String {
+    match dtype {
+        Some(DType::F32) => format!("{bits:#010x} = {:?}", f32::from_bits(bits as u32)),
+        _ => format!("{bits:#x}"),
+    }
+}
+
+/// From leaf, to leaf, of so many.
+type Span = (u64, u64, u64);
+
+/// A part of a whole.
+fn bar((from, to, of): Span) -> String {
+    let of = u128::from(of.max(1));
+    let thousandth = |at: u64| (u128::from(at).min(of) * 1000 / of) as u64;
+    let (left, width) = (thousandth(from), thousandth(to).saturating_sub(thousandth(from)));
+    let style = format!("left:{}.{}%;width:{}.{}%", left / 10, left % 10, width / 10, width % 10);
+    format!(
+        "<div class=\"span\"><i style=\"{style}\"></i></div><small>{from} to {} of {of}</small>",
+        to.saturating_sub(1)
+    )
+}
+
+/// What the last judgement had before it: the opened parts, records and bytes.
+fn deciding(out: &mut String, evidence: &Evidence) {
+    out.push_str("<h2>The bytes that decided</h2>");
+    let size = |leaves: &[(u64, Vec<u8>)]| leaves.iter().map(|leaf| leaf.1.len()).sum::<usize>();
+    let _ = write!(
+        out,
+        "<p>The last evidence: {} parts of the program ({} bytes), {} records ({} bytes), and of tensors:</p>",
+        evidence.parts.len(),
+        size(&evidence.parts),
+        evidence.records.len(),
+        size(&evidence.records)
+    );
+    for tensor in &evidence.tensors {
+        let _ = write!(
+            out,
+            "<p><code>{}{:?}</code>: {} leaves, {} hashes beside them</p>",
+            tensor.dtype,
+            tensor.shape,
+            tensor.leaves.len(),
+            tensor.hashes.len()
+        );
+        for (index, bytes) in &tensor.leaves {
+            let _ = write!(
+                out,
+                "<details><summary>bytes {} to {}</summary><pre>{}</pre></details>",
+                index * LEAF_BYTES as u64,
+                index * LEAF_BYTES as u64 + bytes.len() as u64 - u64::from(!bytes.is_empty()),
+                hex(bytes)
+            );
+        }
+    }
+}
+
+/// Sixteen bytes a line.
+fn hex(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| line.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    bytes.chunks(16).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A round as it went.
+struct Round {
+    number: u32,
+    asked: String,
+    span: Option<Span>,
+    messages: String,
+    evidence: Option<Evidence>,
+}
+
+impl Round {
+    fn of(referee: &Referee) -> Round {
+        let steps = referee.receipts().each_ref().map(|r| r.claim.trace.map_or(0, |trace| trace.steps));
+        let leaves = referee.types().and_then(|(_, outputs)| {
+            let at = referee.disputed()?.number() as usize;
+            let ty = outputs.get(at).or(outputs.first())?;
+            Some((ty.len() * ty.dtype.size()).div_ceil(LEAF_BYTES) as u64)
+        });
+        let of = |tree: &Tree| match tree {
+            Tree::Trace => steps[0].max(steps[1]),
+            Tree::Output => leaves.unwrap_or(1),
+        };
+        let span = match referee.ask() {
+            Ask::Nodes { tree, first, height, .. } => Some((*first, *first + (1 << height), of(tree))),
+            Ask::Record { index } => Some((*index, index + 1, of(&Tree::Trace))),
+            Ask::Leaf { index } => Some((*index, index + 1, of(&Tree::Output))),
+            _ => None,
+        };
+        let (number, asked) = (referee.round(), asked(referee.ask()));
+        Round { number, asked, span, messages: String::new(), evidence: None }
+    }
+}
+
 /// What was asked in each round, and what came.
-fn rounds(transcript: &Transcript) -> Vec<(u32, String, String)> {
-    let mut found: Vec<(u32, String, String)> = Vec::new();
+fn rounds(transcript: &Transcript) -> Vec<Round> {
+    let mut found: Vec<Round> = Vec::new();
     // From the start again, event by event.
     let empty = Transcript { events: Vec::new(), ..transcript.clone() };
     let Ok(mut referee) = empty.replay() else { return found };
-    found.push((0, asked(referee.ask()), String::new()));
+    found.push(Round::of(&referee));
     for event in &transcript.events {
         let Some(bytes) = &event.message else {
             referee.tick(event.time);
@@ -97,10 +240,20 @@ fn rounds(transcript: &Transcript) -> Vec<(u32, String, String)> {
         };
         referee.receive(event.time, bytes);
         if let (Some(last), Ok(message)) = (found.last_mut(), Message::decode(bytes)) {
-            let _ = write!(last.2, "{:?}: {} in {} bytes. ", message.party, said(&message.body), bytes.len());
+            let body = Body::decode(&message.body);
+            let _ = write!(
+                last.messages,
+                "{:?}: {} in {} bytes. ",
+                message.party,
+                said(&message.body),
+                bytes.len()
+            );
+            if let Ok(Body::Evidence(evidence)) = body {
+                last.evidence = Some(evidence);
+            }
         }
-        if found.last().is_some_and(|last| last.0 != referee.round()) {
-            found.push((referee.round(), asked(referee.ask()), String::new()));
+        if found.last().is_some_and(|last| last.number != referee.round()) {
+            found.push(Round::of(&referee));
         }
     }
     found
@@ -109,11 +262,9 @@ fn rounds(transcript: &Transcript) -> Vec<(u32, String, String)> {
 fn asked(ask: &Ask) -> String {
     match ask {
         Ask::Frontier { common } => format!("the traces' frontiers for {common} records"),
-        Ask::Nodes { tree, first, height, levels } => {
-            format!(
-                "{tree:?}: {levels} levels below the node over leaves {first} to {}",
-                first + (1 << height) - 1
-            )
+        Ask::Nodes { tree, levels, .. } => {
+            let of = if *tree == Tree::Trace { "records" } else { "kilobytes" };
+            format!("{} hashes over these {of}", 1 << levels)
         }
         Ask::Record { index } => format!("record {index}"),
         Ask::Tensor { of } => format!("{of:?}: type and frontier"),

@@ -1,17 +1,22 @@
 //! `repops dispute open` and `repops provider serve`: the parties' side of disputes over HTTP.
 //!
-//! A provider keeps nothing: it follows the referee's transcript, computes the same state, and answers from
-//! a run that it can repeat. Its answers are functions of that state, so a provider that was killed says the
-//! same again and contradicts nothing.
+//! A provider follows the referee's transcript, computes the same state, and answers from a run that it can repeat. What
+//! it has signed is in its log before it is sent, so a provider that was killed says the same again and
+//! contradicts nothing. Opening a dispute twice opens one.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
+use repops::Digest;
 use repops_provenance::dispute::simulate::{Kind, Scenario, Stage};
 use repops_provenance::dispute::{Message, Party, Player, Referee, Transcript};
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::{Info, Key, Receipt};
 use serde_json::{Value, json};
+use tiny_http::Server;
 
 use crate::arguments::{DisputeOpen, ProviderServe};
 use crate::engine::{self, Engine};
@@ -22,13 +27,13 @@ use crate::{Answer, Failure, Result, dispute, inputs, keys};
 const REPLY_BYTES_MAX: u64 = 64 << 20;
 
 /// A referee somewhere.
-struct Remote {
+pub(crate) struct Remote {
     url: String,
     agent: ureq::Agent,
 }
 
 impl Remote {
-    fn new(url: &str) -> Remote {
+    pub(crate) fn new(url: &str) -> Remote {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(20)))
             .http_status_as_error(false)
@@ -40,7 +45,7 @@ impl Remote {
         format!("{}/{path}", self.url)
     }
 
-    fn get(&self, path: &str) -> Result<Vec<u8>> {
+    pub(crate) fn get(&self, path: &str) -> Result<Vec<u8>> {
         self.read(path, self.agent.get(self.at(path)).call())
     }
 
@@ -116,7 +121,8 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
     let tensors = inputs::read(&arguments.inputs, &program)?;
     let engine = Engine::new(&arguments.engine)?;
     engine.check_constants(&program)?;
-    let stage = Stage::new(&program, &tensors, &engine, repops_kernels::bytes_digest)?;
+    let stage =
+        Stage::keeping(&program, &tensors, &engine, repops_kernels::bytes_digest, arguments.keep.of())?;
     let (mut player, claim) = match &arguments.fault {
         None => stage.honest(),
         Some(fault) => {
@@ -145,20 +151,109 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
             }
         }
     }
+    let log = arguments.log.clone().unwrap_or_else(|| arguments.claim.with_added_extension("said"));
+    let mut said = Said::open(&log)?;
+    let server = match &arguments.listen {
+        Some(address) => Some(Server::http(address).map_err(|error| Failure(format!("{address}: {error}")))?),
+        None => None,
+    };
     note(&format!("answering for {} as {}", receipt.digest(), receipt.signer));
-    let remote = Remote::new(&arguments.referee);
+    if let Some(server) = &server {
+        note(&format!("openings at http://{}", server.server_addr()));
+    }
+    let remote = arguments.referee.as_deref().map(Remote::new);
+    let poll = Duration::from_millis(arguments.poll_ms);
     loop {
-        match answer_all(&remote, &receipt, &key, &mut player) {
-            Ok(true) if arguments.until_over => return Ok(Answer::Yes),
-            Ok(_) => {}
-            Err(Failure(problem)) => note(&problem),
+        if let Some(remote) = &remote {
+            match answer_all(remote, &receipt, &key, &mut player, &mut said) {
+                Ok(true) if arguments.until_over => return Ok(Answer::Yes),
+                Ok(_) => {}
+                Err(Failure(problem)) => note(&problem),
+            }
         }
-        std::thread::sleep(Duration::from_millis(arguments.poll_ms));
+        match &server {
+            Some(server) => {
+                // As many as come before it is time to look at the referee again.
+                while let Ok(Some(request)) = server.recv_timeout(poll) {
+                    give(request, &receipt, &mut player);
+                }
+            }
+            None => std::thread::sleep(poll),
+        }
+    }
+}
+
+/// Answers an auditor.
+fn give(request: tiny_http::Request, receipt: &Receipt, player: &mut Player<'_>) {
+    let url = request.url().to_string();
+    let path: Vec<&str> = url.split('/').filter(|s| !s.is_empty()).collect();
+    let (status, body) = match (request.method(), path.as_slice()) {
+        (tiny_http::Method::Get, ["claim"]) => (200, receipt.to_json().into_bytes()),
+        (tiny_http::Method::Get, ["openings", index]) => match index.parse() {
+            Ok(index) => match player.open_record(&receipt.claim, index) {
+                Ok(opening) => (200, opening.encode()),
+                Err(error) => (500, error.to_string().into_bytes()),
+            },
+            Err(_) => (404, b"there is no such record".to_vec()),
+        },
+        _ => (404, b"there is nothing here".to_vec()),
+    };
+    // Whoever has gone away will ask again.
+    let _ = request.respond(tiny_http::Response::from_data(body).with_status_code(status));
+}
+
+/// Everything that was signed, in a file that is only appended to. Invariant: what was sent is on disk, and for one
+/// round of a dispute nothing else is ever sent, whatever became of the process in between.
+struct Said {
+    file: File,
+    messages: BTreeMap<(Digest, u32), Vec<u8>>,
+}
+
+impl Said {
+    fn open(path: &Path) -> Result<Said> {
+        let failed = |error: std::io::Error| Failure(format!("{}: {error}", path.display()));
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let (mut messages, mut whole) = (BTreeMap::new(), 0);
+        let mut rest = bytes.as_slice();
+        while let Some((length, tail)) = rest.split_first_chunk::<4>()
+            && let Some((message, tail)) = tail.split_at_checked(u32::from_le_bytes(*length) as usize)
+            && let Ok(read) = Message::decode(message)
+        {
+            messages.insert((read.dispute, read.round), message.to_vec());
+            rest = tail;
+            whole += 4 + message.len() as u64;
+        }
+        // A message that is cut was never sent.
+        file.set_len(whole).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        Ok(Said { file, messages })
+    }
+
+    /// What was said in a round.
+    fn of(&self, dispute: Digest, round: u32) -> Option<&[u8]> {
+        self.messages.get(&(dispute, round)).map(Vec::as_slice)
+    }
+
+    fn say(&mut self, message: &Message) -> Result<Vec<u8>> {
+        let bytes = message.encode();
+        let length = u32::try_from(bytes.len()).map_err(|_| Failure::new("a message is too long"))?;
+        self.file.write_all(&[&length.to_le_bytes(), bytes.as_slice()].concat())?;
+        self.file.sync_data()?;
+        self.messages.insert((message.dispute, message.round), bytes.clone());
+        Ok(bytes)
     }
 }
 
 /// Answers what is owed; whether there are disputes about the receipt and all are over.
-fn answer_all(remote: &Remote, receipt: &Receipt, key: &Key, player: &mut Player<'_>) -> Result<bool> {
+fn answer_all(
+    remote: &Remote,
+    receipt: &Receipt,
+    key: &Key,
+    player: &mut Player<'_>,
+    said: &mut Said,
+) -> Result<bool> {
     let listed = remote.json("disputes")?;
     let own = receipt.signer.to_string();
     let (mut about, mut over) = (0, 0);
@@ -171,24 +266,27 @@ fn answer_all(remote: &Remote, receipt: &Receipt, key: &Key, player: &mut Player
             continue;
         }
         let referee = Transcript::decode(&remote.get(&format!("disputes/{id}/transcript"))?)?.replay()?;
-        answer(remote, id, &referee, receipt, key, player)?;
+        if let Some(message) = answer(&referee, receipt, key, player, said)? {
+            remote.post(&format!("disputes/{id}/messages"), &message)?;
+        }
     }
     Ok(about > 0 && about == over)
 }
 
+/// The message that is owed, if one is.
 fn answer(
-    remote: &Remote,
-    id: &str,
     referee: &Referee,
     receipt: &Receipt,
     key: &Key,
     player: &mut Player<'_>,
-) -> Result<()> {
+    said: &mut Said,
+) -> Result<Option<Vec<u8>>> {
     let party =
         Party::BOTH.into_iter().find(|p| referee.receipts()[*p as usize].digest() == receipt.digest());
-    let Some(party) = party.filter(|party| referee.owes(*party)) else { return Ok(()) };
+    let Some(party) = party.filter(|party| referee.owes(*party)) else { return Ok(None) };
+    if let Some(message) = said.of(referee.id(), referee.round()) {
+        return Ok(Some(message.to_vec()));
+    }
     let body = player.answer(referee, party)?;
-    let message = Message::sign(referee.id(), referee.round(), party, &body, key).encode();
-    remote.post(&format!("disputes/{id}/messages"), &message)?;
-    Ok(())
+    said.say(&Message::sign(referee.id(), referee.round(), party, &body, key)).map(Some)
 }

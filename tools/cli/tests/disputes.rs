@@ -143,3 +143,92 @@ fn three_processes_that_are_killed_come_to_the_same_verdict() {
     assert_eq!(found["loser_key"], liar["public"]);
     assert_eq!(found["step"], json!(0));
 }
+
+#[test]
+fn audits_find_a_cheat_and_pass_the_honest() {
+    let folder = folder();
+    let mut running = Vec::new();
+    for (name, further) in [("a", ""), ("b", " --fault 0 --seed 3")] {
+        folder.repops(["keygen", "-o", &format!("{name}.pem")]).expect(0);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let serve = format!(
+            "provider serve p.rep --input X:0=x.npy --claim {name}.json --key {name}.pem --listen 127.0.0.1:{port} --checkpoint-every 1{further}"
+        );
+        let words: Vec<String> = serve.split(' ').map(str::to_string).collect();
+        running.push((Process::start(&folder, &words), port));
+    }
+    #[expect(clippy::disallowed_methods, reason = "how long to wait for other processes")]
+    let start = Instant::now();
+    for (name, code) in [("a", 0), ("b", 1)] {
+        let url = format!("http://127.0.0.1:{}", running[usize::from(code == 1)].1);
+        let claim = format!("{name}.json");
+        let audit = [
+            "audit",
+            "--claim",
+            &claim,
+            "--program",
+            "p.rep",
+            "--provider",
+            &url,
+            "--sample",
+            "100%",
+            "--json",
+        ];
+        while !folder.path(&claim).exists() {
+            assert!(start.elapsed() < Duration::from_secs(120));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let object = loop {
+            let ran = folder.repops(audit);
+            let wrong = ran.0.status.code() == Some(1);
+            // Not yet listening is refusing to open, until it has had time.
+            if ran.0.status.code() == Some(code) || start.elapsed() > Duration::from_secs(120) {
+                ran.expect(code);
+                break serde_json::from_slice::<serde_json::Value>(&ran.0.stdout).unwrap();
+            }
+            assert!(wrong, "{}", ran.stderr());
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!(object["sampled"], object["steps"]);
+        assert_eq!(object["chance"][0]["caught"], json!(1.0));
+        assert_eq!(object["wrong"].as_array().unwrap().is_empty(), code == 0, "{object}");
+    }
+    folder
+        .repops([
+            "audit",
+            "--claim",
+            "a.json",
+            "--program",
+            "p.rep",
+            "--provider",
+            "http://127.0.0.1:1",
+            "--sample",
+            "x",
+        ])
+        .expect(2);
+}
+
+#[test]
+fn checkpoints_pages_and_regenerated_traces() {
+    let folder = folder();
+    let plain = folder.repops(SIMULATE.into_iter().chain(["--json", "--seed", "3"])).json();
+    let further = ["--json", "--seed", "3", "--checkpoint-every", "1", "--transcript", "t.game"];
+    let kept = folder.repops(SIMULATE.into_iter().chain(further)).json();
+    assert_eq!(plain["claimed"], kept["claimed"]);
+    assert_eq!(plain["kept_bytes"], json!(0));
+    folder.repops(SIMULATE.into_iter().chain(["--checkpoint-every", "none"])).expect(2);
+    let replayed = folder.repops(["dispute", "replay", "t.game", "--page", "page.html", "--json"]).json();
+    assert_eq!(replayed["loser"], json!("second"));
+    let page = std::fs::read_to_string(folder.path("page.html")).unwrap();
+    assert!(
+        page.contains("The bytes that decided") && page.contains(replayed["node"].as_str().unwrap()),
+        "{page}"
+    );
+    assert!(!page.contains("<script"), "{page}");
+    folder.repops(["run", "p.rep", "--input", "X:0=x.npy", "--trace", "t.trace"]).expect(0);
+    let diff = ["trace", "diff", "--program", "p.rep", "--input", "X:0=x.npy"];
+    folder.repops(diff).expect(0);
+    folder.repops(diff.into_iter().chain(["t.trace"])).expect(0);
+    folder.write_npy("x.npy", &Tensor::from_slice(&[2, 3], &[0.5f32, -1.0, 2.5, 0.1, 0.2, 0.3]));
+    folder.repops(diff.into_iter().chain(["t.trace"])).expect(1);
+}

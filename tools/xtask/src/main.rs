@@ -9,6 +9,7 @@ mod aarch64;
 mod bench;
 mod command;
 mod demo;
+mod disputes;
 mod fuzz;
 mod generations;
 mod instructions;
@@ -54,6 +55,8 @@ enum Task {
     Slow(slow::Options),
     /// Measure: our side by criterion, beside the peers, or in instructions.
     Bench(bench::Options),
+    /// What disputes over real models cost; with `--network` whether they end the same on a bad one (opt-in).
+    Disputes(disputes::Options),
     /// Run the fuzz targets under libFuzzer.
     Fuzz(fuzz::Options),
     /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Matrix(options) => matrix::check(&options),
         Task::Slow(options) => slow::prove(&options),
         Task::Bench(options) => bench::measure(&options),
+        Task::Disputes(options) => disputes::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Prove { arguments } => command::run(
             command::cargo().args(["run", "--quiet", "--release", "-p", "prove", "--"]).args(arguments),

@@ -1,4 +1,4 @@
-//! The little of NumPy's `.npy` format that the demonstration and the matrix need: int32 out, float32 in.
+//! The little of NumPy's `.npy` format that this crate needs: integers and simple fractions out, float32 in.
 //!
 //! Written here once more because this crate may depend on no other of the workspace.
 
@@ -8,8 +8,29 @@ const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
 
 /// Version 1.0, little-endian, C order; the header is padded so that the data begin at a multiple of 64.
 pub fn int32(shape: &[usize], values: &[i32]) -> Vec<u8> {
+    array("<i4", shape, values.iter().flat_map(|value| value.to_le_bytes()))
+}
+
+pub fn int64(shape: &[usize], values: &[i64]) -> Vec<u8> {
+    array("<i8", shape, values.iter().flat_map(|value| value.to_le_bytes()))
+}
+
+/// float32 numbers from 0 below 1, `values` counted in 1024ths.
+pub fn float32_of(shape: &[usize], values: &[u32]) -> Vec<u8> {
+    array("<f4", shape, values.iter().flat_map(|value| thousandth(*value).to_le_bytes()))
+}
+
+/// `value / 1024` for a value below 1024, by its bits: this crate computes with no floats.
+fn thousandth(value: u32) -> u32 {
+    match value.min(1023).checked_ilog2() {
+        None => 0,
+        Some(log) => (127 - 10 + log) << 23 | (value.min(1023) << (23 - log)) & 0x7f_ffff,
+    }
+}
+
+fn array(descr: &str, shape: &[usize], data: impl Iterator<Item = u8>) -> Vec<u8> {
     let shape: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    let mut header = format!("{{'descr': '<i4', 'fortran_order': False, 'shape': ({shape}), }}");
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
     while !(MAGIC.len() + 2 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
@@ -18,7 +39,7 @@ pub fn int32(shape: &[usize], values: &[i32]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&header_len.to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(data);
     bytes
 }
 
@@ -63,5 +84,6 @@ mod tests {
         assert!(float32(&bytes[..bytes.len() - 1]).is_err());
         assert!(float32(&bytes[..40]).is_err());
         assert!(float32(b"").is_err());
+        assert_eq!(float32(&float32_of(&[4], &[0, 1, 512, 768])).unwrap(), [0.0, 0.0009765625, 0.5, 0.75]);
     }
 }

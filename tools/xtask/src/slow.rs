@@ -47,7 +47,7 @@ pub fn prove(options: &Options) -> Result<()> {
 }
 
 /// The development models with real inputs and ONNX Runtime's outputs.
-fn make_cases() -> Result<PathBuf> {
+pub fn make_cases() -> Result<PathBuf> {
     let cases = command::target_dir().join("cases");
     run(command(setup::python_path()).args([REFERENCE, "cases"]).args([models::dir(), cases.clone()]))?;
     Ok(cases)

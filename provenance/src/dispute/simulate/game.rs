@@ -36,6 +36,8 @@ pub(super) struct Actor<'a> {
     pub term: Option<Term>,
     /// Its last message.
     pub last: Option<Vec<u8>>,
+    /// Spent on answers.
+    pub time: Duration,
 }
 
 impl Actor<'_> {
@@ -51,7 +53,11 @@ impl Actor<'_> {
             }
             _ => {}
         }
-        let body = match (self.player.answer(&game.recorded.referee, party), self.manners) {
+        #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
+        let start = Instant::now();
+        let answer = self.player.answer(&game.recorded.referee, party);
+        self.time += start.elapsed();
+        let body = match (answer, self.manners) {
             (Ok(body), _) => body,
             (Err(error), Manners::Honest) => return Err(error.into()),
             // A liar that has no answer says nothing.

@@ -1,6 +1,7 @@
 //! Making lies: a run's records with one thing changed, and what follows from it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use repops::digest::sha256;
 use repops::exec::{ExecError, HashLevel, Observer, StepEvent};
@@ -122,7 +123,15 @@ impl<'a> Stage<'a> {
         if let Some((term, bits)) = preset {
             player.preset(term, bits);
         }
-        Ok(Some(Actor { player, claim, manners, step: at, term: preset.map(|p| p.0), last: None }))
+        Ok(Some(Actor {
+            player,
+            claim,
+            manners,
+            step: at,
+            term: preset.map(|p| p.0),
+            last: None,
+            time: Duration::ZERO,
+        }))
     }
 
     /// The output of a step with a single-bit fault somewhere in the computation of one element.

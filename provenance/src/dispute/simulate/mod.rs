@@ -137,6 +137,8 @@ pub struct Outcome {
     pub transcript: Transcript,
     /// Steps that the honest party ran again.
     pub steps_rerun: u64,
+    /// The honest party's time for its answers.
+    pub honest: Duration,
     /// The term that was made wrong.
     pub term: Option<Term>,
 }
@@ -222,6 +224,7 @@ impl<'a> Stage<'a> {
             step: liar.step,
             term: None,
             last: None,
+            time: Duration::ZERO,
         };
         self.duel(if scenario.liar == Party::First { [liar, honest] } else { [honest, liar] }, dice)
     }
@@ -259,6 +262,7 @@ impl<'a> Stage<'a> {
             bytes: recorded.referee.bytes(),
             referee: game.referee_time,
             transcript: recorded.transcript.clone(),
+            honest: honest.map_or(Duration::ZERO, |honest| honest.time),
             steps_rerun: honest.map_or(0, |honest| honest.player.steps_rerun),
             term: liar.and_then(|liar| liar.term),
             recorded,

@@ -16,6 +16,7 @@ pub(super) fn value(subject: &Subject<'_>, at: usize, inputs: &mut dyn Inputs) -
             DType::F64 => rotated::<f64>(subject, at, inputs),
             _ => rotated::<f32>(subject, at, inputs),
         },
+        "SequenceRotary" => sequence_rotated(subject, at, inputs),
         "ScatterElements" | "ScatterND" => scattered(subject, at, inputs),
         _ => Err(Stop::NoTerm),
     }
@@ -80,6 +81,30 @@ fn rotated<W: Wide + Real>(subject: &Subject<'_>, at: usize, inputs: &mut dyn In
     let (cos, sin) = (angle(1)?, angle(2)?);
     let y = if is_first { cos * own - sin * other } else { sin * other + cos * own };
     Ok(y.narrow(ty.dtype))
+}
+
+fn sequence_rotated(subject: &Subject<'_>, at: usize, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
+    let columns = subject.input(0)?.shape[1];
+    let heads = usize::try_from(subject.attrs.int("heads")).unwrap_or(0).max(1);
+    let (row, e) = (at / columns.max(1), at % columns.max(1) % (columns / heads).max(1));
+    let half = subject.input(1)?.shape[1];
+    let own = inputs.element(0, at as u64)?;
+    if e >= 2 * half {
+        return Ok(own);
+    }
+    let is_interleaved = subject.attrs.int("interleaved") != 0;
+    let (pair, is_first, step) = match is_interleaved {
+        true => (e / 2, e % 2 == 0, 1),
+        false => (e % half, e < half, half),
+    };
+    let mut f32_at = |input: usize, at: usize| -> Result<f32, Stop> {
+        Ok(f32::from_bits(inputs.element(input, at as u64)? as u32))
+    };
+    let other = f32_at(0, if is_first { at + step } else { at - step })?;
+    let (cos, sin) = (f32_at(1, row * half + pair)?, f32_at(2, row * half + pair)?);
+    let own = f32::from_bits(own as u32);
+    let y = if is_first { cos * own - sin * other } else { sin * other + cos * own };
+    Ok(y.narrow(DType::F32))
 }
 
 /// The element of the data and all updates that meet it, in order. The indices are read whole.

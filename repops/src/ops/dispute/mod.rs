@@ -22,6 +22,7 @@ mod recurrence;
 mod reduce;
 mod resize;
 mod rules;
+mod sequence;
 mod series;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::series::{self, Formula};
 use super::wide::Wide;
 use super::{
     Inputs, Stop, Subject, Term, attention, contract, einsum, local, movement, normalize, pick, pool,
-    recurrence, reduce, resize,
+    recurrence, reduce, resize, sequence,
 };
 use crate::dtype::DType;
 use crate::ops::{OpClass, OpDef};
@@ -92,10 +92,12 @@ pub fn rule(def: &OpDef) -> Rule {
         "ArgMax" | "ArgMin" | "Hardmax" | "DynamicQuantizeLinear" => return Rule::Pick,
         "MaxPool" | "AveragePool" | "LpPool" | "GlobalLpPool" => return Rule::Pool,
         "Einsum" => return Rule::Einsum,
-        "Attention" => return Rule::Attention,
+        "Attention" | "SequenceAttention" => return Rule::Attention,
         "RNN" | "GRU" | "LSTM" => return Rule::Recurrence,
         "Resize" => return Rule::Resize,
-        "CastLike" | "RotaryEmbedding" | "ScatterElements" | "ScatterND" => return Rule::Local,
+        "CastLike" | "RotaryEmbedding" | "SequenceRotary" | "ScatterElements" | "ScatterND" => {
+            return Rule::Local;
+        }
         "TopK" | "CumSum" | "CumProd" | "ReduceProd" | "LRN" => {
             return Rule::Crop(Cut::Row);
         }
@@ -187,6 +189,9 @@ pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> R
         },
         Rule::Pool => pooled(subject, term, ask),
         Rule::Einsum => numbers!(subject, einsum::Einsum::new(subject)?, term, ask),
+        Rule::Attention if subject.def.name == "SequenceAttention" => {
+            terms::<f32>(&sequence::SequenceAttention::new(subject)?, term, ask)
+        }
         Rule::Attention => floats!(subject, attention::Attention::new(subject)?, term, ask),
         Rule::Recurrence => {
             let (Ask::Claims { inputs } | Ask::Value { inputs, .. }) = &mut ask;

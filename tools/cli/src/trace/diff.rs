@@ -1,9 +1,12 @@
 //! `repops trace diff`: the first step in which two traces differ, and the elements behind it.
 //!
 //! The traces say which digests differ. The bytes are computed again, where inputs are given: by the
-//! program of each trace where both are at hand, else by the one that is.
+//! program of each trace where both are at hand, else by the one that is. A trace that is not given is made by running.
+
+use std::io::{Cursor, Read};
 
 use repops::digest::Digest;
+use repops::exec::{Executor, HashLevel};
 use repops::ops::OpDef;
 use repops::program::{Step, ValueId};
 use repops::trace::StepRecord;
@@ -11,9 +14,10 @@ use repops::{Program, Tensor};
 use repops_provenance::diff::{
     Captured, ElementDifference, Part, StepDifference, capture, elements, first_difference, step_at,
 };
+use repops_provenance::trace_file::TraceReader;
 use serde_json::{Value, json};
 
-use super::{open, operator_text, path_text};
+use super::{Reader, open, operator_text, path_text};
 use crate::arguments::TraceDiff;
 use crate::engine::{self, Engine};
 use crate::inspect::{origin_text, value_text};
@@ -35,7 +39,11 @@ struct Side<'a> {
 pub fn diff(arguments: &TraceDiff) -> Result<Answer> {
     let program = engine::load(&arguments.program)?;
     let program_b = arguments.program_b.as_deref().map(engine::load).transpose()?;
-    let (mut a, mut b) = (open(&arguments.first)?, open(&arguments.second)?);
+    let traced = |which: usize, program: &Program| match arguments.traces.get(which) {
+        Some(path) => open(path),
+        None => regenerated(arguments, program),
+    };
+    let (mut a, mut b) = (traced(0, &program)?, traced(1, program_b.as_ref().unwrap_or(&program))?);
     let claimed = [a.program(), b.program()];
     let found = first_difference(&mut a, &mut b)?;
     let Some(difference) = found else { return Ok(same(arguments, claimed)) };
@@ -64,6 +72,19 @@ pub fn diff(arguments: &TraceDiff) -> Result<Answer> {
         print(&to_text(&sides, &difference, outputs.as_ref()));
     }
     Ok(Answer::No)
+}
+
+/// The trace that running a program gives.
+fn regenerated(arguments: &TraceDiff, program: &Program) -> Result<Reader> {
+    let engine = Engine::new(&arguments.engine)?;
+    let tensors = inputs::read(&arguments.inputs, program)?;
+    let mut watcher = Watcher::new(program, "running");
+    let execution = engine.execute(program, &tensors, HashLevel::Operators, &mut watcher)?;
+    let trace = execution.trace.ok_or_else(|| Failure::new("the run gave no trace"))?;
+    let mut bytes = Vec::new();
+    repops_provenance::trace_file::write(&mut bytes, &program.digest(), &trace)?;
+    let bytes: Box<dyn Read> = Box::new(Cursor::new(bytes));
+    Ok(TraceReader::new(bytes)?)
 }
 
 fn same(arguments: &TraceDiff, claimed: [Digest; 2]) -> Answer {

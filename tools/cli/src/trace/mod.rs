@@ -7,7 +7,7 @@ pub use diff::diff;
 pub use show::show;
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use repops::trace::{Frame, StepRecord};
@@ -15,12 +15,13 @@ use repops_provenance::trace_file::TraceReader;
 
 use crate::{Failure, Result};
 
-type Reader = TraceReader<BufReader<File>>;
+type Reader = TraceReader<Box<dyn Read>>;
 
 fn open(path: &Path) -> Result<Reader> {
     let failed = |error: &dyn std::fmt::Display| Failure(format!("{}: {error}", path.display()));
     let file = File::open(path).map_err(|e| failed(&e))?;
-    TraceReader::new(BufReader::new(file)).map_err(|e| failed(&e))
+    let reader: Box<dyn Read> = Box::new(BufReader::new(file));
+    TraceReader::new(reader).map_err(|e| failed(&e))
 }
 
 /// `3`, `12/1:0#4`: the step of the main block, then `block:step` with the iteration of a loop.

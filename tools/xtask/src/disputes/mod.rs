@@ -1,0 +1,232 @@
+//! `cargo xtask disputes`: what disputes over real models cost, and whether they end the same on a bad network.
+//!
+//! Invariant: a fault whose step is not named, or a verdict against the honest party, fails the task; the table is written
+//! from what was measured and from nothing else.
+
+mod network;
+mod proxy;
+
+use crate::command::{self, Error, Result};
+use crate::repops::{Profile, Repops, input_arguments};
+use crate::{matrix, models, npy, setup, slow};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args, Clone, Default)]
+pub struct Options {
+    /// Folder of compiled models: in each subfolder `model.rep`; by default they are made.
+    #[arg(long, value_name = "DIR")]
+    pub cases: Option<PathBuf>,
+    /// Faults for each model.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub faults: u32,
+    /// Instead of the table: three processes in network namespaces, with delay, loss and kills, so many times. Needs root.
+    #[arg(long, value_name = "RUNS")]
+    pub network: Option<u32>,
+    /// The proxy of `--network`: from one address to another.
+    #[arg(long, value_name = "FROM,TO", hide = true)]
+    pub proxy: Option<String>,
+}
+
+/// Lies besides faults in outputs, and how many of each are played.
+const KINDS: [&str; 6] = ["input", "wiring", "operator", "attribute", "constant", "silence"];
+const GAMES_OF_A_KIND: u32 = 20;
+const TABLE: &str = "benches/DISPUTES.md";
+
+pub fn run(options: &Options) -> Result<()> {
+    if let Some(addresses) = &options.proxy {
+        return proxy::serve(addresses);
+    }
+    let repops = Repops::build(Profile::Release)?;
+    let cases = match &options.cases {
+        Some(folder) => folder.clone(),
+        None => made(&repops)?,
+    };
+    match options.network {
+        Some(runs) => network::try_out(&repops, &subject(&cases, "minilm")?, runs),
+        None => measure(&repops, &cases, options.faults),
+    }
+}
+
+fn made(repops: &Repops) -> Result<PathBuf> {
+    setup::provide_all(&setup::Options { python: true, aarch64: false, check: false })?;
+    models::fetch_all(&models::Options { all: true, check: false })?;
+    let cases = slow::make_cases()?;
+    for case in matrix::case_folders(&cases)? {
+        repops.compile(&case.join("model.onnx"), &case.join("model.rep"), &[])?;
+    }
+    Ok(cases)
+}
+
+/// A program with inputs of a short shape.
+pub struct Subject {
+    name: String,
+    program: PathBuf,
+    inputs: Vec<(String, PathBuf)>,
+    shape: &'static str,
+}
+
+/// A model's program, with inputs that are written beside it.
+fn subject(cases: &Path, name: &str) -> Result<Subject> {
+    let folder = command::target_dir().join("disputes").join(name);
+    command::fresh_dir(&folder)?;
+    // Numbers that are neither all equal nor large; what they mean does not matter here.
+    let noise = |count: usize| (0..count).map(|i| (i * 7919 % 1000) as u32).collect::<Vec<_>>();
+    let mut inputs = Vec::new();
+    let mut write = |input: &str, bytes: Vec<u8>| -> Result<()> {
+        let path = folder.join(format!("{input}.npy"));
+        command::write(&path, &bytes)?;
+        inputs.push((input.to_owned(), path));
+        Ok(())
+    };
+    let image = |h: usize, w: usize| npy::float32_of(&[1, 3, h, w], &noise(3 * h * w));
+    let shape = match name {
+        "minilm" => {
+            let ids: Vec<i64> = noise(16).into_iter().map(|n| i64::from(n) + 1000).collect();
+            write("input_ids", npy::int64(&[1, 16], &ids))?;
+            write("attention_mask", npy::int64(&[1, 16], &[1; 16]))?;
+            write("token_type_ids", npy::int64(&[1, 16], &[0; 16]))?;
+            "i64[1, 16]"
+        }
+        "ppocr-det" => {
+            write("x", image(64, 96))?;
+            "f32[1, 3, 64, 96]"
+        }
+        "ppocr-rec" => {
+            write("x", image(48, 64))?;
+            "f32[1, 3, 48, 64]"
+        }
+        other => return Err(Error::Failed(format!("there is no short input for {other}"))),
+    };
+    let program = cases.join(name).join("model.rep");
+    Ok(Subject { name: name.to_owned(), program, inputs, shape })
+}
+
+fn measure(repops: &Repops, cases: &Path, faults: u32) -> Result<()> {
+    let mut text = String::from(
+        "# What disputes cost\n\n\
+         Made by `cargo xtask disputes`. In each game one bit of one term of a random element of a random step is wrong, and everything\n\
+         that is computed from it; an honest party disputes it. *named*: the verdict names that step. The referee's time is the least of three\n\
+         replays of the whole dispute (receipts and signatures included) by the same process; its memory the most that `repops dispute\n\
+         replay` ever had resident, the program's code included.\n",
+    );
+    let mut wrong = Vec::new();
+    for name in ["minilm", "ppocr-det", "ppocr-rec"] {
+        let subject = subject(cases, name)?;
+        let found = subject.play(repops, &["--count", &faults.to_string()])?;
+        let _ = write!(text, "\n## {name}, {}\n\n{}", subject.shape, families(&found));
+        let unnamed = |found: &Value| {
+            found["operators"]
+                .as_array()
+                .is_none_or(|rows| rows.iter().any(|row| row["named"] != row["games"]))
+        };
+        if found["against_the_honest"] != 0 || unnamed(&found) {
+            wrong.push(format!("{name}: a fault was not named"));
+        }
+        let _ = writeln!(
+            text,
+            "\n| lie | games | lost by the liar | most rounds | most bytes |\n|---|---|---|---|---|"
+        );
+        for kind in KINDS {
+            let count = GAMES_OF_A_KIND.to_string();
+            let found = subject.play(repops, &["--count", &count, "--kind", kind])?;
+            let rows = found["operators"].as_array().cloned().unwrap_or_default();
+            let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_u64()).sum::<u64>();
+            let most = |key: &str| rows.iter().filter_map(|row| row[key].as_u64()).max().unwrap_or(0);
+            let lost = sum("games") - sum("undecided") - found["against_the_honest"].as_u64().unwrap_or(0);
+            let _ = writeln!(
+                text,
+                "| {kind} | {} | {lost} | {} | {} |",
+                sum("games"),
+                most("rounds_max"),
+                most("bytes_max")
+            );
+            if lost != sum("games") {
+                wrong.push(format!("{name}: {lost} of {} lies of kind {kind} lost", sum("games")));
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\n| kept | bytes kept | steps run again, mean | honest party, ms, mean |\n|---|---|---|---|"
+        );
+        for every in [None, Some("64"), Some("16"), Some("4"), Some("1MiB"), Some("8MiB")] {
+            let keep = every.map(|every| ["--checkpoint-every", every]);
+            let further: Vec<&str> =
+                ["--count", "20"].into_iter().chain(keep.into_iter().flatten()).collect();
+            let found = subject.play(repops, &further)?;
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} |",
+                every.map_or("nothing".to_owned(), |every| format!("every {every}")),
+                found["kept_bytes"],
+                tenths(&found["steps_rerun_mean"]),
+                tenths(&found["party_ms_mean"])
+            );
+        }
+        let resident = subject.referee_memory(repops)?;
+        let _ = writeln!(text, "\nThe referee's memory: {resident} KiB.");
+    }
+    print!("{text}");
+    command::write(&command::root().join(TABLE), text.as_bytes())?;
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Failed(wrong.join("\n"))) }
+}
+
+/// A number with one place.
+fn tenths(value: &Value) -> String {
+    let text = value.to_string();
+    match text.split_once('.') {
+        Some((whole, rest)) => format!("{whole}.{}", rest.get(..1).unwrap_or("0")),
+        None => text,
+    }
+}
+
+fn families(found: &Value) -> String {
+    let mut text = String::from(
+        "| operator | games | named | rounds, mean | most | bytes, mean | most | referee ms, median | most |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in found["operators"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row["op"].as_str().unwrap_or_default(),
+            row["games"],
+            row["named"],
+            tenths(&row["rounds_mean"]),
+            row["rounds_max"],
+            tenths(&row["bytes_mean"]),
+            row["bytes_max"],
+            row["referee_ms_median"],
+            row["referee_ms_max"]
+        );
+    }
+    text
+}
+
+impl Subject {
+    /// `repops dispute simulate`, as a table in JSON.
+    fn play(&self, repops: &Repops, further: &[&str]) -> Result<Value> {
+        let mut simulate = repops.command()?;
+        simulate.args(["dispute", "simulate"]).arg(&self.program).args(input_arguments(&self.inputs));
+        simulate.args(["--table", "--json"]).args(further);
+        println!("{}: {}", self.name, further.join(" "));
+        let text = command::capture(&mut simulate)?;
+        serde_json::from_str(text.trim()).map_err(|error| Error::Failed(error.to_string()))
+    }
+
+    /// The most that a replay had resident, in KiB.
+    fn referee_memory(&self, repops: &Repops) -> Result<u64> {
+        let transcript = command::target_dir().join("disputes").join("last.game");
+        let mut simulate = repops.command()?;
+        simulate.args(["dispute", "simulate"]).arg(&self.program).args(input_arguments(&self.inputs));
+        command::capture(simulate.args(["--json", "--transcript"]).arg(&transcript))?;
+        let text =
+            command::capture(repops.command()?.args(["dispute", "replay", "--json"]).arg(&transcript))?;
+        let found: Value =
+            serde_json::from_str(text.trim()).map_err(|error| Error::Failed(error.to_string()))?;
+        found["peak_kib"]
+            .as_u64()
+            .ok_or_else(|| Error::Failed("the replay did not say its memory".to_owned()))
+    }
+}
