@@ -87,11 +87,21 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The word of a token.
-    fn word(&self, token: u32) -> u32 {
+    /// A number in (0, 1) for each token.
+    fn noise(&self, tokens: &[u32]) -> Vec<f32> {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
-        let counter = [token / 4, self.position, self.nonce as u32, (self.nonce >> 32) as u32];
-        philox::block(key, counter)[(token % 4) as usize]
+        let block = |number| {
+            philox::block(key, [number, self.position, self.nonce as u32, (self.nonce >> 32) as u32])
+        };
+        // Neighbours share a block.
+        let mut last = (0, block(0));
+        let word = |&token: &u32| {
+            if last.0 != token / 4 {
+                last = (token / 4, block(token / 4));
+            }
+            philox::open_f32(last.1[(token % 4) as usize])
+        };
+        tokens.iter().map(word).collect()
     }
 }
 
@@ -126,7 +136,7 @@ pub fn choose(
     let scaled: Vec<f32> = logits.iter().map(|v| v / sampling.temperature).collect();
     let kept = kept(&scaled, sampling, functions);
     // Gumbel noise: the greatest sum is a draw from the distribution.
-    let mut noise: Vec<f32> = kept.iter().map(|&t| philox::open_f32(draw.word(t))).collect();
+    let mut noise = draw.noise(&kept);
     functions.log(&mut noise);
     noise.iter_mut().for_each(|v| *v = -*v);
     functions.log(&mut noise);
@@ -216,47 +226,58 @@ fn greatest(values: impl Iterator<Item = (f32, u32)>) -> u32 {
     best.map_or(0, |(_, token)| token)
 }
 
-/// Tokens that are considered: in descending order of value (ties: the lower token first) the first top_k; of those the
-/// shortest beginning whose sum of `exp(value - maximum)`, added up in that order in f64, reaches top_p times the sum of all of
-/// them; of those all with `exp(value - maximum) >= min_p`. The first one always stays.
+/// Tokens that are considered, in no order. Of all, in descending order of value (ties: the lower token first), the first
+/// top_k; of those, with `e = exp(value - maximum)`, the shortest beginning whose sum of `e` reaches top_p times the sum of all
+/// of theirs, both in f64, one after the other: the beginning's in that order, all in ascending order of tokens; of those the ones with
+/// `e >= min_p`. The first one always stays.
 fn kept(scaled: &[f32], sampling: &Sampling, functions: &dyn Functions) -> Vec<u32> {
     let all = scaled.len();
     let k = if sampling.top_k == 0 { all } else { all.min(sampling.top_k as usize) };
-    let mut order: Vec<u32> = (0..all as u32).collect();
-    if k == all && sampling.top_p >= 1.0 && sampling.min_p == 0.0 {
-        return order;
-    }
+    let mut tokens: Vec<u32> = (0..all as u32).collect();
     // No value is NaN.
     let by_value = |a: &u32, b: &u32| {
         let (x, y) = (scaled[*a as usize], scaled[*b as usize]);
         y.partial_cmp(&x).expect("no NaN").then(a.cmp(b))
     };
     if k < all {
-        order.select_nth_unstable_by(k - 1, by_value);
-        order.truncate(k);
+        tokens.select_nth_unstable_by(k - 1, by_value);
+        tokens.truncate(k);
+        tokens.sort_unstable();
     }
-    order.sort_unstable_by(by_value);
-    let maximum = scaled[order[0] as usize];
-    let mut weights: Vec<f32> = order.iter().map(|&t| scaled[t as usize] - maximum).collect();
+    if sampling.top_p >= 1.0 && sampling.min_p == 0.0 {
+        return tokens;
+    }
+    let first = greatest(tokens.iter().map(|&t| (scaled[t as usize], t)));
+    let maximum = scaled[first as usize];
+    let mut weights: Vec<f32> = tokens.iter().map(|&t| scaled[t as usize] - maximum).collect();
     // Where all are -infinity the differences are NaN, and all weigh nothing.
     functions.exp(&mut weights);
+    let mut weighed: Vec<(u32, f32)> = tokens.into_iter().zip(weights).collect();
     if sampling.top_p < 1.0 {
-        let total = weights.iter().fold(0.0f64, |sum, &w| sum + f64::from(w));
+        let total = weighed.iter().fold(0.0f64, |sum, (_, w)| sum + f64::from(*w));
         let wanted = total * f64::from(sampling.top_p);
-        let mut sum = 0.0f64;
-        let reached = weights.iter().position(|&w| {
-            sum += f64::from(w);
-            sum >= wanted
-        });
-        order.truncate(reached.map_or(order.len(), |at| at + 1));
+        // Sorted as far as it is needed, which is seldom far.
+        let (mut sum, mut sorted, mut end) = (0.0f64, 0, weighed.len());
+        while sorted < end {
+            let until = (4 * sorted).max(256).min(weighed.len());
+            let rest = &mut weighed[sorted..];
+            if until - sorted < rest.len() {
+                rest.select_nth_unstable_by(until - sorted - 1, |a, b| by_value(&a.0, &b.0));
+            }
+            rest[..until - sorted].sort_unstable_by(|a, b| by_value(&a.0, &b.0));
+            for (at, (_, weight)) in weighed[..until].iter().enumerate().skip(sorted) {
+                sum += f64::from(*weight);
+                if sum >= wanted {
+                    end = at + 1;
+                    break;
+                }
+            }
+            sorted = until;
+        }
+        weighed.truncate(end);
     }
-    let mut at = 0;
-    order.retain(|_| {
-        let keep = at == 0 || weights[at] >= sampling.min_p;
-        at += 1;
-        keep
-    });
-    order
+    weighed.retain(|(token, weight)| *token == first || *weight >= sampling.min_p);
+    weighed.into_iter().map(|(token, _)| token).collect()
 }
 
 #[cfg(test)]
@@ -302,7 +323,12 @@ mod tests {
     fn cuts_keep_what_they_say() {
         let probabilities = [0.15f32, 0.5, 0.05, 0.3];
         let logits: Vec<f32> = probabilities.iter().map(|p| scalar::log(*p)).collect();
-        let kept = |sampling: Sampling| super::kept(&logits, &sampling, &Plain);
+        // From the likeliest on.
+        let kept = |sampling: Sampling| {
+            let mut kept = super::kept(&logits, &sampling, &Plain);
+            kept.sort_by(|a, b| logits[*b as usize].partial_cmp(&logits[*a as usize]).expect("no NaN"));
+            kept
+        };
         let base = Sampling { temperature: 1.0, ..Sampling::default() };
         assert_eq!(kept(Sampling { top_k: 2, ..base }), [1, 3]);
         assert_eq!(kept(Sampling { top_p: 0.75, ..base }), [1, 3]);
@@ -317,6 +343,31 @@ mod tests {
             let all = run(&logits, base, draw);
             let some = run(&logits, Sampling { top_k: 3, ..base }, draw);
             assert!(all == 2 || all == some);
+        }
+    }
+
+    #[test]
+    fn sorting_in_parts_is_sorting() {
+        let scaled: Vec<f32> =
+            (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 * 1e-3).collect();
+        for top_p in [0.001, 0.3, 0.7, 0.95, 0.999_999] {
+            let sampling = Sampling { temperature: 1.0, top_p, ..Sampling::default() };
+            let mut order: Vec<u32> = (0..5000).collect();
+            order.sort_by(|a, b| {
+                scaled[*b as usize].partial_cmp(&scaled[*a as usize]).expect("no NaN").then(a.cmp(b))
+            });
+            let weight = |t: u32| f64::from(scalar::exp(scaled[t as usize] - scaled[order[0] as usize]));
+            let total = (0..5000).fold(0.0, |sum, t| sum + weight(t));
+            let mut sum = 0.0;
+            let reached = order.iter().position(|&t| {
+                sum += weight(t);
+                sum >= total * f64::from(top_p)
+            });
+            let mut expected = order[..reached.map_or(5000, |at| at + 1)].to_vec();
+            let mut found = super::kept(&scaled, &sampling, &Plain);
+            expected.sort_unstable();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{top_p}");
         }
     }
 

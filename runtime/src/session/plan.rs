@@ -185,6 +185,9 @@ fn how(
             window: step.attrs.int("window") as usize,
             softcap: step.attrs.float("softcap"),
         };
+        if shape.d == 0 || shape.e == 0 {
+            return Err(missing("its heads have no elements"));
+        }
         attention.push(shape);
         return Ok(How::Attention(attention.len() - 1, shape));
     }
