@@ -38,10 +38,12 @@ pub enum DType {
     F8E8M0 = 24,
     U2 = 25,
     I2 = 26,
+    /// The bytes of a value that is no tensor of numbers ([`crate::packed`]). Only a few operators take it.
+    Packed = 200,
 }
 
 impl DType {
-    /// Every supported type, in the order of their numbers.
+    /// Every type of elements, in the order of their numbers; packed values have none.
     pub const ALL: [DType; 23] = [
         DType::F32,
         DType::U8,
@@ -68,9 +70,14 @@ impl DType {
         DType::I2,
     ];
 
-    /// The type with ONNX's number `code`; `None` for numbers that are reserved or unknown.
+    /// The element type with ONNX's number `code`; `None` for numbers that are reserved or unknown.
     pub fn from_code(code: u32) -> Option<DType> {
         DType::ALL.into_iter().find(|d| d.code() as u32 == code)
+    }
+
+    /// As [`DType::from_code`], also [`DType::Packed`]: what programs and records may name.
+    pub fn from_any_code(code: u32) -> Option<DType> {
+        if code == u32::from(DType::Packed.code()) { Some(DType::Packed) } else { DType::from_code(code) }
     }
 
     /// ONNX's number of this type.
@@ -96,7 +103,7 @@ impl DType {
 
     /// Whether the type is a signed or unsigned integer of 8 bits and more (bool is none).
     pub fn is_int(self) -> bool {
-        !self.is_float() && self != DType::Bool && !self.is_narrow()
+        !self.is_float() && !matches!(self, DType::Bool | DType::Packed) && !self.is_narrow()
     }
 
     /// Whether the type is one of [`narrow`]'s, which only operators that convert or move elements take.
@@ -153,12 +160,13 @@ impl DType {
             DType::F8E8M0 => "f8e8m0",
             DType::U2 => "u2",
             DType::I2 => "i2",
+            DType::Packed => "packed",
         }
     }
 
     /// The inverse of [`DType::name`].
     pub fn from_name(name: &str) -> Option<DType> {
-        DType::ALL.into_iter().find(|d| d.name() == name)
+        DType::ALL.into_iter().chain([DType::Packed]).find(|d| d.name() == name)
     }
 }
 

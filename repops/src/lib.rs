@@ -16,6 +16,7 @@ pub mod fma;
 pub mod lane;
 pub mod lane_op;
 pub mod ops;
+pub mod packed;
 pub mod philox;
 pub mod program;
 pub mod reduce;

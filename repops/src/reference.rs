@@ -137,7 +137,7 @@ impl Run<'_> {
             (None, _) => {
                 let ctx = EvalCtx { attrs: &step.attrs, inputs: &views, outputs: step.outputs.len() };
                 ops::infer_known(def, &step.attrs, &views, step.outputs.len())
-                    .and_then(|_| (def.eval)(&ctx))
+                    .and_then(|_| def.evaluate(&ctx))
                     .map_err(Stop::Operator)
             }
         };

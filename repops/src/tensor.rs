@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::dtype::{DType, Element, narrow};
+use crate::packed;
 
 /// The most axes that a tensor may have.
 pub const RANK_MAX: usize = 16;
@@ -48,8 +49,12 @@ pub fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
     if shape.contains(&0) { Ok(0) } else { Ok(total as usize) }
 }
 
-/// The offset of the first byte that is no element: a bool other than 0 and 1, a narrow integer out of range.
+/// The offset of the first byte that is no element: a bool other than 0 and 1, a narrow integer out of range; 0 where
+/// bytes pack no value.
 pub fn first_non_element(dtype: DType, bytes: &[u8]) -> Option<usize> {
+    if dtype == DType::Packed {
+        return packed::Value::decode(bytes).is_err().then_some(0);
+    }
     if dtype != DType::Bool && !dtype.is_narrow() {
         return None;
     }
@@ -205,7 +210,8 @@ impl Tensor {
         let mut tensor = Tensor::zeros(dtype, shape)?;
         tensor.bytes_mut().copy_from_slice(data);
         if let Some(offset) = first_non_element(dtype, data) {
-            return Err(TensorError::Element { dtype, offset, value: data[offset] });
+            let value = data.get(offset).copied().unwrap_or(0);
+            return Err(TensorError::Element { dtype, offset, value });
         }
         tensor.canonicalize();
         Ok(tensor)
@@ -320,6 +326,7 @@ impl Tensor {
             DType::F64 => all::<f64>(self.as_slice()),
             DType::F16 => all::<half::f16>(self.as_slice()),
             DType::BF16 => all::<half::bf16>(self.as_slice()),
+            DType::Packed => true,
             dtype => self.bytes().iter().all(|&b| canonical_byte(dtype, b) == Some(b)) || dtype.size() > 1,
         }
     }

@@ -12,7 +12,7 @@ use repops::reference::unpack_panel16;
 use repops::region::{Region, RegionBackend, RegionKernel};
 use repops::tensor::{AlignedBytes, byte_len};
 use repops::trace::Frame;
-use repops::{Digest, Program, Tensor, TensorView, TensorViewMut};
+use repops::{DType, Digest, Program, Tensor, TensorView, TensorViewMut};
 use repops_kernels::isa::Isa;
 use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup};
 
@@ -332,6 +332,10 @@ impl<'a> Run<'a> {
         }
         let unpacked = self.views(step)?;
         let views: Vec<_> = unpacked.iter().map(|u| u.as_ref().map(Viewed::view)).collect();
+        if views.iter().flatten().any(|view| view.dtype == DType::Packed) {
+            // Kernels know tensors of numbers only.
+            return Ok(None);
+        }
         let inferred = ops::infer_known(step.def(), &step.attrs, &views, step.outputs.len())?;
         let shape = |i: &ops::Inferred| Some(Shape { dtype: i.ty.dtype, extents: i.ty.extents()? });
         Ok(inferred.iter().map(shape).collect())
@@ -344,7 +348,7 @@ impl<'a> Run<'a> {
         // Once more, since binding may have failed where this succeeds or says why not.
         ops::infer_known(step.def(), &step.attrs, &views, step.outputs.len())?;
         let ctx = EvalCtx { attrs: &step.attrs, inputs: &views, outputs: step.outputs.len() };
-        Ok((step.def().eval)(&ctx)?)
+        Ok(step.def().evaluate(&ctx)?)
     }
 
     /// Fills the targets by a kernel, or by the reference where there is none.

@@ -2,7 +2,7 @@
 //!
 //! `tensor<?x128xf32, ["batch", "128"]>`: the encoding holds every dimension's expression in canonical text. A type
 //! whose dimensions are all extents has no encoding; `!repops.unknown` stands where nothing is known. Signed integers
-//! are signless in MLIR, unsigned ones `ui`, and bool is `i1`.
+//! are signless in MLIR, unsigned ones `ui`, bool is `i1`, and the bytes of packed values are `si8`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -52,6 +52,7 @@ pub fn scalar(context: &Context, dtype: DType) -> Type<'_> {
         DType::U8 | DType::U16 | DType::U32 | DType::U64 => {
             IntegerType::unsigned(melior, 8 * dtype.size() as u32).into()
         }
+        DType::Packed => IntegerType::signed(melior, 8).into(),
         DType::I4 => IntegerType::new(melior, 4).into(),
         DType::I2 => IntegerType::new(melior, 2).into(),
         DType::U4 => IntegerType::unsigned(melior, 4).into(),
@@ -92,6 +93,9 @@ pub fn dtype(ty: Type<'_>) -> Option<DType> {
         let name = ty.to_string();
         return DType::ALL.into_iter().find(|d| d.is_narrow_float() && narrow_float(*d) == name);
     };
+    if integer.is_signed() {
+        return (integer.width() == 8).then_some(DType::Packed);
+    }
     Some(match (integer.width(), integer.is_unsigned()) {
         (1, false) => DType::Bool,
         (8, false) => DType::I8,
@@ -142,7 +146,7 @@ mod tests {
     #[test]
     fn types_survive_the_way_there_and_back() {
         let context = Context::new();
-        for dtype in DType::ALL {
+        for dtype in DType::ALL.into_iter().chain([DType::Packed]) {
             let shapes = [
                 vec![],
                 vec![DimExpr::Const(0), DimExpr::Const(3)],

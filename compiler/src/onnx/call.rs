@@ -11,7 +11,7 @@ use repops::program::Origin;
 use repops::{Tensor, TensorView};
 
 use super::importer::Importer;
-use super::proto::{AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType};
+use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType};
 use super::types::Place;
 use super::{ImportError, domain_name};
 use crate::graph::{Block, Constant, Definition, Node, ValueId};
@@ -148,6 +148,13 @@ impl<'a, 'm> Call<'a, 'm> {
         }
     }
 
+    pub fn strings(&mut self, name: &str) -> Result<Option<Vec<String>>, ImportError> {
+        let Some(attribute) = self.take(name, AttributeType::Strings)? else { return Ok(None) };
+        let texts = attribute.strings.iter().map(|text| String::from_utf8(text.to_vec()));
+        let texts = texts.collect::<Result<Vec<_>, _>>();
+        texts.map(Some).map_err(|_| self.attribute_error(name, "is not UTF-8"))
+    }
+
     pub fn tensor(&mut self, name: &str) -> Result<Option<TensorProto>, ImportError> {
         Ok(self.take(name, AttributeType::Tensor)?.and_then(|a| a.t))
     }
@@ -158,6 +165,11 @@ impl<'a, 'm> Call<'a, 'm> {
 
     pub fn required_ints(&mut self, name: &str) -> Result<Vec<i64>, ImportError> {
         self.ints(name)?.ok_or_else(|| self.attribute_error(name, "is missing"))
+    }
+
+    /// Drops an attribute that changes nothing.
+    pub fn ignore(&mut self, name: &str) {
+        self.attributes.remove(name);
     }
 
     pub fn has_attribute(&self, name: &str) -> bool {
@@ -178,17 +190,48 @@ impl<'a, 'm> Call<'a, 'm> {
         }
     }
 
-    /// Imports the graph in an attribute in place of itself, applied to `x`: one input, one output.
-    pub fn apply_graph(&mut self, name: &str, x: ValueId) -> Result<ValueId, ImportError> {
+    /// The graph in an attribute, which becomes nodes by [`Call::inline`].
+    pub fn graph(&mut self, name: &str) -> Result<&'m GraphProto, ImportError> {
         let graph = match self.attributes.remove(name) {
             Some(Cow::Borrowed(attribute)) => attribute.g.as_ref(),
             _ => None,
         };
-        let Some(graph) = graph else { return Err(self.attribute_error(name, "is no graph")) };
-        let [y] = self.importer.inline_graph(graph, &[x])?[..] else {
+        graph.ok_or_else(|| self.attribute_error(name, "is no graph"))
+    }
+
+    /// Imports a graph in place of itself, its inputs being `args`; gives its outputs.
+    pub fn inline(&mut self, graph: &'m GraphProto, args: &[ValueId]) -> Result<Vec<ValueId>, ImportError> {
+        if graph.input.len() != args.len() {
+            let (found, expected) = (graph.input.len(), args.len());
+            return Err(self.unsupported(format!("its graph has {found} inputs, not {expected}")));
+        }
+        self.importer.inline_graph(graph, args)
+    }
+
+    /// [`Call::inline`] with one input and one output.
+    pub fn apply_graph(&mut self, name: &str, x: ValueId) -> Result<ValueId, ImportError> {
+        let graph = self.graph(name)?;
+        let [y] = self.inline(graph, &[x])?[..] else {
             return Err(self.attribute_error(name, "has not one output"));
         };
         Ok(y)
+    }
+
+    /// A block with that many parameters, made of what `fill` adds; it gives the results.
+    pub fn block_of(
+        &mut self,
+        parameters: usize,
+        fill: impl FnOnce(&mut Self, &[ValueId]) -> Result<Vec<ValueId>, ImportError>,
+    ) -> Result<Block, ImportError> {
+        let name = |index: usize| format!("{}#{index}", self.name);
+        let names: Vec<String> = (0..parameters).map(name).collect();
+        let graph = &mut self.importer.graph;
+        let parameters: Vec<ValueId> =
+            names.iter().map(|name| graph.add_value(name, Definition::Parameter, None)).collect();
+        self.importer.open_block();
+        let results = fill(self, &parameters);
+        let nodes = self.importer.close_block();
+        Ok(Block { parameters, nodes, results: results? })
     }
 
     /// The attributes that have not been taken, as the operator table's.

@@ -60,6 +60,8 @@ pub enum TensorProblem {
     Range { index: usize, field: &'static str, value: i64, dtype: &'static str },
     #[error("its data are in both {first} and {second}")]
     Ambiguous { first: &'static str, second: &'static str },
+    #[error("a string is not UTF-8")]
+    Utf8,
     #[error("it is a segment of a larger tensor, which is not supported")]
     Segment,
     #[error("it is sparse, which is not supported")]

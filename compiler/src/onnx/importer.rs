@@ -478,6 +478,16 @@ impl<'m> Importer<'m> {
         Ok(())
     }
 
+    /// Nodes go into a new block from here on.
+    pub(super) fn open_block(&mut self) {
+        self.open.push(Vec::new());
+    }
+
+    /// The nodes since [`Importer::open_block`].
+    pub(super) fn close_block(&mut self) -> Vec<Node> {
+        self.open.pop().expect("opened before")
+    }
+
     /// What is known of a value's type at this point.
     pub(super) fn type_of(&self, value: ValueId) -> Option<&SymType> {
         let known = self.known.get(value.index()).and_then(|k| k.ty.as_ref());

@@ -6,7 +6,8 @@
 
 use super::call::{Call, Outputs};
 use super::convert::{
-    self, constants, control, fusions, legacy, norms, quantize, reduce, resize, same, shapes, softmax,
+    self, constants, control, fusions, legacy, norms, quantize, reduce, resize, same, sequences, shapes,
+    softmax,
 };
 
 /// Converts a node.
@@ -54,6 +55,11 @@ static OTHER_ROWS: &[Row] = &[
         op_type: "Binarizer",
         forms: &[Form { since: &[1], convert: fusions::binarizer }],
     },
+    Row {
+        domain: "ai.onnx.ml",
+        op_type: "LabelEncoder",
+        forms: &[Form { since: &[2, 4], convert: sequences::label_encoder }],
+    },
 ];
 
 /// The operators of ai.onnx, in the order of their names. What a version changed is said at the
@@ -93,6 +99,7 @@ pub static ROWS: &[Row] = rows! {
     "Col2Im": [18] same;
     "Compress": [9 11 28] same;
     "Concat": [4 11 13] same;
+    "ConcatFromSequence": [11] same;
     "Constant": [1 9 11 12 13 19 21 23 24 25] constants::constant;
     "ConstantOfShape": [9 20 21 23 24 25] constants::constant_of_shape;
     "Conv": [1 11 22] same;
@@ -174,9 +181,9 @@ pub static ROWS: &[Row] = rows! {
     "NonZero": [9 13] same;
     "Not": [1] same;
     "OneHot": [9 11 28] same;
-    "Optional": [15 28] fusions::optional;
-    "OptionalGetElement": [15 18 28] fusions::optional;
-    "OptionalHasElement": [15 18 28] fusions::optional_has_element;
+    "Optional": [15 28] sequences::optional;
+    "OptionalGetElement": [15 18 28] same;
+    "OptionalHasElement": [15 18 28] same;
     "Or": [1] legacy::broadcast, [7] same;
     "PRelu": [1 6] legacy::prelu, [7 9 16] same;
     "Pad": [2] shapes::pad_2, [11 13 18 19 21 23 24 25] same;
@@ -215,6 +222,13 @@ pub static ROWS: &[Row] = rows! {
     "ScatterElements": [11 13 16 18] same;
     "ScatterND": [11 13 16 18] same;
     "Selu": [6 22] same;
+    "SequenceAt": [11] same;
+    "SequenceConstruct": [11] same;
+    "SequenceEmpty": [11] same;
+    "SequenceErase": [11] same;
+    "SequenceInsert": [11] same;
+    "SequenceLength": [11] same;
+    "SequenceMap": [17] sequences::sequence_map;
     "Shape": [1 13 15 19 21 23 24 25] same;
     "Shrink": [9] same;
     "Sigmoid": [6 13] same;
@@ -229,8 +243,12 @@ pub static ROWS: &[Row] = rows! {
     "Softsign": [1 22] same;
     "SpaceToDepth": [1 13 28] same;
     "Split": [2 11] shapes::split_2, [13] shapes::split_13, [18] shapes::split_18;
+    "SplitToSequence": [11 24] same;
     "Sqrt": [6 13] same;
     "Squeeze": [1 11] shapes::axes_attribute, [13 21 23 24 25] same;
+    "StringConcat": [20] same;
+    "StringNormalizer": [10] same;
+    "StringSplit": [20] same;
     "Sub": [1 6] legacy::broadcast, [7 13 14] same;
     "Sum": [6 8 13] same;
     "SwiGLU": [28] fusions::swiglu;

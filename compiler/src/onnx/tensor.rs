@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use repops::dtype::{DType, Element, narrow};
+use repops::packed::Strings;
 use repops::program::{ConstantBytes, Source};
 use repops::tensor::{TensorError, byte_len, element_count, first_non_element};
 
@@ -71,9 +72,29 @@ pub fn constant(
     files: &mut ExternalFiles,
 ) -> Result<Constant, ImportError> {
     let wrap = |source| ImportError::Tensor { tensor: name.to_string(), source };
+    if tensor.data_type == Some(STRING) {
+        return Ok(Constant::from_tensor(name, &strings(tensor).map_err(wrap)?));
+    }
     let (dtype, shape) = description(tensor).map_err(wrap)?;
     let data = data(tensor, dtype, &shape, files).map_err(wrap)?;
     Ok(Constant { name: name.to_string(), dtype, shape, data })
+}
+
+/// ONNX's number of strings.
+pub const STRING: i32 = tensor_proto::DataType::String as i32;
+
+/// A tensor of strings, packed.
+fn strings(tensor: &TensorProto) -> Result<repops::Tensor, TensorProblem> {
+    let shape = shape(tensor)?;
+    // Each string takes four bytes at least.
+    byte_len(DType::I32, &shape)?;
+    let (elements, found) = (element_count(&shape), tensor.string_data.len());
+    if elements != found {
+        return Err(TensorProblem::Elements { elements, field: "string_data", found });
+    }
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec());
+    let values = tensor.string_data.iter().map(text).collect::<Result<Vec<_>, _>>();
+    Ok(Strings { shape, values: values.map_err(|_| TensorProblem::Utf8)? }.into_tensor())
 }
 
 /// ONNX's element type with this number.
@@ -86,13 +107,17 @@ pub fn dtype(code: i32) -> Result<DType, TensorProblem> {
 }
 
 fn description(tensor: &TensorProto) -> Result<(DType, Vec<usize>), TensorProblem> {
-    let dtype = dtype(tensor.data_type.unwrap_or(0))?;
+    let (dtype, shape) = (dtype(tensor.data_type.unwrap_or(0))?, shape(tensor)?);
+    byte_len(dtype, &shape)?;
+    Ok((dtype, shape))
+}
+
+fn shape(tensor: &TensorProto) -> Result<Vec<usize>, TensorProblem> {
     let mut shape = Vec::with_capacity(tensor.dims.len());
     for (axis, &value) in tensor.dims.iter().enumerate() {
         shape.push(usize::try_from(value).map_err(|_| TensorProblem::Dimension { axis, value })?);
     }
-    byte_len(dtype, &shape)?;
-    Ok((dtype, shape))
+    Ok(shape)
 }
 
 fn data(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use repops::DType;
 use repops::dim::DimExpr;
 use repops::ops::SymType;
 use repops::tensor::{RANK_MAX, byte_len};
@@ -46,19 +47,23 @@ impl Sizes {
             None if place == Place::Elsewhere => return Ok(None),
             None => return Err(wrong("has no type".to_string())),
             Some(type_proto::Value::TensorType(_)) => None,
-            Some(type_proto::Value::SequenceType(_)) => Some("a sequence"),
+            Some(type_proto::Value::SequenceType(_) | type_proto::Value::OptionalType(_)) => {
+                return Ok(self.packed(info.name(), place));
+            }
             Some(type_proto::Value::MapType(_)) => Some("a map"),
-            Some(type_proto::Value::OptionalType(_)) => Some("optional"),
             Some(type_proto::Value::SparseTensorType(_)) => Some("a sparse tensor"),
             Some(type_proto::Value::OpaqueType(_)) => Some("opaque"),
         };
         if let Some(kind) = kind {
-            return Err(wrong(format!("is {kind}; only tensors are supported")));
+            return Err(wrong(format!("is {kind}; which is not supported")));
         }
         let Some(tensor) = tensor_of(info) else { return Ok(None) };
         let code = tensor.elem_type.unwrap_or(0);
         if code == 0 && place == Place::Elsewhere {
             return Ok(None);
+        }
+        if code == tensor::STRING {
+            return Ok(self.packed(info.name(), place));
         }
         let dtype = tensor::dtype(code).map_err(|problem| wrong(problem.to_string()))?;
         let Some(shape) = &tensor.shape else { return Ok(None) };
@@ -81,6 +86,12 @@ impl Sizes {
         let known: Vec<usize> = dims.iter().map(|d| d.as_extent().unwrap_or(1)).collect();
         byte_len(dtype, &known).map_err(|problem| wrong(problem.to_string()))?;
         Ok(Some(SymType::new(dtype, dims)))
+    }
+
+    /// The type of a packed value: of an input, a size with a name.
+    fn packed(&mut self, name: &str, place: Place) -> Option<SymType> {
+        let size = || DimExpr::sym(&self.fresh(name, 0));
+        (place == Place::ModelInput).then(size).map(|size| SymType::new(DType::Packed, vec![size]))
     }
 
     /// A name for a size that has none: `input.axis`, with underscores appended until it is new.

@@ -134,7 +134,7 @@ fn evaluated<'a>(
         return Ok(None);
     }
     let ctx = EvalCtx { attrs: &applied.attrs, inputs: &views, outputs: op.result_count() };
-    Ok((def.eval)(&ctx).ok().filter(|results| results.len() >= op.result_count()))
+    Ok(def.evaluate(&ctx).ok().filter(|results| results.len() >= op.result_count()))
 }
 
 fn is_worth_it<'a>(inference: &mut Inference<'a>, op: Op<'a>, operands: &[Option<TensorView<'_>>]) -> bool {

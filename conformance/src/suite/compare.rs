@@ -2,6 +2,7 @@
 //! and 1e-7 absolute, everything else exactly.
 
 use half::{bf16, f16};
+use repops::packed::Value;
 use repops::{DType, Tensor};
 
 use super::Difference;
@@ -53,8 +54,14 @@ pub fn same(expected: &Tensor, found: &Tensor) -> Result<(), Mismatch> {
     Err(mismatch(expected, found, &differing))
 }
 
-/// Whether two tensors are close.
+/// Whether two tensors are close; of packed ones, whether what they pack is.
 pub fn close(expected: &Tensor, found: &Tensor) -> Result<(), Mismatch> {
+    if expected.dtype() == DType::Packed && found.dtype() == DType::Packed {
+        return match (Value::of(expected), Value::of(found)) {
+            (Ok(expected), Ok(found)) => close_values(&expected, &found),
+            (Err(error), _) | (_, Err(error)) => Err(kinds("a packed value", &error.to_string())),
+        };
+    }
     of_one_type(expected, found)?;
     let relative = if expected.dtype() == DType::BF16 { RELATIVE_BF16 } else { RELATIVE };
     let (Some(a), Some(b)) = (floats(expected), floats(found)) else { return same(expected, found) };
@@ -62,6 +69,22 @@ pub fn close(expected: &Tensor, found: &Tensor) -> Result<(), Mismatch> {
     let differing: Vec<usize> =
         pairs.filter(|(_, (a, b))| !is_close(**a, **b, relative)).map(|(at, _)| at).collect();
     if differing.is_empty() { Ok(()) } else { Err(mismatch(expected, found, &differing)) }
+}
+
+fn kinds(expected: &str, found: &str) -> Mismatch {
+    Mismatch::Type { expected: expected.to_string(), found: found.to_string() }
+}
+
+fn close_values(expected: &Value, found: &Value) -> Result<(), Mismatch> {
+    match (expected, found) {
+        (Value::Tensor(a), Value::Tensor(b)) => close(a, b),
+        (Value::Optional(Some(a)), Value::Optional(Some(b))) => close_values(a, b),
+        (Value::Sequence(a), Value::Sequence(b)) if a.len() == b.len() => {
+            a.iter().zip(b).try_for_each(|(a, b)| close_values(a, b))
+        }
+        (a, b) if a == b => Ok(()),
+        (a, b) => Err(kinds(&format!("{a:?}"), &format!("{b:?}"))),
+    }
 }
 
 fn of_one_type(expected: &Tensor, found: &Tensor) -> Result<(), Mismatch> {

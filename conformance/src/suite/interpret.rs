@@ -70,7 +70,7 @@ impl<'g> Run<'g> {
         }
         let known = ops::infer_known(node.def, &node.attrs, &views, node.outputs.len());
         let ctx = EvalCtx { attrs: &node.attrs, inputs: &views, outputs: node.outputs.len() };
-        let outputs = known.and_then(|inferred| Ok((inferred, (node.def.eval)(&ctx)?)));
+        let outputs = known.and_then(|inferred| Ok((inferred, node.def.evaluate(&ctx)?)));
         let (inferred, outputs) =
             outputs.map_err(|source| InterpretError::Node { node: name.clone(), op, source })?;
         for (inferred, output) in inferred.iter().zip(&outputs) {

@@ -9,8 +9,10 @@ use repops::exec::{Execution, Executor, HashLevel, Unobserved};
 use repops::reference::Reference;
 use repops::{Program, Tensor};
 use repops_compiler::graph::Graph;
+use repops_compiler::onnx::proto::{ValueInfoProto, type_proto};
 use repops_compiler::onnx::{self, ImportError, TensorProblem};
 use repops_compiler::{CompileOptions, compile};
+use repops_io::tensor_proto::{self, Kind};
 
 use super::cases::{Case, Data, name_of};
 use super::compare::{self, Mismatch};
@@ -84,9 +86,10 @@ fn check(
     if sets.is_empty() {
         return Err(Failure::new("the case has no data"));
     }
+    let kinds = interface(&case.model).ok_or_else(|| Failure::new("the model cannot be read again"))?;
     for (index, set) in sets.iter().enumerate() {
         let (inputs, expected) = match case.data {
-            Data::Protos(_) => (protos(set, "input")?, Some(protos(set, "output")?)),
+            Data::Protos(_) => (protos(set, "input", &kinds[0])?, Some(protos(set, "output", &kinds[1])?)),
             Data::Arrays(_) => (arrays(set, &program)?, None),
         };
         check_set(&Set { graph: &graph, program: &program, inputs, expected, index }, kernels, outputs)?;
@@ -191,9 +194,7 @@ fn is_unsupported(error: &ImportError) -> bool {
         ImportError::UnknownOperator { .. } | ImportError::Unsupported { .. } | ImportError::Opset { .. } => {
             true
         }
-        ImportError::Value { problem, .. } => {
-            problem.contains("not supported") || problem.contains("only tensors")
-        }
+        ImportError::Value { problem, .. } => problem.contains("not supported"),
         ImportError::Tensor { source, .. } => {
             matches!(source, TensorProblem::DType { .. } | TensorProblem::Sparse)
         }
@@ -219,8 +220,20 @@ fn only_node(model: &Path) -> Option<String> {
     }
 }
 
-/// The tensors `input_0.pb`, `input_1.pb` ... of a data set.
-fn protos(set: &Path, kind: &str) -> Result<Vec<Tensor>, Failure> {
+/// What kinds of values the model's inputs and outputs are; initializers are no inputs.
+fn interface(model: &Path) -> Option<[Vec<Kind>; 2]> {
+    let graph = onnx::decode(std::fs::read(model).ok()?.into()).ok()?.graph?;
+    let kind = |info: &ValueInfoProto| match info.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
+        Some(type_proto::Value::SequenceType(_)) => Kind::Sequence,
+        Some(type_proto::Value::OptionalType(_)) => Kind::Optional,
+        _ => Kind::Tensor,
+    };
+    let is_input = |info: &&ValueInfoProto| !graph.initializer.iter().any(|t| t.name() == info.name());
+    Some([graph.input.iter().filter(is_input).map(kind).collect(), graph.output.iter().map(kind).collect()])
+}
+
+/// The values `input_0.pb`, `input_1.pb` ... of a data set.
+fn protos(set: &Path, kind: &str, kinds: &[Kind]) -> Result<Vec<Tensor>, Failure> {
     let mut out = Vec::new();
     loop {
         let path = set.join(format!("{kind}_{}.pb", out.len()));
@@ -229,7 +242,7 @@ fn protos(set: &Path, kind: &str) -> Result<Vec<Tensor>, Failure> {
         }
         let name = name_of(&path);
         let bytes = std::fs::read(&path).map_err(|e| Failure::new(format!("{name}: {e}")))?;
-        let tensor = repops_io::tensor_proto::parse(&bytes);
+        let tensor = tensor_proto::parse_as(kinds.get(out.len()).copied().unwrap_or(Kind::Tensor), &bytes);
         out.push(tensor.map_err(|e| Failure::unsupported(format!("{name}: {e}")))?);
     }
 }

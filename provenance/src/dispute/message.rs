@@ -314,7 +314,7 @@ impl<'a> Reader<'a> {
     }
 
     fn ty(&mut self) -> Result<(DType, Vec<u64>), MessageError> {
-        let dtype = DType::from_code(u32::from(self.u8()?));
+        let dtype = DType::from_any_code(u32::from(self.u8()?));
         let dtype = dtype.ok_or(MessageError("an element type is unknown"))?;
         let shape = self.longs()?;
         if shape.len() > repops::tensor::RANK_MAX {

@@ -78,6 +78,7 @@ mod integers;
 mod inverse_hyperbolic;
 mod is_inf;
 mod is_nan;
+mod label_encoder;
 mod layer_normalization;
 mod leaky_relu;
 mod less;
@@ -102,6 +103,7 @@ mod non_max_suppression;
 mod non_zero;
 mod not;
 mod one_hot;
+mod optional;
 mod or;
 mod pad;
 mod pool;
@@ -129,6 +131,7 @@ mod scatter_elements;
 mod scatter_nd;
 mod selu;
 mod sequence;
+mod sequences;
 mod shape;
 mod shrink;
 mod sigmoid;
@@ -145,6 +148,10 @@ mod space_to_depth;
 mod split;
 mod sqrt;
 mod squeeze;
+mod string_concat;
+mod string_normalizer;
+mod string_split;
+pub(crate) mod strings;
 mod sub;
 mod sum;
 mod swish;
@@ -321,6 +328,8 @@ pub enum OpError {
     Unsupported(String),
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Packed(#[from] crate::packed::PackedError),
     /// A fault that depends on data; it is recorded in the trace.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -411,9 +420,16 @@ impl OpDef {
     pub fn infer(&self, ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
         let present: Vec<bool> = ctx.inputs.iter().map(Option::is_some).collect();
         self.check_arity(&present, ctx.outputs)?;
-        let inferred = (self.infer)(ctx)?;
+        let takes_packed = ctx.inputs.iter().flatten().any(|input| input.ty.dtype == DType::Packed);
+        let inferred = if takes_packed { strings::infer(self, ctx)? } else { (self.infer)(ctx)? };
         debug_assert!(inferred.len() >= ctx.outputs, "{} infers every declared output", self.name);
         Ok(inferred.into_iter().take(ctx.outputs).collect())
+    }
+
+    /// The reference evaluation, also on strings. Called after [`OpDef::infer`] succeeded on the same inputs.
+    pub fn evaluate(&self, ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
+        let takes_packed = ctx.inputs.iter().flatten().any(|input| input.dtype == DType::Packed);
+        if takes_packed { strings::evaluate(self, ctx) } else { (self.eval)(ctx) }
     }
 }
 

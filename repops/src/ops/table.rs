@@ -195,6 +195,21 @@ static TABLE: &[&OpDef] = &[
     &super::sequence::ROTARY,
     &super::matmul_blocks::DEF,
     &super::matmul_blocks::EMBEDDING,
+    &super::sequences::CONSTRUCT,
+    &super::sequences::EMPTY,
+    &super::sequences::INSERT,
+    &super::sequences::ERASE,
+    &super::sequences::AT,
+    &super::sequences::LENGTH,
+    &super::sequences::SPLIT,
+    &super::sequences::CONCAT,
+    &super::optional::OPTIONAL,
+    &super::optional::HAS_ELEMENT,
+    &super::optional::GET_ELEMENT,
+    &super::string_concat::DEF,
+    &super::string_split::DEF,
+    &super::string_normalizer::DEF,
+    &super::label_encoder::DEF,
 ];
 
 /// All operators, by id and version.

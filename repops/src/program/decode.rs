@@ -193,7 +193,7 @@ fn digest(bytes: &[u8], what: &str) -> Result<Digest, ProgramError> {
 }
 
 fn dtype(code: u32, what: &dyn Fn() -> String) -> Result<DType, ProgramError> {
-    DType::from_code(code).ok_or_else(|| bad(what(), format!("element type {code} is unknown")))
+    DType::from_any_code(code).ok_or_else(|| bad(what(), format!("element type {code} is unknown")))
 }
 
 fn small<T: TryFrom<u32>>(value: u32, what: &dyn Fn() -> String) -> Result<T, ProgramError> {

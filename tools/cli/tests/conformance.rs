@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg(feature = "compile")]
 
+#[allow(dead_code)] // Other tests use the rest of it.
 mod fixture;
 
 use fixture::Folder;

@@ -4,6 +4,7 @@
 
 use prost::Message;
 use repops::dtype::narrow;
+use repops::packed::{PackedError, Strings, Value};
 use repops::tensor::{RANK_MAX, TensorError, byte_len, element_count};
 use repops::{DType, Tensor};
 
@@ -19,6 +20,8 @@ struct TensorProto {
     float_data: Vec<f32>,
     #[prost(int32, repeated, tag = "5")]
     int32_data: Vec<i32>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    string_data: Vec<Vec<u8>>,
     #[prost(int64, repeated, tag = "7")]
     int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
@@ -41,6 +44,34 @@ struct Segment {
     end: i64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct SequenceProto {
+    #[prost(message, repeated, tag = "3")]
+    tensor_values: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "5")]
+    sequence_values: Vec<SequenceProto>,
+    #[prost(message, repeated, tag = "7")]
+    optional_values: Vec<OptionalProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OptionalProto {
+    #[prost(message, optional, tag = "3")]
+    tensor_value: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "5")]
+    sequence_value: Option<Box<SequenceProto>>,
+    #[prost(message, optional, boxed, tag = "7")]
+    optional_value: Option<Box<OptionalProto>>,
+}
+
+/// What a file holds, which it does not say itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Tensor,
+    Sequence,
+    Optional,
+}
+
 /// Why bytes are no `TensorProto` that can be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProtoError {
@@ -54,24 +85,85 @@ pub enum ProtoError {
     Field { field: &'static str, problem: String },
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Packed(#[from] PackedError),
 }
+
+/// ONNX's number of strings.
+const STRING: i32 = 8;
 
 /// Reads a tensor.
 pub fn parse(bytes: &[u8]) -> Result<Tensor, ProtoError> {
-    let proto = TensorProto::decode(bytes)?;
+    tensor(TensorProto::decode(bytes)?)
+}
+
+/// Reads a tensor, a sequence or an optional value; the latter two are packed.
+pub fn parse_as(kind: Kind, bytes: &[u8]) -> Result<Tensor, ProtoError> {
+    match kind {
+        Kind::Tensor => parse(bytes),
+        Kind::Sequence => Ok(sequence(SequenceProto::decode(bytes)?)?.into_tensor()),
+        Kind::Optional => Ok(optional(OptionalProto::decode(bytes)?)?.into_tensor()),
+    }
+}
+
+fn sequence(proto: SequenceProto) -> Result<Value, ProtoError> {
+    let mut values = Vec::new();
+    for value in proto.tensor_values {
+        values.push(Value::of(&tensor(value)?)?);
+    }
+    for value in proto.sequence_values {
+        values.push(sequence(value)?);
+    }
+    for value in proto.optional_values {
+        values.push(optional(value)?);
+    }
+    Ok(Value::Sequence(values))
+}
+
+fn optional(proto: OptionalProto) -> Result<Value, ProtoError> {
+    let value = match proto {
+        OptionalProto { tensor_value: Some(value), .. } => Some(Value::of(&tensor(value)?)?),
+        OptionalProto { sequence_value: Some(value), .. } => Some(sequence(*value)?),
+        OptionalProto { optional_value: Some(value), .. } => Some(optional(*value)?),
+        _ => None,
+    };
+    Ok(Value::Optional(value.map(Box::new)))
+}
+
+fn strings(proto: &TensorProto) -> Result<Tensor, ProtoError> {
+    let shape = shape_of(proto)?;
+    byte_len(DType::I32, &shape)?;
+    let (elements, found) = (element_count(&shape), proto.string_data.len());
+    if elements != found {
+        return Err(field("string_data", format!("{found} strings; dims {shape:?} need {elements}")));
+    }
+    let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone());
+    let values = proto.string_data.iter().map(text).collect::<Result<Vec<_>, _>>();
+    let values = values.map_err(|_| field("string_data", "a string is not UTF-8"))?;
+    Ok(Strings { shape, values }.into_tensor())
+}
+
+fn shape_of(proto: &TensorProto) -> Result<Vec<usize>, ProtoError> {
+    if proto.dims.len() > RANK_MAX {
+        return Err(TensorError::Rank { rank: proto.dims.len() }.into());
+    }
+    let extent = |&d: &i64| usize::try_from(d).map_err(|_| ProtoError::Dims(format!("{d} is no extent")));
+    proto.dims.iter().map(extent).collect()
+}
+
+fn tensor(proto: TensorProto) -> Result<Tensor, ProtoError> {
     if proto.segment.is_some() {
         return Err(field("segment", "tensors in segments are not supported"));
     }
     if proto.data_location != 0 {
         return Err(field("data_location", "external data are not read for an input"));
     }
+    if proto.data_type == STRING {
+        return strings(&proto);
+    }
     let code = u32::try_from(proto.data_type).ok();
     let dtype = code.and_then(DType::from_code).ok_or(ProtoError::DataType(proto.data_type))?;
-    if proto.dims.len() > RANK_MAX {
-        return Err(TensorError::Rank { rank: proto.dims.len() }.into());
-    }
-    let extent = |&d: &i64| usize::try_from(d).map_err(|_| ProtoError::Dims(format!("{d} is no extent")));
-    let shape: Vec<usize> = proto.dims.iter().map(extent).collect::<Result<_, _>>()?;
+    let shape = shape_of(&proto)?;
     // Bounds the count before anything is made of it.
     byte_len(dtype, &shape)?;
     let elements = element_count(&shape);

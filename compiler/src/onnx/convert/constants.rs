@@ -1,16 +1,16 @@
 //! Constant and ConstantOfShape: values that the model spells out become constants of the graph.
 
 use repops::Tensor;
+use repops::packed::Strings;
 
 use crate::onnx::call::{Call, Outputs};
 
 /// Constant, all versions: `value`, and from version 12 on `value_int`, `value_floats` and so on.
 pub fn constant(call: &mut Call<'_, '_>) -> Outputs {
-    const FORMS: [&str; 5] = ["value", "value_int", "value_ints", "value_float", "value_floats"];
-    for other in ["sparse_value", "value_string", "value_strings"] {
-        if call.has_attribute(other) {
-            return Err(call.attribute_error(other, "is not supported"));
-        }
+    const FORMS: [&str; 7] =
+        ["value", "value_int", "value_ints", "value_float", "value_floats", "value_string", "value_strings"];
+    if call.has_attribute("sparse_value") {
+        return Err(call.attribute_error("sparse_value", "is not supported"));
     }
     let given: Vec<&str> = FORMS.into_iter().filter(|name| call.has_attribute(name)).collect();
     let [form] = given.as_slice() else {
@@ -33,6 +33,14 @@ pub fn constant(call: &mut Call<'_, '_>) -> Outputs {
         "value_float" => {
             let value = call.float("value_float")?.unwrap_or(0.0);
             call.constant_floats(&[], &[value])
+        }
+        "value_string" => {
+            let text = call.string("value_string")?.unwrap_or_default();
+            call.constant(&Strings::new(&[], [text]).into_tensor())
+        }
+        "value_strings" => {
+            let texts = call.strings("value_strings")?.unwrap_or_default();
+            call.constant(&Strings::new(&[texts.len()], texts).into_tensor())
         }
         _ => {
             let values = call.floats("value_floats")?.unwrap_or_default();

@@ -152,22 +152,6 @@ pub fn training_batch_normalization(call: &mut Call<'_, '_>) -> Outputs {
     Ok(outputs)
 }
 
-/// Optional and OptionalGetElement of a tensor: the tensor. Values that may be absent are not supported.
-pub fn optional(call: &mut Call<'_, '_>) -> Outputs {
-    if call.optional(0).is_none() {
-        return Err(call.unsupported("an optional value without a tensor"));
-    }
-    let x = call.input(0)?;
-    call.emit("Identity", Attrs::new(), &[Some(x)], 1)
-}
-
-/// OptionalHasElement: true of a tensor, false without an input.
-pub fn optional_has_element(call: &mut Call<'_, '_>) -> Outputs {
-    let has = call.optional(0).is_some();
-    call.rest()?;
-    Ok(vec![call.constant(&Tensor::from_bools(&[], &[has]))])
-}
-
 /// FlexAttention of ai.onnx.preview: MatMul, Softmax and MatMul with the graphs in its attributes between them. The
 /// products are of both operands times the square root of the scale.
 pub fn flex_attention(call: &mut Call<'_, '_>) -> Outputs {

@@ -11,6 +11,7 @@ pub mod norms;
 pub mod quantize;
 pub mod reduce;
 pub mod resize;
+pub mod sequences;
 pub mod shapes;
 pub mod softmax;
 

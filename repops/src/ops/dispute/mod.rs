@@ -250,7 +250,7 @@ pub fn evaluate_whole(
             return Err(Stop::TooLarge { bytes });
         }
     }
-    Ok((def.eval)(&super::EvalCtx { attrs, inputs: &views, outputs })?)
+    Ok(def.evaluate(&super::EvalCtx { attrs, inputs: &views, outputs })?)
 }
 
 /// The bits of the element at `at` in row-major bytes, zero-extended; `None` past the end.

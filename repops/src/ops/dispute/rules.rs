@@ -114,6 +114,19 @@ pub fn rule(def: &OpDef) -> Rule {
     }
 }
 
+impl Subject<'_> {
+    /// The rule of the step: packed values are decided as a whole.
+    fn rule(&self) -> Rule {
+        let types = self.inputs.iter().flatten().chain(self.outputs);
+        let mut dtypes = types.map(|ty| ty.dtype);
+        match rule(self.def) {
+            Rule::Blocks => Rule::Blocks,
+            _ if dtypes.any(|dtype| dtype == DType::Packed) => Rule::Crop(Cut::Whole),
+            rule => rule,
+        }
+    }
+}
+
 /// What is asked of a term.
 pub(super) enum Ask<'a> {
     Claims { inputs: &'a mut dyn Inputs },
@@ -156,7 +169,7 @@ pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> R
     {
         return Err(Stop::NoTerm);
     }
-    match rule(subject.def) {
+    match subject.rule() {
         Rule::Crop(cut) => {
             leaf(term, ask, |output, at, inputs| crop::value(subject, cut, output, at, inputs))
         }
