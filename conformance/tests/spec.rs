@@ -10,6 +10,7 @@ use repops::attrs::Attrs;
 use repops::digest::{bytes_digest, leaf_hash, merkle_root, tensor_digest};
 use repops::exec::{Executor, HashLevel, Unobserved};
 use repops::ops::{self, EvalCtx, SymType};
+use repops::packed::{Strings, Value};
 use repops::program::{
     Block, ConstantBytes, ConstantDecl, Header, Origin, Output, Program, ProgramParts, SPEC_VERSION, SlotId,
     Source, Step, ValueId,
@@ -23,6 +24,7 @@ use repops_provenance::{Claim, Info, Key};
 type Example = (&'static str, fn() -> String);
 
 const EXAMPLES: &[Example] = &[
+    ("packed", packed),
     ("conversions", conversions),
     ("functions", functions),
     ("contraction", contraction),
@@ -99,6 +101,20 @@ fn conversions() -> String {
         let big_endian = |element: &[u8]| hex(&element.iter().rev().copied().collect::<Vec<_>>());
         let results: Vec<String> = cast.bytes().chunks(to.size()).map(big_endian).collect();
         writeln!(out, "f32 {} -> {to} {}", bits(&values), results.join(" ")).unwrap();
+    }
+    out
+}
+
+fn packed() -> String {
+    let strings = Value::Strings(Strings::new(&[2], ["a", ""])).into_tensor();
+    let one = Value::Tensor(Tensor::from_slice(&[1], &[1.0f32]));
+    let sequence = Value::Sequence(vec![one]).into_tensor();
+    let mut out = String::new();
+    for (what, value) in
+        [("[\"a\", \"\"], strings of shape [2]", strings), ("the sequence of f32[1] 3f800000", sequence)]
+    {
+        let digest = tensor_digest(value.view());
+        writeln!(out, "{what}\n  bytes   {}\n  digest  {digest}", hex(value.bytes())).unwrap();
     }
     out
 }

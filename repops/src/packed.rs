@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(Value::decode(&[3, 2]), Err(PackedError::Tag { tag: 2 }));
         assert_eq!(Value::decode(&[0, 200, 0, 0]), Err(PackedError::Type { code: 200 }));
         assert_eq!(Value::decode(&[0, 1, 0, 0, 1, 0, 0xc0, 0x7f]), Err(PackedError::Nan));
-        assert_eq!(Value::decode(&[0, 9, 0, 0, 2]).is_err(), true, "a bool that is 2");
+        assert!(Value::decode(&[0, 9, 0, 0, 2]).is_err(), "a bool that is 2");
         assert_eq!(Value::decode(&[1, 0, 0, 1, 0, 0, 0, 0xff]), Err(PackedError::Utf8));
         assert_eq!(Value::decode(&[[3, 1].repeat(6), vec![3, 0]].concat()), Err(PackedError::Nesting));
         // More than there is: no memory is asked for.

@@ -6,8 +6,8 @@
 
 use super::call::{Call, Outputs};
 use super::convert::{
-    self, constants, control, fusions, legacy, norms, quantize, reduce, resize, same, sequences, shapes,
-    softmax,
+    self, constants, control, fusions, legacy, microsoft, norms, quantize, reduce, resize, same, sequences,
+    shapes, softmax,
 };
 
 /// Converts a node.
@@ -38,8 +38,54 @@ macro_rules! rows {
     };
 }
 
+macro_rules! microsoft_rows {
+    ($($op:literal => $convert:path;)*) => {
+        &[$(Row { domain: "com.microsoft", op_type: $op, forms: &[Form { since: &[1], convert: $convert }] }),*]
+    };
+}
+
+/// Operators of com.microsoft, which has one version.
+#[rustfmt::skip]
+static MICROSOFT_ROWS: &[Row] = microsoft_rows! {
+    "Attention" => microsoft::attention::attention;
+    "BiasGelu" => microsoft::gelu;
+    "DequantizeLinear" => quantize::quantize;
+    "DynamicQuantizeMatMul" => microsoft::quantized::dynamic_quantize_matmul;
+    "EmbedLayerNormalization" => microsoft::embed_layer_normalization;
+    "FastGelu" => microsoft::gelu;
+    "FusedConv" => microsoft::fused;
+    "FusedGemm" => microsoft::fused;
+    "FusedMatMul" => microsoft::fused_matmul;
+    "Gelu" => microsoft::gelu;
+    "GroupQueryAttention" => microsoft::attention::group_query_attention;
+    "MatMulIntegerToFloat" => microsoft::quantized::matmul_integer_to_float;
+    "MatMulNBits" => microsoft::quantized::matmul_n_bits;
+    "MultiHeadAttention" => microsoft::attention::multi_head_attention;
+    "QAttention" => microsoft::attention::qattention;
+    "QLinearAdd" => microsoft::quantized::binary;
+    "QLinearAveragePool" => microsoft::quantized::unary;
+    "QLinearConcat" => microsoft::quantized::concat;
+    "QLinearGlobalAveragePool" => microsoft::quantized::unary;
+    "QLinearLeakyRelu" => microsoft::quantized::unary;
+    "QLinearMul" => microsoft::quantized::binary;
+    "QLinearSigmoid" => microsoft::quantized::unary;
+    "QuantizeLinear" => quantize::quantize;
+    "QuickGelu" => microsoft::quick_gelu;
+    "RotaryEmbedding" => microsoft::attention::rotary_embedding;
+    "SimplifiedLayerNormalization" => microsoft::simplified_layer_normalization;
+    "SkipLayerNormalization" => microsoft::skip_layer_normalization;
+    "SkipSimplifiedLayerNormalization" => microsoft::skip_layer_normalization;
+    "TransposeMatMul" => microsoft::fused_matmul;
+};
+
 /// Operators of other domains.
 static OTHER_ROWS: &[Row] = &[
+    // Where ONNX Runtime's optimizer puts it, though ONNX has no such operator.
+    Row {
+        domain: "",
+        op_type: "SimplifiedLayerNormalization",
+        forms: &[Form { since: &[1], convert: microsoft::simplified_layer_normalization }],
+    },
     Row {
         domain: "ai.onnx.preview",
         op_type: "FlexAttention",
@@ -217,7 +263,7 @@ pub static ROWS: &[Row] = rows! {
     "RotaryEmbedding": [23] same;
     "Round": [11 22] same;
     "STFT": [17] same;
-    "Scan": [9 11 16 19 21 23 24 25] control::scan_9;
+    "Scan": [8] control::scan_8, [9 11 16 19 21 23 24 25] control::scan_9;
     "Scatter": [9] convert::scatter_9;
     "ScatterElements": [11 13 16 18] same;
     "ScatterND": [11 13 16 18] same;
@@ -272,7 +318,7 @@ pub static ROWS: &[Row] = rows! {
 /// The conversion for an operator under version `opset` of its domain, and the operator's own version.
 /// An error is what is supported instead.
 pub fn find(domain: &str, op_type: &str, opset: Option<i64>) -> Result<(i64, Convert), String> {
-    let rows = || ROWS.iter().chain(OTHER_ROWS);
+    let rows = || ROWS.iter().chain(OTHER_ROWS).chain(MICROSOFT_ROWS);
     let Some(row) = rows().find(|row| row.domain == domain && row.op_type == op_type) else {
         let known = rows().any(|row| row.domain == domain);
         let what = if known { "no operator of this name is" } else { "no operator of this domain is" };

@@ -170,7 +170,8 @@ fn tensors_hold_what_they_declare() {
     refused(&with_tensor(raw("w", F32, &[i64::MAX], &[])), &["\"w\"", "larger than"]);
     refused(&with_tensor(raw("w", F32, &[i64::MIN], &[])), &["\"w\"", "dimension 0 is -9223372036854775808"]);
     refused(&with_tensor(raw("w", F32, &[1; 17], &[0; 4])), &["\"w\"", "17 axes"]);
-    refused(&with_tensor(raw("w", 8, &[1], &[])), &["\"w\"", "STRING"]);
+    refused(&with_tensor(raw("w", 8, &[1], &[])), &["\"w\"", "string_data holds 0"]);
+    refused(&with_tensor(raw("w", 200, &[1], &[1])), &["\"w\"", "200"]);
     refused(&with_tensor(raw("w", 99, &[1], &[])), &["\"w\"", "data type 99"]);
     refused(&with_tensor(raw("w", 9, &[2], &[1, 2])), &["\"w\"", "byte 1 of a bool tensor is 0x02"]);
     let mut both = raw("w", F32, &[1], &[0; 4]);
@@ -198,13 +199,15 @@ fn declared_types_are_checked() {
     };
     refused(&input(F32, &["9223372036854775807"]), &["input \"x\"", "larger than"]);
     refused(&input(F32, &["-9223372036854775808"]), &["input \"x\"", "dimension 0 is -9223372036854775808"]);
-    refused(&input(8, &["1"]), &["input \"x\"", "STRING"]);
+    refused(&input(14, &["1"]), &["input \"x\"", "COMPLEX64"]);
+    // The number of packed values is ours alone.
+    refused(&input(200, &["1"]), &["input \"x\"", "200"]);
     refused(&input(F32, &["1"; 17]), &["input \"x\"", "17 axes"]);
-    let mut sequence = input(F32, &["1"]);
-    let element = Some(Box::new(TypeProto::default()));
-    let value = type_proto::Value::SequenceType(Box::new(type_proto::Sequence { elem_type: element }));
-    sequence.graph.as_mut().unwrap().input[0].r#type.as_mut().unwrap().value = Some(value);
-    refused(&sequence, &["input \"x\"", "sequence"]);
+    let mut map = input(F32, &["1"]);
+    let value_type = Some(Box::new(TypeProto::default()));
+    let value = type_proto::Value::MapType(Box::new(type_proto::Map { key_type: Some(7), value_type }));
+    map.graph.as_mut().unwrap().input[0].r#type.as_mut().unwrap().value = Some(value);
+    refused(&map, &["input \"x\"", "a map"]);
 }
 
 #[test]

@@ -4,5 +4,6 @@
 mod bad_input;
 mod build;
 mod convert;
+mod microsoft;
 mod models;
 mod versions;

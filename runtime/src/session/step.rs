@@ -328,7 +328,8 @@ impl Rows<'_> {
             .collect();
         let (op, version) = step.op;
         let def = ops::by_id(op, version).expect("a checked program names operators of the table");
-        let computed = (def.eval)(&EvalCtx { attrs: &step.attrs, inputs: &views, outputs: targets.len() })?;
+        let computed =
+            def.evaluate(&EvalCtx { attrs: &step.attrs, inputs: &views, outputs: targets.len() })?;
         for (target, tensor) in targets.iter_mut().zip(computed) {
             if target.dtype != tensor.dtype() || target.shape != tensor.shape() {
                 return Err(OpError::shape("the operator gave another shape than was proven"));

@@ -1,6 +1,7 @@
 //! Control flow: the subgraphs become blocks of the node.
 
 use repops::Tensor;
+use repops::attrs::Attrs;
 
 use crate::onnx::call::{Call, Outputs};
 
@@ -45,6 +46,33 @@ pub fn loop_(call: &mut Call<'_, '_>) -> Outputs {
         return Err(call.unsupported(format!("has {} outputs, its body makes {outputs}", call.outputs())));
     }
     call.emit_with_blocks("Loop", attrs, &inputs, outputs, vec![body])
+}
+
+/// Scan 8: sequences of a batch, each scanned alone: a Scan over the batch whose body is the one of the newer form.
+pub fn scan_8(call: &mut Call<'_, '_>) -> Outputs {
+    if call.optional(0).is_some() {
+        return Err(call.unsupported("sequence_lens"));
+    }
+    let inputs: Vec<_> = call.inputs().into_iter().skip(1).collect();
+    let scanned = call.required_int("num_scan_inputs")?;
+    let mut attrs = Attrs::new().with_int("num_scan_inputs", scanned);
+    if let Some(directions) = call.ints("directions")? {
+        attrs = attrs.with_ints("scan_input_directions", &directions);
+    }
+    let mut outputs = 0;
+    let outer = call.block_of(inputs.len(), |call, parameters| {
+        let body = call.block("body")?;
+        if body.parameters.len() != parameters.len() {
+            let (found, expected) = (body.parameters.len(), parameters.len());
+            return Err(call.unsupported(format!("has {expected} inputs, its body {found}")));
+        }
+        outputs = body.results.len();
+        let inputs: Vec<_> = parameters.iter().copied().map(Some).collect();
+        call.emit_with_blocks("Scan", attrs, &inputs, outputs, vec![body])
+    })?;
+    call.rest()?;
+    let attrs = Attrs::new().with_int("num_scan_inputs", inputs.len() as i64);
+    call.emit_with_blocks("Scan", attrs, &inputs, outputs, vec![outer])
 }
 
 /// Scan from version 9 on. (Version 8 had a batch axis and sequence lengths.)

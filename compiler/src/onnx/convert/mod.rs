@@ -7,6 +7,7 @@ pub mod constants;
 pub mod control;
 pub mod fusions;
 pub mod legacy;
+pub mod microsoft;
 pub mod norms;
 pub mod quantize;
 pub mod reduce;

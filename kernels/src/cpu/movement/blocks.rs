@@ -42,7 +42,9 @@ fn space_to_depth(
     let x = require_row_major(inputs, 0)?;
     let y = &mut outputs[0];
     let b = ctx.attrs.int("blocksize") as usize;
-    reorder(&x, [x.shape[0], x.shape[1], y.shape[2], b, y.shape[3], b], [0, 3, 5, 1, 2, 4], y);
+    // Y's channels are [row in block, column in block, c], or c first.
+    let order = if ctx.attrs.str("mode") == "DCR" { [0, 3, 5, 1, 2, 4] } else { [0, 1, 3, 5, 2, 4] };
+    reorder(&x, [x.shape[0], x.shape[1], y.shape[2], b, y.shape[3], b], order, y);
     Ok(())
 }
 

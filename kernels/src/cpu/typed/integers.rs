@@ -138,7 +138,7 @@ mod ring {
                     "BitwiseAnd" => two(isa, CHEAP, args, y, f!(|a: $t, b: $t| a & b)),
                     "BitwiseOr" => two(isa, CHEAP, args, y, f!(|a: $t, b: $t| a | b)),
                     "BitwiseXor" => two(isa, CHEAP, args, y, f!(|a: $t, b: $t| a ^ b)),
-                    // Signed integers are not shifted: inference refuses them.
+                    // Signed integers do not come here.
                     "BitShift" if ctx.attrs.str("direction") == "LEFT" => {
                         two(isa, CHEAP, args, y, f!(|a: $t, b: $t| {
                             if b < $t::BITS as $t { a << (b as u32 % $t::BITS) } else { 0 }
