@@ -153,7 +153,10 @@ fn every_pass_shows_a_module_that_parses() {
         assert_eq!(repops_compiler::mlir::Module::parse(&context, &text).unwrap().to_text(true), text);
     })
     .unwrap();
-    assert_eq!(seen, ["build", "infer", "fold", "canonicalize", "cse", "prune", "layout", "fuse", "plan"]);
+    assert_eq!(
+        seen,
+        ["build", "infer", "fold", "canonicalize", "cse", "prune", "bias", "layout", "fuse", "plan"]
+    );
 }
 
 /// y = sum of n times (x > 0 ? x : exp(x)), each iteration's part beside it: branch in a loop, values from outside.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TileElem;
 use super::pack::{Left, Right};
-use super::tile::{Form, PANEL, SPAN, Tile, TileSet, prefetch_far};
+use super::tile::{Form, PANEL, SPAN, Tile, TileSet};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
@@ -337,24 +337,6 @@ struct Block<'a, E: TileElem> {
     level_len: usize,
 }
 
-/// Asks for some of the rows that come next, part `part` of `parts`: the tiles of these rows take long enough
-/// for them to arrive from memory.
-fn prefetch_part<E>(
-    data: &[E],
-    stride: usize,
-    rows: Range<usize>,
-    terms: usize,
-    (part, parts): (usize, usize),
-) {
-    let line = (64 / size_of::<E>()).max(1);
-    let share = |part: usize| rows.start + rows.len() * part / parts;
-    for row in share(part)..share(part + 1) {
-        for at in (0..terms).step_by(line) {
-            prefetch_far(data.as_ptr().wrapping_add(row * stride + at));
-        }
-    }
-}
-
 impl<E: TileElem> Block<'_, E> {
     /// Adds one span to every tile. `b` starts at the block's first panel and the span's first term.
     fn span(&mut self, a: A<'_, E>, b: B<'_, E>, terms: usize, span: usize, last: bool) {
@@ -396,18 +378,7 @@ impl<E: TileElem> Block<'_, E> {
             panel += wide;
         }
         if self.rows_outside {
-            let ahead = |rows: &Range<usize>, part: usize| {
-                if let A::InPlace { data, stride } = a {
-                    let next = rows.end..height.min(rows.end + tile_rows);
-                    prefetch_part(data, stride, next, terms, (part, panels.len()));
-                }
-            };
-            rows().for_each(|rows| {
-                for (part, panels) in panels.iter().enumerate() {
-                    ahead(&rows, part);
-                    self.tile(&step, &rows, panels);
-                }
-            });
+            rows().for_each(|rows| panels.iter().for_each(|panels| self.tile(&step, &rows, panels)));
         } else {
             panels.iter().for_each(|panels| rows().for_each(|rows| self.tile(&step, &rows, panels)));
         }

@@ -65,24 +65,6 @@ pub(crate) fn prefetch<E>(at: *const E) {
     let _ = at;
 }
 
-/// Asks for the cache line at `at`, which will be read some time later: it may wait in the second-level cache.
-/// Any address will do.
-#[inline(always)]
-pub(crate) fn prefetch_far<E>(at: *const E) {
-    // SAFETY: a prefetch reads nothing and faults never.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!("prefetcht1 [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = at;
-}
-
 /// Asks for the cache line at `at`, which will be written. Any address will do.
 #[inline(always)]
 fn prefetch_for_write<E>(at: *mut E) {
