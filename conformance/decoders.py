@@ -343,6 +343,39 @@ def sentence_piece(writer):
     writer.add_unk_token_id(0)
 
 
+def corpora(base):
+    """What fuzzing begins with: one model small enough to be built thousands of times, and broken ones."""
+    global ROOT, VOCABULARY
+    models, tokens = ROOT, VOCABULARY
+    ROOT, VOCABULARY = models.parent.parent / "fuzz" / "corpus" / "gguf", 36
+    ROOT.mkdir(parents=True, exist_ok=True)
+    config = base | {"hidden": 32, "inner": 32, "heads": 2, "kv_heads": 1, "head_dim": 8, "layers": 1, "windows": [0]}
+    config["ropes"] = [{"base": 10000.0}]
+    tokens_before, TOKENS[:] = list(TOKENS), [1, 2, 3]
+    write_gguf("llama", "llama", config, make(config, 9), lambda n: "F32" if "o_proj" in n else "Q4_0" if "proj" in n else "Q8_0", [], byte_level)
+    write_gguf("qwen3", "qwen3", config | {"qk_norm": True}, make(config | {"qk_norm": True}, 10), lambda _: "F16", [], sentence_piece)
+    for name in ["llama", "qwen3"]:
+        (ROOT / f"{name}.gguf").rename(ROOT / name)
+    good = (ROOT / "llama").read_bytes()
+    (ROOT / "bad-cut").write_bytes(good[: len(good) * 2 // 3])
+    (ROOT / "bad-count").write_bytes(good[:8] + b"\xff" * 8 + good[16:])
+    (ROOT / "bad-version").write_bytes(good[:4] + struct.pack("<I", 1) + good[8:])
+    (ROOT / "bad-architecture").write_bytes(good.replace(b"llama", b"mamba"))
+    (ROOT / "bad-rank").write_bytes(good.replace(b"blk.0.attn_q.weight\x02", b"blk.0.attn_q.weight\x03"))
+    ROOT = ROOT.parent / "safetensors"
+    ROOT.mkdir(parents=True, exist_ok=True)
+    value = np.arange(12, dtype=np.float32).reshape(3, 4)
+    safetensors(ROOT / "f32", {"a": value, "b.c": value[0]}, "F32")
+    safetensors(ROOT / "bf16", {"a": to_bf16(value)}, "BF16")
+    safetensors(ROOT / "bad-type", {"a": value.astype(np.int32)}, "I32")
+    good = (ROOT / "f32").read_bytes()
+    (ROOT / "bad-cut").write_bytes(good[:-5])
+    (ROOT / "bad-length").write_bytes(b"\xff" * 8 + good[8:])
+    (ROOT / "bad-json").write_bytes(good.replace(b"{", b"[", 1))
+    (ROOT / "bad-offsets").write_bytes(good.replace(b"[0,48]", b"[4,48]"))
+    ROOT, VOCABULARY, TOKENS[:] = models, tokens, tokens_before
+
+
 def main():
     ROOT.mkdir(exist_ok=True)
     expected = {}
@@ -433,6 +466,8 @@ def main():
         "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0,
     }  # fmt: skip
     expected["gemma2"] = folder("gemma2", config, make(config, 8), "F32", extra)
+
+    corpora(base)
 
     lines = []
     for name, logits in expected.items():

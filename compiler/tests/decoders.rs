@@ -253,3 +253,29 @@ fn a_longer_context_than_the_tables_is_a_fault() {
         import_gguf("m.gguf", Bytes::from(std::fs::read(folder().join("llama.gguf")).unwrap()), Some(0));
     assert!(matches!(error, Err(ModelError::Key { .. })));
 }
+
+#[test]
+fn corpora_are_read_as_their_names_say_and_cut_files_are_refused() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let gguf = |bytes: Bytes| import_gguf("m.gguf", bytes, Some(8)).is_ok();
+    let safetensors = |bytes: Bytes| repops_compiler::safetensors::parse(&bytes).is_ok();
+    let readers: [(&str, &dyn Fn(Bytes) -> bool); 2] = [("gguf", &gguf), ("safetensors", &safetensors)];
+    for (name, read) in readers {
+        for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = Bytes::from(std::fs::read(&path).unwrap());
+            let good = !path.file_name().unwrap().to_string_lossy().starts_with("bad-");
+            assert_eq!(read(bytes.clone()), good, "{}", path.display());
+            for cut in (0..bytes.len()).step_by(41) {
+                let cut = bytes.slice(..cut);
+                // The tensor that lies last may end before its padding does.
+                assert!(
+                    !read(cut.clone()) || bytes.len() - cut.len() < 32,
+                    "{}, {}",
+                    path.display(),
+                    cut.len()
+                );
+            }
+        }
+    }
+}

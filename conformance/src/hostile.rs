@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use repops::program::{Program, ProgramError};
-use repops_compiler::onnx;
+use repops_compiler::{model, onnx, safetensors};
 use repops_io::{npy, npz, tensor_proto};
 use repops_provenance::trace_file::{self, TraceFile};
 use repops_provenance::{Key, Receipt, verify};
@@ -22,6 +22,8 @@ pub struct Surface {
 
 pub const SURFACES: &[Surface] = &[
     Surface { name: "onnx", enter: onnx },
+    Surface { name: "gguf", enter: gguf },
+    Surface { name: "safetensors", enter: safetensors },
     Surface { name: "program", enter: program },
     Surface { name: "receipt", enter: receipt },
     Surface { name: "trace", enter: trace },
@@ -35,6 +37,16 @@ pub const SURFACES: &[Surface] = &[
 /// A model file; external data are looked for nowhere.
 pub fn onnx(bytes: &[u8]) -> bool {
     onnx::import("model.onnx", bytes.to_vec().into(), None).is_ok()
+}
+
+/// A GGUF file, as far as a graph with its weights.
+pub fn gguf(bytes: &[u8]) -> bool {
+    model::import_gguf("model.gguf", bytes.to_vec().into(), Some(8)).is_ok()
+}
+
+/// A file of weights.
+pub fn safetensors(bytes: &[u8]) -> bool {
+    safetensors::parse(&bytes.to_vec().into()).is_ok()
 }
 
 /// A program file. Damage would nearly always be found by the program's digest; so that the checks behind it are

@@ -63,6 +63,16 @@ fn onnx() {
 }
 
 #[test]
+fn gguf() {
+    replay("gguf");
+}
+
+#[test]
+fn safetensors() {
+    replay("safetensors");
+}
+
+#[test]
 fn program() {
     replay("program");
 }

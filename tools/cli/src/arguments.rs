@@ -66,6 +66,8 @@ pub enum Command {
     },
     /// Make a signing key, or show the public half of one.
     Keygen(Keygen),
+    /// Serve a language model over HTTP, as OpenAI's clients speak it, with a receipt for every answer.
+    Serve(Serve),
 }
 
 #[derive(Subcommand)]
@@ -301,6 +303,35 @@ pub struct TraceDiff {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Serve {
+    /// The program, compiled from a language model with its tokenizer.
+    pub program: PathBuf,
+    /// Address and port.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// The model's name for clients; by default the program's file name.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The most tokens of an answer.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub max_tokens: usize,
+    /// Requests that are answered or wait; others are told to come again.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_requests: usize,
+    /// Mebibytes that keys and values may take.
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    pub cache_mib: u64,
+    /// How much to hash: with `operators` receipts bind every step's rows.
+    #[arg(long, value_enum, default_value_t = Level::Operators)]
+    pub hash: Level,
+    /// The key that signs receipts; by default the user's own.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: Engine,
 }
 
 #[derive(Args)]

@@ -22,6 +22,7 @@ mod page;
 mod party;
 mod report;
 mod run;
+mod serve;
 mod service;
 mod trace;
 mod verify;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         }
         Command::Audit(arguments) => audit::audit(&arguments),
         Command::Keygen(arguments) => keys::keygen(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

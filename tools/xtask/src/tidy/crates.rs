@@ -17,6 +17,10 @@ const MAY_USE: &[(&str, Option<&[&str]>)] = &[
     ("repops-cli", None),
     ("repops-io", Some(&["repops"])),
     ("repops-text", Some(&["repops"])),
+    (
+        "repops-serve",
+        Some(&["repops", "repops-kernels", "repops-provenance", "repops-runtime", "repops-text"]),
+    ),
     ("repops-generate", None),
     ("prove", None),
     // Built before anything is installed.
