@@ -178,17 +178,24 @@ fn audits_find_a_cheat_and_pass_the_honest() {
             assert!(start.elapsed() < Duration::from_secs(120));
             std::thread::sleep(Duration::from_millis(50));
         }
+        // Whoever does not listen yet refuses to open: it gets time.
+        let found = |object: &serde_json::Value| {
+            let wrong = object["wrong"].as_array().unwrap();
+            match code {
+                0 => wrong.is_empty(),
+                _ => wrong.iter().any(|w| w["why"].as_str().unwrap().contains("what the operator gives")),
+            }
+        };
         let object = loop {
             let ran = folder.repops(audit);
-            let wrong = ran.0.status.code() == Some(1);
-            // Not yet listening is refusing to open, until it has had time.
-            if ran.0.status.code() == Some(code) || start.elapsed() > Duration::from_secs(120) {
+            let object = ran.json();
+            if found(&object) || start.elapsed() > Duration::from_secs(120) {
                 ran.expect(code);
-                break serde_json::from_slice::<serde_json::Value>(&ran.0.stdout).unwrap();
+                break object;
             }
-            assert!(wrong, "{}", ran.stderr());
             std::thread::sleep(Duration::from_millis(50));
         };
+        assert!(found(&object), "{object}");
         assert_eq!(object["sampled"], object["steps"]);
         assert_eq!(object["chance"][0]["caught"], json!(1.0));
         assert_eq!(object["wrong"].as_array().unwrap().is_empty(), code == 0, "{object}");
