@@ -184,6 +184,8 @@ impl Trial<'_> {
             std::thread::sleep(Duration::from_millis(60 + (dice >> 33) % 700));
             let which = (dice >> 45) as usize % 3;
             drop(running[which].0.kill());
+            // The address is free only when it is gone.
+            drop(running[which].0.wait());
             running[which] = start(which)?;
         }
         // Whoever waits for the verdict can be killed too: it asks again.
