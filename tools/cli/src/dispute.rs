@@ -223,7 +223,10 @@ impl Table {
             }
         }
         if as_json {
-            let sum = |of: fn(&Row) -> u64| self.rows.values().map(of).sum::<u64>() as f64;
+            let sum = |of: fn(&Row) -> u64| {
+                let total: u64 = self.rows.values().map(of).sum();
+                total as f64
+            };
             let games = sum(|row| row.count);
             print_json(&json!({
                 "operators": rows, "against_the_honest": self.wrong, "kept_bytes": kept_bytes,
