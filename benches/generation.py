@@ -133,7 +133,7 @@ def main():
             step = min(plain["decode_step_ms"], again["decode_step_ms"])
             long = repops(options.repops, program, threads, "--prefill", 512, "--decode", 16, "--runs", 3, "--hash", "none")
             batch = repops(options.repops, program, threads, *small, "--batch", 16, "--hash", "none")
-            check = repops(options.repops, program, threads, "--prefill", 64, "--decode", 256, "--runs", 1, "--warm-up", 0)
+            check = repops(options.repops, program, threads, "--prefill", 64, "--decode", 256, "--runs", 1, "--warm-up", 1)
             share = size / (step / 1e3) / read_rate
             print(
                 f"| {threads} | {name} | {size / 1e6:.0f} | {read_rate / 1e9:.1f} | {1e3 / step:.1f} | {share:.2f} "
