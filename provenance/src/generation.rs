@@ -16,8 +16,7 @@ use repops::{Digest, Tensor};
 use crate::json::{INTEGER_MAX, Object, Value};
 use crate::keys::{Key, PublicKey, SignatureBytes};
 use crate::receipt::{
-    Fields, Info, ReceiptError, bytes_to_hex, hex, is_unsigned, parse_object, signature_from_hex,
-    signed_digest, spec, value,
+    Fields, Info, ReceiptError, bytes_to_hex, hex, is_unsigned, parse_object, signed_digest, spec, value,
 };
 use crate::verify::BytesDigest;
 
@@ -148,14 +147,7 @@ impl GenerationReceipt {
 
     fn from_object(object: Object) -> Result<GenerationReceipt, ReceiptError> {
         let mut fields = Fields { at: "", object };
-        let format = fields.string("format")?;
-        if format != FORMAT {
-            return Err(ReceiptError::Format { found: format });
-        }
-        let found = fields.string("spec")?;
-        if found != spec() {
-            return Err(ReceiptError::Spec { found });
-        }
+        fields.kind(FORMAT)?;
         let claim = GenerationClaim {
             program: fields.digest("program")?,
             prompt: tokens(&mut fields, "prompt")?,
@@ -167,14 +159,7 @@ impl GenerationReceipt {
             trace_root: fields.optional_digest("trace_root")?,
         };
         claim.sampling.check().map_err(|e| value("sampling", e.to_string()))?;
-        let signer = fields.string("signer")?;
-        let signer =
-            PublicKey::from_hex(&signer).ok_or_else(|| value("signer", "is not 64 lower-case hex digits"))?;
-        let signature = fields.string("signature")?;
-        let signature = signature_from_hex(&signature)
-            .ok_or_else(|| value("signature", "is not 128 lower-case hex digits"))?;
-        let info = Info::from_fields(fields.object("info")?)?;
-        fields.end()?;
+        let (signer, signature, info) = fields.envelope()?;
         Ok(GenerationReceipt { claim, signer, signature, info })
     }
 }

@@ -179,14 +179,7 @@ impl Receipt {
 
     fn from_object(object: Object) -> Result<Receipt, ReceiptError> {
         let mut fields = Fields { at: "", object };
-        let format = fields.string("format")?;
-        if format != FORMAT {
-            return Err(ReceiptError::Format { found: format });
-        }
-        let found = fields.string("spec")?;
-        if found != spec() {
-            return Err(ReceiptError::Spec { found });
-        }
+        fields.kind(FORMAT)?;
         let level = fields.string("level")?;
         let root = fields.optional_digest("trace_root")?;
         let steps = fields.optional_integer("steps")?;
@@ -201,14 +194,7 @@ impl Receipt {
         if claim.fault.is_some() && !claim.outputs.is_empty() {
             return Err(value("outputs", "a run that ended in a fault has none"));
         }
-        let signer = fields.string("signer")?;
-        let signer =
-            PublicKey::from_hex(&signer).ok_or_else(|| value("signer", "is not 64 lower-case hex digits"))?;
-        let signature = fields.string("signature")?;
-        let signature = signature_from_hex(&signature)
-            .ok_or_else(|| value("signature", "is not 128 lower-case hex digits"))?;
-        let info = Info::from_fields(fields.object("info")?)?;
-        fields.end()?;
+        let (signer, signature, info) = fields.envelope()?;
         Ok(Receipt { claim, signer, signature, info })
     }
 }
@@ -399,6 +385,29 @@ impl Fields {
         Ok(Some(FaultClaim { fault, step }))
     }
 
+    /// The fields that every receipt begins with: its format, which must be this one, and the specification's version.
+    pub fn kind(&mut self, format: &str) -> Result<(), ReceiptError> {
+        let found = self.string("format")?;
+        if found != format {
+            return Err(ReceiptError::Format { found });
+        }
+        let found = self.string("spec")?;
+        if found == spec() { Ok(()) } else { Err(ReceiptError::Spec { found }) }
+    }
+
+    /// The fields that every receipt ends with, after which there is none.
+    pub fn envelope(&mut self) -> Result<(PublicKey, SignatureBytes, Info), ReceiptError> {
+        let signer = self.string("signer")?;
+        let signer =
+            PublicKey::from_hex(&signer).ok_or_else(|| value("signer", "is not 64 lower-case hex digits"))?;
+        let signature = self.string("signature")?;
+        let signature = signature_from_hex(&signature)
+            .ok_or_else(|| value("signature", "is not 128 lower-case hex digits"))?;
+        let info = Info::from_fields(self.object("info")?)?;
+        self.end()?;
+        Ok((signer, signature, info))
+    }
+
     pub fn end(&self) -> Result<(), ReceiptError> {
         match self.object.iter().next() {
             Some((field, _)) => Err(ReceiptError::Unknown { field: self.name(field) }),
@@ -419,7 +428,7 @@ pub(crate) fn bytes_to_hex(bytes: &SignatureBytes) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-pub(crate) fn signature_from_hex(text: &str) -> Option<SignatureBytes> {
+fn signature_from_hex(text: &str) -> Option<SignatureBytes> {
     let (low, high) = text.split_at_checked(64)?;
     let mut out = [0; 64];
     out[..32].copy_from_slice(&Digest::from_hex(low)?.0);
