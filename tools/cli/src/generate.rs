@@ -10,7 +10,6 @@ use repops::exec::HashLevel;
 use repops::sequence::reference::RowsExecutor;
 use repops::sequence::sampling::{Sampling, log_probability, standing};
 use repops_io::atomic::Staged;
-use repops_provenance::generation::{GenerationClaim, logprobs_digest};
 use repops_provenance::{Info, Key};
 use repops_runtime::generation::{Event, Finish, Finished, Request, Scheduler, SchedulerOptions};
 use repops_runtime::session::{Session, SessionOptions, Vectorized};
@@ -218,20 +217,6 @@ fn answer(
     Ok(Generated { finished, text: shown, stopped, prefill, decode })
 }
 
-/// The claim that a receipt signs.
-pub fn claim(program: &Program, finished: &Finished) -> GenerationClaim {
-    GenerationClaim {
-        program: program.digest(),
-        prompt: finished.request.prompt.clone(),
-        tokens: finished.tokens.clone(),
-        sampling: finished.request.sampling,
-        seed: finished.request.seed,
-        nonce: finished.request.nonce,
-        logprobs: logprobs_digest(&finished.logprobs),
-        trace_root: finished.root,
-    }
-}
-
 #[expect(clippy::float_arithmetic, reason = "for people; outside of what is signed")]
 fn report(
     arguments: &Generate,
@@ -241,7 +226,7 @@ fn report(
     generated: &Generated,
 ) -> Result<Answer> {
     let finished = &generated.finished;
-    let claim = claim(program, finished);
+    let claim = repops_serve::claim(program, finished);
     let digest = claim.digest();
     if let (Some(path), Some(key)) = (&arguments.receipt, key) {
         let runtime = scheduler.session().runtime();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use repops::Program;
 use repops_provenance::generation::{GenerationClaim, logprobs_digest};
 use repops_provenance::{Info, Key};
 use repops_runtime::generation::{Event, Finish, Finished, Request, RequestId, Scheduler};
@@ -274,16 +275,7 @@ impl Worker<'_> {
             }
         }
         let stopped = answer.stopped || finished.finish == Finish::Stop;
-        let claim = GenerationClaim {
-            program: self.scheduler.session().program().digest(),
-            prompt: finished.request.prompt.clone(),
-            tokens: finished.tokens.clone(),
-            sampling: finished.request.sampling,
-            seed: finished.request.seed,
-            nonce: finished.request.nonce,
-            logprobs: logprobs_digest(&finished.logprobs),
-            trace_root: finished.root,
-        };
+        let claim = claim(self.scheduler.session().program(), finished);
         let receipt = claim.sign(&self.key, Info::default());
         self.receipts.add(&answer.id, &receipt.to_json());
         count(&self.counters.finished, 1);
@@ -294,5 +286,19 @@ impl Worker<'_> {
             digest: receipt.claim.digest().to_hex(),
         };
         let _ = answer.sender.send(Update::Done(done));
+    }
+}
+
+/// What a receipt of a finished generation claims.
+pub fn claim(program: &Program, finished: &Finished) -> GenerationClaim {
+    GenerationClaim {
+        program: program.digest(),
+        prompt: finished.request.prompt.clone(),
+        tokens: finished.tokens.clone(),
+        sampling: finished.request.sampling,
+        seed: finished.request.seed,
+        nonce: finished.request.nonce,
+        logprobs: logprobs_digest(&finished.logprobs),
+        trace_root: finished.root,
     }
 }

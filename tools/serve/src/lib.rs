@@ -12,6 +12,8 @@ mod error;
 mod handlers;
 mod receipts;
 
+pub use engine::claim;
+
 use std::future::{Future, IntoFuture};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
