@@ -8,6 +8,7 @@
 mod aarch64;
 mod bench;
 mod command;
+mod cuda;
 mod demo;
 mod disputes;
 mod fuzz;
@@ -57,6 +58,8 @@ enum Task {
     Bench(bench::Options),
     /// What disputes over real models cost; with `--network` whether they end the same on a bad one (opt-in).
     Disputes(disputes::Options),
+    /// Compile the CUDA kernels to PTX, or check that what is there is what their sources give.
+    Cuda(cuda::Options),
     /// Run the fuzz targets under libFuzzer.
     Fuzz(fuzz::Options),
     /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Slow(options) => slow::prove(&options),
         Task::Bench(options) => bench::measure(&options),
         Task::Disputes(options) => disputes::run(&options),
+        Task::Cuda(options) => cuda::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Prove { arguments } => command::run(
             command::cargo().args(["run", "--quiet", "--release", "-p", "prove", "--"]).args(arguments),

@@ -5,7 +5,7 @@
 
 use crate::command::{self, Error, Result, cargo};
 use crate::setup::{self, cargo_with_llvm};
-use crate::{aarch64, matrix, models, tidy};
+use crate::{aarch64, cuda, matrix, models, tidy};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ type Check = fn() -> Result<Count>;
 const STEPS: &[(&str, Check)] = &[
     ("format", || counted(cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", || tidy::run().map(|()| ONE)),
+    ("cuda", || cuda::check().map(|()| ONE)),
     ("lints", lints),
     ("tests", tests),
     ("doc tests", || counted(cargo_with_llvm().args(["test", "--quiet", "--doc", "--no-fail-fast"]))),

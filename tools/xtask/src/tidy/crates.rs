@@ -9,8 +9,9 @@ use serde_json::Value;
 const MAY_USE: &[(&str, Option<&[&str]>)] = &[
     ("repops", Some(&[])),
     ("repops-kernels", Some(&["repops"])),
+    ("repops-cuda", Some(&["repops"])),
     ("repops-compiler", Some(&["repops"])),
-    ("repops-runtime", Some(&["repops", "repops-kernels"])),
+    ("repops-runtime", Some(&["repops", "repops-kernels", "repops-cuda"])),
     ("repops-provenance", Some(&["repops"])),
     ("repops-conformance", None),
     ("repops-benches", None),
@@ -31,12 +32,12 @@ const MAY_USE: &[(&str, Option<&[&str]>)] = &[
 const LLVM_USER: &str = "repops-compiler";
 const LLVM_CRATES: &[&str] = &["melior", "melior-macro", "mlir-sys", "llvm-sys", "inkwell", "tblgen"];
 
-/// Crates with `unsafe`: kernels for SIMD, the compiler for its thin edge to MLIR's C interface.
-const MAY_BE_UNSAFE: &[&str] = &["repops-kernels", "repops-compiler"];
+/// Crates with `unsafe`: kernels for SIMD, CUDA for the driver's calls, the compiler for its thin edge to MLIR's C interface.
+const MAY_BE_UNSAFE: &[&str] = &["repops-kernels", "repops-cuda", "repops-compiler"];
 
 /// Crates whose business is arithmetic on floats: what an operator computes, how fast it is, and the proofs. All others
 /// deny the lint, so that a stray sum in a pass or a tool cannot become part of a result.
-const MAY_COMPUTE: &[&str] = &["repops", "repops-kernels", "repops-benches", "prove"];
+const MAY_COMPUTE: &[&str] = &["repops", "repops-kernels", "repops-cuda", "repops-benches", "prove"];
 
 pub fn metadata() -> Result<Value> {
     let text = capture(command::cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;

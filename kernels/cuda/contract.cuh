@@ -1,0 +1,38 @@
+// The order of contractions (SPEC.md, section 3): chunks, and the tree that combines their results.
+#pragma once
+#include "prelude.cuh"
+
+constexpr u32 CHUNK = 256;
+
+// The tree over parts that arrive one after another, as a binary counter: level `l` holds the result of 2^l parts.
+// Levels are counted at compile time, so that the counter lives in registers.
+template <int LEVELS> struct Tree {
+    float level[LEVELS];
+
+    // `count`: the parts before this one.
+    DEVICE_METHOD void push(float part, u32 count) {
+        bool carries = true;
+#pragma unroll
+        for (int l = 0; l < LEVELS; l++) {
+            bool full = (count >> l) & 1u;
+            float sum = __fadd_rn(level[l], part);
+            level[l] = carries && !full ? part : level[l];
+            part = carries && full ? sum : part;
+            carries = carries && full;
+        }
+    }
+
+    // The result over `count` > 0 parts: the smaller subtrees are the right ones.
+    DEVICE_METHOD float result(u32 count) const {
+        float sum = 0.0f;
+        bool any = false;
+#pragma unroll
+        for (int l = 0; l < LEVELS; l++) {
+            if ((count >> l) & 1u) {
+                sum = any ? __fadd_rn(level[l], sum) : level[l];
+                any = true;
+            }
+        }
+        return sum;
+    }
+};

@@ -1,0 +1,135 @@
+//! What a launch needs of a machine: memory, copies, and running a kernel.
+//!
+//! Invariant: work given to a device happens as if in the order given. Contents of fresh memory are undefined,
+//! and a buffer that is dropped stays alive until what was launched on it is done.
+
+use repops::digest::Layout;
+use repops::dtype::DType;
+
+use crate::Error;
+
+/// A machine that runs PTX.
+pub trait Device {
+    /// Bytes on the device, aligned to at least 256; freed on drop.
+    type Buffer;
+
+    /// Contents undefined.
+    fn alloc(&self, bytes: usize) -> Result<Self::Buffer, Error>;
+
+    fn write(&self, to: &Self::Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Waits for everything given to the device before.
+    fn read(&self, from: &Self::Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), Error>;
+
+    fn copy(
+        &self,
+        from: &Self::Buffer,
+        from_offset: usize,
+        to: &Self::Buffer,
+        to_offset: usize,
+        bytes: usize,
+    ) -> Result<(), Error>;
+
+    /// `shared`: bytes of dynamic shared memory. Arguments stand in the order of the entry's parameters and have
+    /// their sizes.
+    fn launch(
+        &self,
+        kernel: &'static Kernel,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument<'_, Self::Buffer>],
+    ) -> Result<(), Error>;
+
+    fn synchronize(&self) -> Result<(), Error>;
+}
+
+/// A parameter of a kernel.
+pub enum Argument<'a, B> {
+    /// The address of a buffer's byte.
+    Pointer {
+        buffer: &'a B,
+        offset: usize,
+    },
+    U32(u32),
+    I32(i32),
+    U64(u64),
+    F32(f32),
+}
+
+/// An entry of a module.
+#[derive(Debug)]
+pub struct Kernel {
+    pub module: &'static Module,
+    pub entry: &'static str,
+}
+
+/// A text of PTX.
+#[derive(Debug)]
+pub struct Module {
+    /// The name of the source: `NAME.cu`.
+    pub name: &'static str,
+    pub ptx: &'static str,
+}
+
+/// A tensor on the device: a buffer's range, element type and shape, row-major, NaNs canonical. `offset` in bytes
+/// is a multiple of the element's size; kernels look themselves whether wider accesses are aligned.
+pub struct View<'a, B> {
+    pub buffer: &'a B,
+    pub offset: usize,
+    pub dtype: DType,
+    pub shape: &'a [usize],
+}
+
+impl<B> Clone for View<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for View<'_, B> {}
+
+impl<'a, B> View<'a, B> {
+    /// The address of the first element.
+    pub fn pointer(&self) -> Argument<'a, B> {
+        Argument::Pointer { buffer: self.buffer, offset: self.offset }
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An input of an operator.
+pub struct Operand<'a, B> {
+    pub view: View<'a, B>,
+    /// Of a program's constant that is the right operand of a product, or an embedding's table: perhaps panels.
+    pub layout: Layout,
+    /// Its bytes where the host knows them: constants, and values that decide sizes.
+    pub host: Option<&'a [u8]>,
+}
+
+impl<B> Clone for Operand<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Operand<'_, B> {}
+
+/// Declares a module of PTX and its entries, each as a static [`Kernel`].
+#[macro_export]
+macro_rules! kernels {
+    ($module:ident = $name:literal; $($kernel:ident = $entry:literal;)*) => {
+        pub static $module: $crate::Module = $crate::Module {
+            name: $name,
+            ptx: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/generated/", $name, ".ptx")),
+        };
+        $(pub static $kernel: $crate::Kernel = $crate::Kernel { module: &$module, entry: $entry };)*
+    };
+}

@@ -1,0 +1,6 @@
+//! Products: MatMul, Gemm and their like, in chunks of 256 terms whose results the tree combines.
+
+pub mod matmul;
+
+/// Terms of a chunk (SPEC.md, section 3).
+pub const CHUNK: usize = repops::reduce::CHUNK;
