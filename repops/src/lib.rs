@@ -24,6 +24,7 @@ pub mod reference;
 pub mod region;
 pub mod scalar;
 pub mod sequence;
+pub mod symbolic;
 pub mod tensor;
 pub mod trace;
 

@@ -8,4 +8,4 @@ pub mod emit;
 pub mod jit;
 pub mod kernel;
 pub mod regions;
-pub mod sym;
+pub use repops::symbolic as sym;

@@ -1,9 +1,10 @@
-//! The functions that element-wise operators are made of, for lanes of f32 and for f64.
+//! The functions that element-wise operators are made of, for lanes of f32 and for f64, its symbol among them.
 //!
 //! Invariant: nothing here computes; each method is the scalar function of its type.
 
 use crate::lane::{FloatLane, Lane};
 use crate::scalar;
+use crate::symbolic::SymF64;
 
 /// Numbers with constants.
 pub trait Real: FloatLane {
@@ -51,6 +52,14 @@ impl Real for f64 {
     }
 }
 
+impl Real for SymF64 {
+    const INTEGERS: f64 = <f64 as Real>::INTEGERS;
+
+    fn constant(value: f64) -> SymF64 {
+        SymF64::splat(value)
+    }
+}
+
 macro_rules! functions {
     ($module:path; $($name:ident),*) => { $(
         #[inline(always)]
@@ -73,6 +82,14 @@ impl<L: Lane> Math for L {
 impl Math for f64 {
     #[inline(always)]
     fn pow(self, exponent: f64) -> f64 {
+        scalar::f64_::pow(self, exponent)
+    }
+
+    functions!(scalar::f64_; exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
+}
+
+impl Math for SymF64 {
+    fn pow(self, exponent: SymF64) -> SymF64 {
         scalar::f64_::pow(self, exponent)
     }
 

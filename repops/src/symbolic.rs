@@ -1,4 +1,4 @@
-//! The symbolic lane: instantiated with it, a scalar function of `repops` writes down what it would compute.
+//! The symbolic lane: instantiated with it, a scalar function writes down what it would compute.
 //!
 //! Values are numbers of nodes in a graph that the current thread records ([`record`]). Equal nodes are recorded
 //! once. Nothing is folded or reordered: the graph is the function's definition, operation by operation.
@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
+use crate::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 /// The number of a node; operands have lower numbers than what uses them.
 pub type NodeId = u32;
