@@ -3,13 +3,14 @@
 use repops::attrs::Attrs;
 use repops::digest::Layout;
 use repops::dtype::DType;
-use repops::ops::{self, OpId};
+use repops::ops::{self, OpDef, OpId};
 
 use crate::launch::contract;
 use crate::{Device, Error, Operand, View};
 
 /// An operator at work. Inference has succeeded on the same inputs; outputs have the inferred shapes.
 pub struct Call<'a, B> {
+    pub op: &'static OpDef,
     /// With defaults filled in.
     pub attrs: &'a Attrs,
     pub inputs: &'a [Option<Operand<'a, B>>],
