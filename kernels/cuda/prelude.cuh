@@ -54,7 +54,12 @@ DEVICE double __fma_rn(double a, double b, double c) { return __nvvm_fma_rn_d(a,
 DEVICE double __dadd_rn(double a, double b) { return __nvvm_add_rn_d(a, b); }
 DEVICE double __dsub_rn(double a, double b) { return __nvvm_add_rn_d(a, -b); }
 DEVICE double __dmul_rn(double a, double b) { return __nvvm_mul_rn_d(a, b); }
-DEVICE double __ddiv_rn(double a, double b) { return __nvvm_div_rn_d(a, b); }
+// Written out, for the compiler would make a division of 1 a reciprocal, which is another instruction.
+DEVICE double __ddiv_rn(double a, double b) {
+    double y;
+    asm("div.rn.f64 %0, %1, %2;" : "=d"(y) : "d"(a), "d"(b));
+    return y;
+}
 DEVICE double __dsqrt_rn(double a) { return __nvvm_sqrt_rn_d(a); }
 
 DEVICE u32 bits(float x) { return __builtin_bit_cast(u32, x); }

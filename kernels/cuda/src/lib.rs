@@ -8,6 +8,7 @@
 
 pub mod device;
 mod error;
+pub mod lanes;
 pub mod launch;
 pub mod table;
 

@@ -5,7 +5,7 @@ use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::{self, OpDef, OpId};
 
-use crate::launch::contract;
+use crate::launch::{contract, elementwise};
 use crate::{Device, Error, Operand, View};
 
 /// An operator at work. Inference has succeeded on the same inputs; outputs have the inferred shapes.
@@ -60,7 +60,7 @@ pub fn lookup<D: Device>(
     let def = ops::by_id(op, version)?;
     let choose: Choose<D> = match (def.name, def.version) {
         ("MatMul", 1) => contract::matmul::choose,
-        _ => return None,
+        _ => return elementwise::choose(def, attrs, inputs),
     };
     choose(attrs, inputs)
 }

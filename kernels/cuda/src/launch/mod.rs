@@ -2,4 +2,6 @@
 //!
 //! Invariant: a plan depends on shapes, types and attributes alone, never on the device's size or state.
 
+pub mod axes;
 pub mod contract;
+pub mod elementwise;
