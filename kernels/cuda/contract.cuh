@@ -1,4 +1,4 @@
-// The order of contractions (SPEC.md, section 3): chunks, and the tree that combines their results.
+// The order of contractions (SPEC.md, section 3): chunks of 256 terms, and the tree that combines their results.
 #pragma once
 #include "prelude.cuh"
 
@@ -22,7 +22,7 @@ template <int LEVELS> struct Tree {
         }
     }
 
-    // The result over `count` > 0 parts: the smaller subtrees are the right ones.
+    // The result over `count` parts: the smaller subtrees are the right ones. Of no parts, +0.
     DEVICE_METHOD float result(u32 count) const {
         float sum = 0.0f;
         bool any = false;

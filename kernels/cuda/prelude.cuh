@@ -89,3 +89,10 @@ DEVICE u16 narrow_bf16(float x) {
     u32 b = bits(x);
     return is_nan(x) ? (u16)0x7fc0 : (u16)((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
 }
+
+// The float nearest to an integer, ties to even.
+DEVICE float of_int(i32 x) {
+    float y;
+    asm("cvt.rn.f32.s32 %0, %1;" : "=f"(y) : "r"(x));
+    return y;
+}

@@ -59,7 +59,9 @@ pub fn lookup<D: Device>(
 ) -> Option<Launch<D>> {
     let def = ops::by_id(op, version)?;
     let choose: Choose<D> = match (def.name, def.version) {
+        ("Gemm", 1) => contract::gemm::choose,
         ("MatMul", 1) => contract::matmul::choose,
+        ("MatMulBlocks", 1) => contract::blocks::choose,
         _ => return elementwise::choose(def, attrs, inputs),
     };
     choose(attrs, inputs)

@@ -1,6 +1,9 @@
 //! Products: MatMul, Gemm and their like, in chunks of 256 terms whose results the tree combines.
 
+pub mod blocks;
+pub mod gemm;
 pub mod matmul;
+pub mod product;
 
 /// Terms of a chunk (SPEC.md, section 3).
 pub const CHUNK: usize = repops::reduce::CHUNK;
