@@ -5,7 +5,7 @@ use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::{self, OpDef, OpId};
 
-use crate::launch::{contract, elementwise};
+use crate::launch::{self, contract};
 use crate::{Device, Error, Operand, View};
 
 /// An operator at work. Inference has succeeded on the same inputs; outputs have the inferred shapes.
@@ -62,7 +62,7 @@ pub fn lookup<D: Device>(
         ("Gemm", 1) => contract::gemm::choose,
         ("MatMul", 1) => contract::matmul::choose,
         ("MatMulBlocks", 1) => contract::blocks::choose,
-        _ => return elementwise::choose(def, attrs, inputs),
+        _ => return launch::of_family(def, attrs, inputs),
     };
     choose(attrs, inputs)
 }

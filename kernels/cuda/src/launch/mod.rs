@@ -5,3 +5,20 @@
 pub mod axes;
 pub mod contract;
 pub mod elementwise;
+pub mod hash;
+pub mod movement;
+
+use repops::attrs::Attrs;
+use repops::ops::OpDef;
+
+use crate::Device;
+use crate::table::{InputType, Launch};
+
+/// The launch of an operator of one of the large families, each of which looks for itself what it has.
+pub fn of_family<D: Device>(
+    def: &OpDef,
+    attrs: &Attrs,
+    inputs: &[Option<InputType<'_>>],
+) -> Option<Launch<D>> {
+    elementwise::choose(def, attrs, inputs).or_else(|| movement::choose(def, attrs, inputs))
+}
