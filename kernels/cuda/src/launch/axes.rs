@@ -49,6 +49,11 @@ impl<const N: usize> Axes<N> {
         Self::new(shape, operands.map(|own| broadcast_strides(own, shape)))
     }
 
+    /// Extents and strides after merging.
+    pub fn axes(&self) -> impl Iterator<Item = (u32, [i64; N])> {
+        self.extents.iter().copied().zip(self.strides.iter().copied())
+    }
+
     /// The kernels' parameters `EXTENTS` and, for each operand, `STRIDES`.
     pub fn push<B>(&self, arguments: &mut Vec<Argument<'_, B>>) {
         let skipped = AXES_MAX - self.extents.len();
@@ -77,6 +82,12 @@ pub fn broadcast_strides(own: &[usize], to: &[usize]) -> Vec<i64> {
     let mut out = vec![0; to.len() - own.len().min(to.len())];
     out.extend(own.iter().zip(strides(own)).map(|(&extent, stride)| if extent == 1 { 0 } else { stride }));
     out
+}
+
+/// An axis, counted from the back if it is negative.
+pub fn normalized(axis: i64, rank: usize) -> Result<usize, Error> {
+    let at = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(at).ok().filter(|at| *at < rank).ok_or_else(|| Error::unsupported(format!("axis {axis}")))
 }
 
 /// Threads of a block of the kernels that take one element after the other.

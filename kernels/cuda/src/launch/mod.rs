@@ -6,7 +6,9 @@ pub mod axes;
 pub mod contract;
 pub mod elementwise;
 pub mod hash;
+mod host;
 pub mod movement;
+pub mod rows;
 
 use repops::attrs::Attrs;
 use repops::ops::OpDef;
@@ -20,5 +22,7 @@ pub fn of_family<D: Device>(
     attrs: &Attrs,
     inputs: &[Option<InputType<'_>>],
 ) -> Option<Launch<D>> {
-    elementwise::choose(def, attrs, inputs).or_else(|| movement::choose(def, attrs, inputs))
+    elementwise::choose(def, attrs, inputs)
+        .or_else(|| movement::choose(def, attrs, inputs))
+        .or_else(|| rows::choose(def, attrs, inputs))
 }

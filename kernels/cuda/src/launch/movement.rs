@@ -6,7 +6,8 @@ use repops::attrs::{AttrValue, Attrs};
 use repops::dtype::DType;
 use repops::ops::{Fault, OpDef, OpError};
 
-use super::axes::{Axes, BLOCK, blocks, broadcast_strides, len, strides};
+use super::axes::{Axes, BLOCK, blocks, broadcast_strides, len, normalized, strides};
+use super::host::integers;
 use crate::device::{Argument, Device, Operand, View};
 use crate::table::{Call, InputType, Launch};
 use crate::{Error, kernels};
@@ -73,11 +74,6 @@ fn copy<D: Device>(
     ];
     axes.push(&mut arguments);
     device.launch(&COPY, blocks(axes.len, 1), [BLOCK, 1, 1], 0, &arguments)
-}
-
-fn normalized(axis: i64, rank: usize) -> Result<usize, Error> {
-    let at = if axis < 0 { axis + rank as i64 } else { axis };
-    usize::try_from(at).ok().filter(|at| *at < rank).ok_or_else(|| Error::unsupported(format!("axis {axis}")))
 }
 
 fn transpose<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
@@ -154,28 +150,11 @@ fn tile<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> 
     copy(device, &shape, x, (0, from), y, (0, to))
 }
 
-/// The integers of an input that the host has.
-fn known<B>(operand: Option<Operand<'_, B>>) -> Result<Option<Vec<i64>>, Error> {
-    let Some(operand) = operand else { return Ok(None) };
-    let bytes = operand.host.ok_or_else(|| Error::unsupported("a size that the host does not know"))?;
-    let values = match operand.view.dtype {
-        DType::I64 => {
-            bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap_or_default())).collect()
-        }
-        DType::I32 => bytes
-            .chunks_exact(4)
-            .map(|b| i64::from(i32::from_le_bytes(b.try_into().unwrap_or_default())))
-            .collect(),
-        other => return Err(Error::unsupported(format!("sizes of type {other}"))),
-    };
-    Ok(Some(values))
-}
-
 fn slice<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
     let (x, y) = (call.input(0)?.view, call.output(0)?);
-    let starts = known(call.optional(1))?.unwrap_or_default();
-    let axes = known(call.optional(3))?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = known(call.optional(4))?.unwrap_or_else(|| vec![1; starts.len()]);
+    let starts = integers(call.optional(1))?.unwrap_or_default();
+    let axes = integers(call.optional(3))?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = integers(call.optional(4))?.unwrap_or_else(|| vec![1; starts.len()]);
     let mut from = strides(x.shape);
     let mut first = 0;
     for ((&start, &axis), &step) in starts.iter().zip(&axes).zip(&steps) {
@@ -220,8 +199,8 @@ fn pad<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
     let from = value.map_or(y.pointer(), |value| value.view.pointer());
     let arguments = [y.pointer(), from, Argument::U32(n), size, Argument::U32(u32::from(value.is_some()))];
     device.launch(&FILL, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)?;
-    let pads = known(call.optional(1))?.unwrap_or_default();
-    let axes = known(call.optional(3))?.unwrap_or_else(|| (0..x.shape.len() as i64).collect());
+    let pads = integers(call.optional(1))?.unwrap_or_default();
+    let axes = integers(call.optional(3))?.unwrap_or_else(|| (0..x.shape.len() as i64).collect());
     let mut begins = vec![0i64; x.shape.len()];
     for (&axis, &begin) in axes.iter().zip(&pads) {
         begins[normalized(axis, x.shape.len())?] = begin;
@@ -253,7 +232,7 @@ fn with_indices<D: Device>(
     let is_known = indices.host.is_some();
     if is_known {
         let extent = extent as i64;
-        let values = known(Some(indices))?.unwrap_or_default();
+        let values = integers(Some(indices))?.unwrap_or_default();
         if values.iter().any(|&index| index < -extent || index >= extent) {
             return Err(fault());
         }
@@ -327,7 +306,7 @@ fn gather_elements<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<
 
 fn trilu<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
     let (x, y) = (call.input(0)?.view, call.output(0)?);
-    let k = known(call.optional(1))?.and_then(|k| k.first().copied()).unwrap_or(0);
+    let k = integers(call.optional(1))?.and_then(|k| k.first().copied()).unwrap_or(0);
     let &[.., rows, columns] = x.shape else { return Err(Error::unsupported("a matrix of one axis")) };
     if y.is_empty() {
         return Ok(());
