@@ -56,14 +56,20 @@ impl<const N: usize> Axes<N> {
 
     /// The kernels' parameters `EXTENTS` and, for each operand, `STRIDES`.
     pub fn push<B>(&self, arguments: &mut Vec<Argument<'_, B>>) {
+        self.push_extents(arguments);
         let skipped = AXES_MAX - self.extents.len();
-        arguments.push(Argument::U32(self.extents.len() as u32));
-        arguments.extend((0..skipped).map(|_| Argument::U32(1)));
-        arguments.extend(self.extents.iter().map(|&extent| Argument::U32(extent)));
         for operand in 0..N {
             arguments.extend((0..skipped).map(|_| Argument::U64(0)));
             arguments.extend(self.strides.iter().map(|strides| Argument::U64(strides[operand] as u64)));
         }
+    }
+
+    /// The kernels' parameters `EXTENTS`.
+    pub fn push_extents<B>(&self, arguments: &mut Vec<Argument<'_, B>>) {
+        let skipped = AXES_MAX - self.extents.len();
+        arguments.push(Argument::U32(self.extents.len() as u32));
+        arguments.extend((0..skipped).map(|_| Argument::U32(1)));
+        arguments.extend(self.extents.iter().map(|&extent| Argument::U32(extent)));
     }
 
     /// Whether operand `k` is read from beginning to end.

@@ -8,6 +8,7 @@ pub mod elementwise;
 pub mod hash;
 mod host;
 pub mod movement;
+pub mod region;
 pub mod rows;
 
 use repops::attrs::Attrs;

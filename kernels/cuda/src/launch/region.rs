@@ -1,0 +1,266 @@
+//! Fused regions by the kernel that follows instructions, for machines without a compiler.
+//!
+//! Invariant: a region becomes the same instructions on every machine. Slots are reused as soon as no later
+//! instruction reads them, so that a region of hundreds of instructions needs a few of them.
+
+use repops::dtype::DType;
+use repops::lane_op::{BinaryOp, LaneOp};
+use repops::ops::{self, OpClass};
+use repops::region::Region;
+
+use super::axes::{AXES_MAX, Axes, broadcast_strides};
+use crate::device::{Argument, Device, View};
+use crate::{Error, kernels, lanes};
+
+kernels! {
+    REGION = "region";
+    REGION_KERNEL = "region";
+}
+
+/// What one launch takes; larger regions are computed on the host.
+const INPUTS: usize = 16;
+const OUTPUTS: usize = 8;
+/// Bytes of shared memory that every device gives a block.
+const SHARED_BYTES: usize = 48 * 1024;
+
+/// What an instruction does, as the kernel numbers it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum What {
+    LoadNumber,
+    LoadTruth,
+    StoreNumber,
+    StoreTruth,
+    Arithmetic,
+    Function,
+    Binary,
+    Power,
+    Compare,
+    Classify,
+    Logic,
+    Not,
+    Choose,
+    ToNumber,
+    ToTruth,
+    Clip,
+}
+
+/// A region as the kernel's instructions.
+#[derive(Debug, PartialEq)]
+pub struct Encoded {
+    words: Vec<[u32; 8]>,
+    slots: usize,
+}
+
+impl Encoded {
+    /// `None` for a region that the kernel does not take.
+    pub fn of(region: &Region) -> Option<Encoded> {
+        if region.params.len() > INPUTS || region.results.len() > OUTPUTS {
+            return None;
+        }
+        let params = region.params.len();
+        let values = params + region.instructions.len();
+        // The last instruction that reads each value; results are stored as soon as they are there.
+        let mut last = vec![None; values];
+        for (at, instruction) in region.instructions.iter().enumerate() {
+            for &arg in &instruction.args {
+                *last.get_mut(usize::from(arg))? = Some(at);
+            }
+        }
+        let mut slots = Slots::default();
+        let mut places: Vec<Option<u32>> = vec![None; values];
+        let mut words = Vec::new();
+        for (at, instruction) in region.instructions.iter().enumerate() {
+            let mut args = [0; 3];
+            for (k, &arg) in instruction.args.iter().enumerate() {
+                let value = usize::from(arg);
+                let place = match places[value] {
+                    Some(place) => place,
+                    None if value < params => {
+                        let place = slots.take();
+                        let truth = region.params[value] == DType::Bool;
+                        let what = if truth { What::LoadTruth } else { What::LoadNumber };
+                        words.push([what as u32, value as u32, place, 0, 0, 0, 0, 0]);
+                        places[value] = Some(place);
+                        place
+                    }
+                    None => return None,
+                };
+                *args.get_mut(k)? = place;
+            }
+            for &arg in &instruction.args {
+                let value = usize::from(arg);
+                if last[value] == Some(at)
+                    && let Some(place) = places[value].take()
+                {
+                    slots.give(place);
+                }
+            }
+            let value = params + at;
+            let place = slots.take();
+            let (what, function, parameters) = instruction_of(instruction)?;
+            let [p, q] = parameters.map(f32::to_bits);
+            words.push([what as u32, function, place, args[0], args[1], args[2], p, q]);
+            for (output, _) in region.results.iter().enumerate().filter(|(_, r)| usize::from(**r) == value) {
+                let truth = instruction.dtype == DType::Bool;
+                let what = if truth { What::StoreTruth } else { What::StoreNumber };
+                words.push([what as u32, output as u32, 0, place, 0, 0, 0, 0]);
+            }
+            if last[value].is_some() {
+                places[value] = Some(place);
+            } else {
+                slots.give(place);
+            }
+        }
+        Some(Encoded { words, slots: slots.count as usize })
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.words.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Threads of a block, as many as the slots leave room for.
+    fn threads(&self) -> Option<u32> {
+        [128u32, 64, 32].into_iter().find(|&threads| self.slots * 4 * threads as usize <= SHARED_BYTES)
+    }
+}
+
+/// Slots that are free, the lowest first.
+#[derive(Default)]
+struct Slots {
+    free: std::collections::BTreeSet<u32>,
+    count: u32,
+}
+
+impl Slots {
+    fn take(&mut self) -> u32 {
+        self.free.pop_first().unwrap_or_else(|| {
+            self.count += 1;
+            self.count - 1
+        })
+    }
+
+    fn give(&mut self, slot: u32) {
+        self.free.insert(slot);
+    }
+}
+
+fn instruction_of(instruction: &repops::region::Instruction) -> Option<(What, u32, [f32; 2])> {
+    let def = ops::by_id(instruction.op, instruction.version)?;
+    let OpClass::Elementwise(Some(lane)) = def.class else { return None };
+    let none = [0.0; 2];
+    Some(match lane(&instruction.attrs) {
+        LaneOp::Unary(op) => {
+            let code = lanes::unary(op);
+            let what = if lanes::is_arithmetic(code.code) { What::Arithmetic } else { What::Function };
+            (what, code.code, code.parameters)
+        }
+        LaneOp::Binary(BinaryOp::Pow) => (What::Power, 0, none),
+        LaneOp::Binary(op) => (What::Binary, lanes::binary(op), none),
+        LaneOp::Compare(op) => (What::Compare, lanes::compare(op), none),
+        LaneOp::Classify(op) => (What::Classify, lanes::classify(op), none),
+        LaneOp::Logic(op) => (What::Logic, lanes::logic(op), none),
+        LaneOp::Not => (What::Not, 0, none),
+        LaneOp::Where => (What::Choose, 0, none),
+        LaneOp::BoolToF32 => (What::ToNumber, 0, none),
+        LaneOp::F32ToBool => (What::ToTruth, 0, none),
+        LaneOp::Clip => (What::Clip, 0, none),
+        LaneOp::Unfusable => return None,
+    })
+}
+
+/// A region on the device, ready to be launched on any shapes.
+pub struct Prepared<B> {
+    code: B,
+    count: u32,
+    threads: u32,
+    shared: u32,
+}
+
+/// Puts a region's instructions on the device; `None` for one that the kernel does not take.
+pub fn prepare<D: Device>(device: &D, region: &Region) -> Result<Option<Prepared<D::Buffer>>, Error> {
+    let Some(encoded) = Encoded::of(region) else { return Ok(None) };
+    let Some(threads) = encoded.threads() else { return Ok(None) };
+    let bytes = encoded.bytes();
+    let code = device.alloc(bytes.len())?;
+    device.write(&code, 0, &bytes)?;
+    let shared = 4 * threads * encoded.slots as u32;
+    Ok(Some(Prepared { code, count: encoded.words.len() as u32, threads, shared }))
+}
+
+/// Computes a region: inputs broadcast to the outputs' one shape.
+pub fn launch<D: Device>(
+    device: &D,
+    prepared: &Prepared<D::Buffer>,
+    inputs: &[View<'_, D::Buffer>],
+    outputs: &[View<'_, D::Buffer>],
+) -> Result<(), Error> {
+    let Some(first) = outputs.first() else { return Ok(()) };
+    if first.is_empty() {
+        return Ok(());
+    }
+    if inputs.len() > INPUTS || outputs.len() > OUTPUTS {
+        return Err(Error::unsupported("a region of so many inputs and outputs"));
+    }
+    // Inputs past those there are repeat the first: they take part in the merging of axes and change nothing.
+    let strides: [Vec<i64>; INPUTS] = std::array::from_fn(|k| match inputs.get(k).or(inputs.first()) {
+        Some(input) => broadcast_strides(input.shape, first.shape),
+        None => vec![0; first.shape.len()],
+    });
+    let axes = Axes::new(first.shape, strides)?;
+    let mut steps = Vec::new();
+    let merged: Vec<(u32, [i64; INPUTS])> = axes.axes().collect();
+    for k in 0..inputs.len() {
+        steps.extend((merged.len()..AXES_MAX).map(|_| 0i64));
+        steps.extend(merged.iter().map(|(_, strides)| strides[k]));
+    }
+    let bytes: Vec<u8> = steps.iter().flat_map(|step| step.to_le_bytes()).collect();
+    let table = device.alloc(bytes.len().max(8))?;
+    device.write(&table, 0, &bytes)?;
+    let at = |buffer| Argument::Pointer { buffer, offset: 0 };
+    let mut arguments =
+        vec![at(&prepared.code), Argument::U32(prepared.count), at(&table), Argument::U32(axes.len)];
+    axes.push_extents(&mut arguments);
+    for k in 0..INPUTS {
+        let view = inputs.get(k).unwrap_or(first);
+        arguments.push(Argument::Pointer { buffer: view.buffer, offset: view.offset });
+    }
+    for k in 0..OUTPUTS {
+        let view = outputs.get(k).unwrap_or(first);
+        arguments.push(Argument::Pointer { buffer: view.buffer, offset: view.offset });
+    }
+    let grid = axes.len.div_ceil(prepared.threads).clamp(1, 1 << 20);
+    device.launch(&REGION_KERNEL, [grid, 1, 1], [prepared.threads, 1, 1], prepared.shared, &arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repops::attrs::Attrs;
+    use repops::region::Instruction;
+
+    fn step(name: &str, args: &[u16], dtype: DType) -> Instruction {
+        let def = ops::by_name(name).unwrap();
+        let attrs = def.check_attrs(&Attrs::new()).unwrap();
+        Instruction { op: def.id, version: def.version, attrs, args: args.to_vec(), dtype }
+    }
+
+    #[test]
+    fn slots_are_reused() {
+        // A chain of forty additions of the same input.
+        let instructions = (0..40u16).map(|at| step("Add", &[0, at], DType::F32)).collect();
+        let region = Region { params: vec![DType::F32], instructions, results: vec![40] };
+        region.check().unwrap();
+        let encoded = Encoded::of(&region).unwrap();
+        assert_eq!((encoded.words.len(), encoded.slots), (42, 2));
+    }
+
+    #[test]
+    fn what_is_too_large_is_left_to_the_host() {
+        let region = Region {
+            params: vec![DType::F32; 17],
+            instructions: vec![step("Add", &[0, 16], DType::F32)],
+            results: vec![17],
+        };
+        assert_eq!(Encoded::of(&region), None);
+    }
+}
