@@ -71,3 +71,14 @@ DEVICE float4 load_blocks4(u32 format, const u8* base, u32 k, u32 position, u32 
     y.w = element_of(format, scale_of(format, block, p, c + 3), q[3]);
     return y;
 }
+
+// One element of the whole matrix.
+DEVICE float load_block(u32 format, const u8* base, u32 k, u32 position, u32 column) {
+    u32 positions = block_positions(format);
+    const u8* block = base + ((u64)(column / 16) * (k / positions) + position / positions) * block_bytes(format);
+    u32 p = position % positions, c = column % 16;
+    i32 q[4];
+    integers4(format, block, p, c / 4 * 4, q);
+    i32 own = c % 4 == 0 ? q[0] : c % 4 == 1 ? q[1] : c % 4 == 2 ? q[2] : q[3];
+    return element_of(format, scale_of(format, block, p, c), own);
+}

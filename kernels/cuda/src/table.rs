@@ -59,9 +59,12 @@ pub fn lookup<D: Device>(
 ) -> Option<Launch<D>> {
     let def = ops::by_id(op, version)?;
     let choose: Choose<D> = match (def.name, def.version) {
+        ("Embedding", 1) => contract::embedding::choose,
         ("Gemm", 1) => contract::gemm::choose,
         ("MatMul", 1) => contract::matmul::choose,
         ("MatMulBlocks", 1) => contract::blocks::choose,
+        ("SequenceAttention", 1) => contract::attention::choose,
+        ("SequenceRotary", 1) => contract::attention::choose_rotary,
         _ => return launch::of_family(def, attrs, inputs),
     };
     choose(attrs, inputs)

@@ -1,6 +1,8 @@
 //! Products: MatMul, Gemm and their like, in chunks of 256 terms whose results the tree combines.
 
+pub mod attention;
 pub mod blocks;
+pub mod embedding;
 pub mod gemm;
 pub mod matmul;
 pub mod product;

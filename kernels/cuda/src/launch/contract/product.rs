@@ -131,7 +131,7 @@ pub struct Product<'a, B> {
 }
 
 /// Blocks that work at once at the most; each has room for the tree's subtrees that wait.
-const GRID_MAX: u32 = 512;
+pub(super) const GRID_MAX: u32 = 512;
 /// Blocks below which the terms are split.
 const GRID_WANTED: u32 = 256;
 
@@ -145,7 +145,7 @@ pub(super) fn type_code(dtype: DType) -> Result<u32, Error> {
     }
 }
 
-fn format_code(format: Format) -> u32 {
+pub(super) fn format_code(format: Format) -> u32 {
     match format {
         Format::Q8_0 => 8,
         Format::Q4_0 => 9,
@@ -200,8 +200,7 @@ impl<B> Product<'_, B> {
         let splits = chunks.div_ceil(run).max(1);
         let tiles = tiles_once * splits;
         let grid = tiles.min(GRID_MAX);
-        // Subtrees of 1, 2, 4 ... chunks that wait for their neighbours.
-        let levels = u32::BITS - (run.min(chunks).max(1) - 1).leading_zeros();
+        let levels = levels_of(run.min(chunks));
         let pending = grid as usize * levels as usize * (tile.rows * tile.columns) as usize * 4;
         let pending = device.alloc(pending.max(4))?;
         let parts_count = batches * self.m * self.n;
@@ -316,7 +315,7 @@ impl<B> Matrix<'_, B> {
 }
 
 /// Chunks of a run: all, unless tiles are few; else the smallest power of two that makes no more blocks than wanted.
-fn run_of_chunks(chunks: u32, tiles: u32) -> u32 {
+pub(super) fn run_of_chunks(chunks: u32, tiles: u32) -> u32 {
     let mut run = 1u32;
     if tiles >= GRID_WANTED / 2 {
         return chunks.max(1);
@@ -326,6 +325,11 @@ fn run_of_chunks(chunks: u32, tiles: u32) -> u32 {
         run *= 2;
     }
     if run >= chunks { chunks.max(1) } else { run }
+}
+
+/// Levels of the tree over so many chunks whose results, subtrees of 1, 2, 4 ... chunks, wait for their neighbours.
+pub(super) fn levels_of(chunks: u32) -> u32 {
+    u32::BITS - (chunks.max(1) - 1).leading_zeros()
 }
 
 struct Tile {
