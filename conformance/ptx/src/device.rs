@@ -1,0 +1,179 @@
+//! The interpreter as a device: the launches that a GPU gets run here.
+//!
+//! Invariant: what is wrong with a launch, and what of a buffer is read though nothing has written it, is an error, never
+//! a guess. Everything is done when a call returns.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use repops_cuda::{Argument, Device, Error, Kernel, Module};
+
+use crate::{Loaded, Machine, Memory, Shape, Value};
+
+/// A device in this process. Clones are the same device.
+#[derive(Clone, Debug, Default)]
+pub struct Interpreter {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    machine: Machine,
+    modules: BTreeMap<&'static str, Loaded>,
+    /// Texts that stand in for those of modules.
+    replaced: BTreeMap<&'static str, Arc<str>>,
+    launched: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// Bytes of an [`Interpreter`].
+#[derive(Debug)]
+pub struct Buffer {
+    number: u32,
+    state: Arc<Mutex<State>>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        locked(&self.state).machine.memory.free(self.number);
+    }
+}
+
+/// A launch that failed leaves memory as it is, so a poisoned lock holds nothing broken.
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Interpreter {
+    pub fn new() -> Interpreter {
+        Interpreter::default()
+    }
+
+    /// Runs `text` wherever a launch names the module `name`: for faults that tests plant.
+    pub fn replace(&self, name: &'static str, text: &str) {
+        let mut state = locked(&self.state);
+        state.replaced.insert(name, text.into());
+        state.modules.remove(name);
+    }
+
+    /// Limits the steps that the warps of one launch take together.
+    pub fn limit_steps(&self, steps: u64) {
+        locked(&self.state).machine.steps_max = steps;
+    }
+
+    /// The entries launched so far, by module and name, and how often.
+    pub fn launched(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        locked(&self.state).launched.clone()
+    }
+
+    /// Instructions of threads executed so far.
+    pub fn executed(&self) -> u64 {
+        locked(&self.state).machine.executed
+    }
+}
+
+impl State {
+    fn load(&mut self, module: &'static Module) -> Result<&mut Loaded, Error> {
+        let text = self.replaced.get(module.name).cloned();
+        match self.modules.entry(module.name) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let text = text.unwrap_or_else(|| module.ptx.into());
+                let loaded = Loaded::load(text, &mut self.machine.memory)
+                    .map_err(|error| told(module.name, &error))?;
+                Ok(entry.insert(loaded))
+            }
+        }
+    }
+}
+
+fn told(module: &str, error: &crate::Error) -> Error {
+    Error::Interpreter {
+        module: module.to_owned(),
+        line: error.line().unwrap_or(0) as usize,
+        what: error.to_string(),
+    }
+}
+
+impl Device for Interpreter {
+    type Buffer = Buffer;
+
+    fn alloc(&self, bytes: usize) -> Result<Buffer, Error> {
+        let number = locked(&self.state)
+            .machine
+            .memory
+            .allocate(bytes)
+            .map_err(|full| Error::OutOfMemory { wanted: bytes, free: full.free })?;
+        Ok(Buffer { number, state: self.state.clone() })
+    }
+
+    fn write(&self, to: &Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        locked(&self.state)
+            .machine
+            .memory
+            .write(to.number, offset, bytes)
+            .map_err(|error| told("memory", &error))
+    }
+
+    fn read(&self, from: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        locked(&self.state)
+            .machine
+            .memory
+            .read(from.number, offset, bytes)
+            .map_err(|error| told("memory", &error))
+    }
+
+    fn copy(
+        &self,
+        from: &Buffer,
+        from_offset: usize,
+        to: &Buffer,
+        to_offset: usize,
+        bytes: usize,
+    ) -> Result<(), Error> {
+        locked(&self.state)
+            .machine
+            .memory
+            .copy(from.number, from_offset, to.number, to_offset, bytes)
+            .map_err(|error| told("memory", &error))
+    }
+
+    fn launch(
+        &self,
+        kernel: &'static Kernel,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument<'_, Buffer>],
+    ) -> Result<(), Error> {
+        let values: Vec<Value> = arguments.iter().map(value).collect();
+        let mut state = locked(&self.state);
+        let state = &mut *state;
+        state.load(kernel.module)?;
+        let Some(loaded) = state.modules.get_mut(kernel.module.name) else { return Ok(()) };
+        state.machine.launch(loaded, kernel.entry, Shape { grid, block, shared }, &values).map_err(
+            |error| match error {
+                crate::Error::Launch { entry, what } => Error::Launch { kernel: entry, what },
+                error => told(&format!("{} in `{}`", kernel.module.name, kernel.entry), &error),
+            },
+        )?;
+        *state.launched.entry((kernel.module.name, kernel.entry)).or_default() += 1;
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn value(argument: &Argument<'_, Buffer>) -> Value {
+    let (bits, bytes, is_pointer) = match argument {
+        Argument::Pointer { buffer, offset } => {
+            (Memory::address(buffer.number).wrapping_add(*offset as u64), 8, true)
+        }
+        Argument::U32(value) => (u64::from(*value), 4, false),
+        Argument::I32(value) => (u64::from(*value as u32), 4, false),
+        Argument::U64(value) => (*value, 8, false),
+        Argument::F32(value) => (u64::from(value.to_bits()), 4, false),
+    };
+    Value { bits, bytes, is_pointer }
+}
