@@ -498,7 +498,8 @@ impl<'a> Parser<'a, '_> {
 
     /// `+4`, `-4`, `+-4`.
     fn offset(&mut self) -> Result<i64> {
-        let negative = if self.take(b'+') { self.take(b'-') } else { self.take(b'-') };
+        self.take(b'+');
+        let negative = self.take(b'-');
         let value = i64::try_from(self.integer()?).or_else(|_| self.error("the offset is too large"))?;
         Ok(if negative { -value } else { value })
     }
