@@ -149,7 +149,14 @@ fn small_build() -> Result<Count> {
         ["tree", "-p", "repops-cli", "--no-default-features", "-e", "normal,build", "--prefix", "none"];
     let tree = command::capture(cargo().args(tree))?;
     tidy::without_llvm("the command line without default features", &tree)?;
-    counted(cargo().args(["build", "--quiet", "-p", "repops-cli", "--no-default-features"]))
+    // Built beside the compiler, though nothing of it is linked: alone, its procedural macros would have other
+    // features, and everything from `repops` upwards would be built once more for them.
+    let beside = ["-p", "repops-compiler", "-p", "repops-conformance", "-p", "repops-kernels"];
+    counted(
+        cargo_with_llvm()
+            .args(["build", "--quiet", "-p", "repops-cli", "--no-default-features"])
+            .args(beside),
+    )
 }
 
 /// Without the means for aarch64 the step before has said so; the rest of the matrix runs all the same.
