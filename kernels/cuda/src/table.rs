@@ -63,6 +63,8 @@ pub fn lookup<D: Device>(
         ("Gemm", 1) => contract::gemm::choose,
         ("MatMul", 1) => contract::matmul::choose,
         ("MatMulBlocks", 1) => contract::blocks::choose,
+        ("MatMulInteger", 1) => contract::integer::choose,
+        ("QLinearMatMul", 1) => contract::integer::choose_qlinear,
         ("SequenceAttention", 1) => contract::attention::choose,
         ("SequenceRotary", 1) => contract::attention::choose_rotary,
         _ => return launch::of_family(def, attrs, inputs),

@@ -4,6 +4,7 @@ pub mod attention;
 pub mod blocks;
 pub mod embedding;
 pub mod gemm;
+pub mod integer;
 pub mod matmul;
 pub mod product;
 
