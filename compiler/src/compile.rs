@@ -20,11 +20,13 @@ pub struct CompileOptions {
     pub layout: bool,
     /// The most positions of a decoder; `None`: as many as its source allows, within reason.
     pub context: Option<usize>,
+    /// Leave decoders that were exported with a cache as they stand: their inputs and outputs are the export's.
+    pub as_is: bool,
 }
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        Self { fuse: true, layout: true, context: None }
+        Self { fuse: true, layout: true, context: None, as_is: false }
     }
 }
 
@@ -34,7 +36,7 @@ pub type Observer<'o> = dyn FnMut(&str, &dyn Fn() -> String) + 'o;
 
 /// Compiles the model at `path`: an ONNX or GGUF file, or a Hugging Face folder.
 pub fn compile_file(path: &Path, options: &CompileOptions, observer: &mut Observer<'_>) -> Result<Program> {
-    compile(crate::model::load(path, options.context)?, options, observer)
+    compile(crate::model::load(path, options.context, options.as_is)?, options, observer)
 }
 
 /// Compiles a graph.

@@ -7,6 +7,8 @@ pub enum CompileError {
     Import(#[from] crate::onnx::ImportError),
     #[error(transparent)]
     Model(#[from] crate::decoder::ModelError),
+    #[error("{0}; --as-is compiles it with the inputs and outputs that it has")]
+    Sequence(#[from] crate::sequence::NotSequence),
     #[error("the text is no valid module: {}", diagnostics.join("; "))]
     Parse { diagnostics: Vec<String> },
     #[error("there is no pass named `{name}`")]

@@ -20,6 +20,7 @@ pub mod native;
 pub mod onnx;
 pub mod passes;
 pub mod safetensors;
+pub mod sequence;
 pub mod weights;
 
 pub use compile::{CompileOptions, Observer, compile, compile_file};

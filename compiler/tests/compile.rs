@@ -102,7 +102,7 @@ fn options_change_the_program_and_no_bit() {
     let input = values(&[5, 300], 4);
     let mut expected = None;
     for (fuse, layout) in [(false, false), (true, false), (false, true), (true, true)] {
-        let options = CompileOptions { fuse, layout, context: None };
+        let options = CompileOptions { fuse, layout, context: None, as_is: false };
         let program = compile(perceptron(), &options, &mut |_, _| {}).unwrap();
         let regions = program.main().steps.iter().filter(|step| step.op == REGION).count();
         let panels = program.constants().iter().filter(|decl| decl.layout == Layout::Panel16).count();
@@ -309,7 +309,7 @@ proptest! {
         let inputs = [values(&[batch, 8], 7), values(&[batch, 8], 8)];
         let expected = evaluate(&grown(&choices, outputs), &inputs);
         for (fuse, layout) in [(false, false), (true, true)] {
-            let options = CompileOptions { fuse, layout, context: None };
+            let options = CompileOptions { fuse, layout, context: None, as_is: false };
             let program = compile(grown(&choices, outputs), &options, &mut |_, _| {}).unwrap();
             let found = Reference.execute(&program, &inputs, HashLevel::None, &mut Unobserved).unwrap();
             prop_assert_eq!(&expected, &found.result.unwrap());

@@ -72,7 +72,7 @@ fn the_outputs_do_not_depend_on_fusion_layout_or_batch() {
     let fused = runtime(2, None, Regions::Tiles);
     let all =
         fused.execute(program(), &[bytes(5)], HashLevel::None, &mut Unobserved).unwrap().result.unwrap();
-    let plain = compiled(&CompileOptions { fuse: false, layout: false, context: None });
+    let plain = compiled(&CompileOptions { fuse: false, layout: false, context: None, as_is: false });
     assert_ne!(plain.digest(), program().digest());
     let again = fused.execute(&plain, &[bytes(5)], HashLevel::None, &mut Unobserved).unwrap().result.unwrap();
     assert_eq!(again, all);

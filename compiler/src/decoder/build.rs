@@ -49,7 +49,7 @@ pub fn build(decoder: Decoder) -> Result<Graph, ModelError> {
 }
 
 /// The texts become constants that no step reads.
-fn attach(graph: &mut Graph, texts: &Texts) {
+pub(crate) fn attach(graph: &mut Graph, texts: &Texts) {
     let mut add = |name: &str, bytes: Vec<u8>| {
         graph.attached.push(Constant {
             name: name.to_string(),

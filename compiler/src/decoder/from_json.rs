@@ -21,46 +21,95 @@ const TOKENIZER_BYTES_MAX: u64 = 128 << 20;
 
 /// Reads the decoder of a folder, and the files that it came from; `context` overrides the number of positions.
 pub fn from_folder(path: &Path, context: Option<usize>) -> Result<(Decoder, Vec<Source>), ModelError> {
-    let mut sources = Vec::new();
-    let mut read = |name: &str, limit: u64| -> Result<Option<Vec<u8>>, ModelError> {
-        let bytes = folder::optional(path, name, limit)?;
-        sources.extend(bytes.iter().map(|bytes| folder::source_of(name, bytes)));
-        Ok(bytes)
-    };
-    let object = |name: &str, bytes: Vec<u8>| -> Result<Object, ModelError> {
-        let wrong = |problem: String| ModelError::File { path: path.join(name), problem };
-        match serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))? {
-            Value::Object(map) => Ok(Object(map)),
-            _ => Err(wrong("is no object".to_string())),
-        }
-    };
-    let config = read("config.json", CONFIG_BYTES_MAX)?.ok_or(ModelError::NoModel)?;
-    let config = object("config.json", config)?;
-    let mut named = |name: &str, limit: u64| read(name, limit)?.map(|bytes| object(name, bytes)).transpose();
-    let generation = named("generation_config.json", CONFIG_BYTES_MAX)?.unwrap_or_default();
-    let tokenizer_config = named("tokenizer_config.json", CONFIG_BYTES_MAX)?.unwrap_or_default();
-    let tokenizer = read("tokenizer.json", TOKENIZER_BYTES_MAX)?;
-    let template = read("chat_template.jinja", TEMPLATE_BYTES_MAX)?;
-    let template = match template {
-        Some(bytes) => Some(String::from_utf8(bytes).map_err(|_| ModelError::File {
-            path: path.join("chat_template.jinja"),
-            problem: "is no UTF-8".to_string(),
-        })?),
-        None => tokenizer_config.template(),
-    };
+    let mut files = Files { folder: path, sources: Vec::new() };
+    let config = files.object("config.json")?.ok_or(ModelError::NoModel)?;
+    let read = files.texts()?;
 
     let mut decoder_config = configuration(&config)?;
     let trained = decoder_config.context;
     decoder_config.context = context.unwrap_or(trained.min(CONTEXT_DEFAULT_MAX)).min(CONTEXT_MAX);
-    let generation = texts_of(&generation, &config, &tokenizer_config, decoder_config.context as u64)?;
+    let texts = read.with(&config, decoder_config.context as u64)?;
     let (tensors, weights) = safetensors::load(path)?;
     // Frequencies that older files hold: they follow from the configuration.
     let tensors = tensors.into_iter().filter(|(name, _)| !name.ends_with("rotary_emb.inv_freq")).collect();
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let naming = Naming::HuggingFace { post_norms: decoder_config.post_norms };
-    let texts = Texts { tokenizer, chat_template: template, generation };
+    let mut sources = files.sources;
     sources.extend(weights);
     Ok((Decoder { name, config: decoder_config, naming, tensors, texts }, sources))
+}
+
+/// The texts that lie beside an exported model, and the files that they came from. What `genai_config.json` says of the
+/// model stands in for what `config.json` and `generation_config.json` do not say.
+pub fn texts_beside(folder: &Path, context: Option<usize>) -> Result<(Texts, Vec<Source>), ModelError> {
+    let mut files = Files { folder, sources: Vec::new() };
+    let mut config = files.object("config.json")?.unwrap_or_default();
+    let mut read = files.texts()?;
+    if let Some(genai) = files.object("genai_config.json")? {
+        let (model, search) = (genai.object("model")?, genai.object("search")?);
+        for (key, value) in model.iter().flat_map(|model| &model.0).filter(|(_, value)| !value.is_object()) {
+            let key = if key == "context_length" { "max_position_embeddings" } else { key };
+            config.0.entry(key).or_insert_with(|| value.clone());
+        }
+        for (key, value) in search.iter().flat_map(|search| &search.0) {
+            read.generation.0.entry(key).or_insert_with(|| value.clone());
+        }
+    }
+    let trained = config.extent("max_position_embeddings")?.unwrap_or(CONTEXT_DEFAULT_MAX);
+    let length = context.unwrap_or(trained.min(CONTEXT_DEFAULT_MAX)).min(CONTEXT_MAX);
+    Ok((read.with(&config, length as u64)?, files.sources))
+}
+
+/// A folder whose files are read, and what was read.
+struct Files<'p> {
+    folder: &'p Path,
+    sources: Vec<Source>,
+}
+
+impl Files<'_> {
+    fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, ModelError> {
+        let bytes = folder::optional(self.folder, name, limit)?;
+        self.sources.extend(bytes.iter().map(|bytes| folder::source_of(name, bytes)));
+        Ok(bytes)
+    }
+
+    fn object(&mut self, name: &str) -> Result<Option<Object>, ModelError> {
+        let Some(bytes) = self.read(name, CONFIG_BYTES_MAX)? else { return Ok(None) };
+        let wrong = |problem: String| ModelError::File { path: self.folder.join(name), problem };
+        match serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))? {
+            Value::Object(map) => Ok(Some(Object(map))),
+            _ => Err(wrong("is no object".to_string())),
+        }
+    }
+
+    fn texts(&mut self) -> Result<Read, ModelError> {
+        let generation = self.object("generation_config.json")?.unwrap_or_default();
+        let tokenizer_config = self.object("tokenizer_config.json")?.unwrap_or_default();
+        let tokenizer = self.read("tokenizer.json", TOKENIZER_BYTES_MAX)?;
+        let template = match self.read("chat_template.jinja", TEMPLATE_BYTES_MAX)? {
+            Some(bytes) => Some(String::from_utf8(bytes).map_err(|_| ModelError::File {
+                path: self.folder.join("chat_template.jinja"),
+                problem: "is no UTF-8".to_string(),
+            })?),
+            None => tokenizer_config.template(),
+        };
+        Ok(Read { generation, tokenizer_config, tokenizer, template })
+    }
+}
+
+/// What a folder says beside its configuration.
+struct Read {
+    generation: Object,
+    tokenizer_config: Object,
+    tokenizer: Option<Vec<u8>>,
+    template: Option<String>,
+}
+
+impl Read {
+    fn with(self, config: &Object, context: u64) -> Result<Texts, ModelError> {
+        let generation = texts_of(&self.generation, config, &self.tokenizer_config, context)?;
+        Ok(Texts { tokenizer: self.tokenizer, chat_template: self.template, generation })
+    }
 }
 
 /// A JSON object whose values are asked for by type.

@@ -19,13 +19,24 @@ mod tensors;
 
 use std::collections::BTreeMap;
 
+pub(crate) use build::attach;
 pub use build::build;
 pub use config::{Activation, DecoderConfig, Layer, Rope, Scaling};
 pub use error::ModelError;
 pub use from_gguf::from_gguf;
-pub use from_json::from_folder;
+pub use from_json::{from_folder, texts_beside};
 pub use names::{Naming, Role};
 pub use tensors::{Format, Stored};
+
+/// The scale of attention over keys of `d` elements: 1 / sqrt(d), rounded to f32 once.
+pub(crate) fn attention_scale(d: usize) -> f32 {
+    rotary::inverse_root(d as f64)
+}
+
+/// 1 / c, rounded once.
+pub(crate) fn reciprocal(c: f32) -> f32 {
+    rotary::reciprocal(c)
+}
 
 /// A model that has been read, and not built yet.
 pub struct Decoder {

@@ -97,6 +97,11 @@ pub(super) fn inverse_root(n: f64) -> f32 {
     (1.0 / n.sqrt()) as f32
 }
 
+/// 1 / c, rounded once.
+pub(super) fn reciprocal(c: f32) -> f32 {
+    1.0 / c
+}
+
 /// sqrt(n), rounded to f32 once.
 pub(super) fn root(n: f64) -> f32 {
     n.sqrt() as f32

@@ -259,6 +259,9 @@ fn check_step(
         }
         ("RMSNormalization" | "LayerNormalization", _) => only(&[0]) && later_axis("axis", full),
         ("Softmax" | "LogSoftmax", _) => later_axis("axis", full),
+        ("ReduceMean" | "ReduceSum" | "ReduceSumSquare" | "ReduceL2" | "ReduceMax" | "ReduceMin", _) => {
+            only(&[0]) && reduces_later_axes(program, step, rank(step.inputs[0]))
+        }
         ("Concat", _) => later_axis("axis", full) && inputs.iter().all(|depends| *depends),
         ("Split", _) => only(&[0]) && later_axis("axis", full),
         ("Transpose", _) => step.attrs.opt_ints("perm").is_some_and(|perm| perm.first() == Some(&0)),
@@ -269,6 +272,14 @@ fn check_step(
         _ => false,
     };
     if ok { Ok(()) } else { Err(wrong("its rows are not known to follow from the same rows of its inputs")) }
+}
+
+/// Whether a reduction leaves the first axis alone.
+fn reduces_later_axes(program: &Program, step: &Step, rank: usize) -> bool {
+    let axes = step.inputs.get(1).copied().flatten();
+    let axes = axes.and_then(|v| program.as_constant(v)).and_then(|c| program.constant(c)?.to_i64s());
+    let later = |axis: i64| if axis < 0 { axis + rank as i64 >= 1 } else { axis >= 1 };
+    axes.is_some_and(|axes| !axes.is_empty() && axes.into_iter().all(later))
 }
 
 /// Whether a Slice leaves the first axis alone.

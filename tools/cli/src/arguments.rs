@@ -150,6 +150,10 @@ pub struct Compile {
     /// Keep constants in row-major order.
     #[arg(long)]
     pub no_layout: bool,
+    /// Leave a decoder exported to ONNX with a cache as it stands; without this it becomes a sequence program, or the
+    /// node that prevents it is named.
+    #[arg(long)]
+    pub as_is: bool,
     /// The most positions of a language model from GGUF or a folder; without it as many as the model allows, up to 32768.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub context: Option<u32>,

@@ -40,7 +40,12 @@ mod with_compiler {
         let start = Instant::now();
         let mut emitted = Emitted::new(arguments);
         let context = arguments.context.map(|context| context as usize);
-        let options = CompileOptions { fuse: !arguments.no_fuse, layout: !arguments.no_layout, context };
+        let options = CompileOptions {
+            fuse: !arguments.no_fuse,
+            layout: !arguments.no_layout,
+            context,
+            as_is: arguments.as_is,
+        };
         let program = compile_file(&arguments.model, &options, &mut |pass, text| emitted.show(pass, text))
             .map_err(|error| named(&arguments.model, &error))?;
         emitted.finish()?;

@@ -234,9 +234,7 @@ pub fn multi_head_attention(call: &mut Call<'_, '_>) -> Outputs {
 /// sequence less one; its new rows follow the `seqlens_k + 1 - queries` of its past, whatever the past's extent is.
 pub fn group_query_attention(call: &mut Call<'_, '_>) -> Outputs {
     let (mut query, lengths, total) = (call.input(0)?, call.input(5)?, call.input(6)?);
-    let (Some(mut key), Some(mut value)) = (call.optional(1), call.optional(2)) else {
-        return Err(call.unsupported("queries, keys and values in one input"));
-    };
+    let apart = call.optional(1).zip(call.optional(2));
     let past = match (call.optional(3), call.optional(4)) {
         (Some(key), Some(value)) => Some([key, value]),
         _ => None,
@@ -247,6 +245,18 @@ pub fn group_query_attention(call: &mut Call<'_, '_>) -> Outputs {
     }
     let kv = call.required_int("kv_num_heads")?;
     let (mut attrs, heads) = attributes(call, Some(kv))?;
+    let (mut key, mut value) = match apart {
+        Some(apart) => apart,
+        None => {
+            // Queries, keys and values one after the other.
+            let all = heads.saturating_add(kv.saturating_mul(2));
+            let packed = query;
+            let size = known_extent(call, packed, 2)? / all.max(1);
+            let (q, k) = (heads.saturating_mul(size), heads.saturating_add(kv).saturating_mul(size));
+            query = part(call, packed, 2, 0, q)?;
+            (part(call, packed, 2, q, k)?, part(call, packed, 2, k, i64::MAX)?)
+        }
+    };
     if let Some(softcap) = call.float("softcap")? {
         attrs = attrs.with_float("softcap", softcap);
     }
