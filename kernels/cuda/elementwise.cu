@@ -96,7 +96,7 @@ DEVICE i64 integer_by(u32 code, u32 type, i64 a, i64 b, u32 *flag) {
     bool below = wide ? (u64)a < (u64)b : a < b;
     if (code >= 3 && code <= 5) {
         if (b == 0) {
-            *flag = 1;
+            raise(flag);
             return 0;
         }
         i64 quotient, rest;

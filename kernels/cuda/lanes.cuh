@@ -111,6 +111,9 @@ DEVICE u32 width_of(u32 type) {
 }
 DEVICE bool is_signed(u32 type) { return type == I8 || type == I16 || type == I32 || type == I64; }
 
+// Tells the host of a fault. Several threads may do so at once, all with the same word.
+DEVICE void raise(u32 *flag) { asm volatile("red.or.b32 [%0], %1;" : : "l"(flag), "r"(1) : "memory"); }
+
 // The first element that a thread takes, and how far apart they are.
 #define FIRST (block_x() * block_width() + thread_x())
 #define STEP (grid_x() * block_width())

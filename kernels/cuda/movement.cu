@@ -64,7 +64,7 @@ DEVICE u32 position(const void *indices, u64 i, u32 type, u32 extent, u32 *flag)
     i64 at = load_int(indices, type, i);
     if (at < 0) at += extent;
     if (at < 0 || at >= (i64)extent) {
-        *flag = 1;
+        raise(flag);
         return 0;
     }
     return (u32)at;

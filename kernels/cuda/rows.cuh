@@ -82,6 +82,8 @@ template <typename W, typename Op, bool LIGHT, typename Element> DEVICE W row_su
     __shared__ W levels[24];
     u32 blocks = (u32)(((u64)n + BLOCK_ELEMENTS - 1) / BLOCK_ELEMENTS);
     W result = Op::start((W)0);
+    // The compiler may read levels that it then does not use.
+    if (team.warps != 1 && thread_x() < 24) levels[thread_x()] = result;
     u32 done = 0;
     for (u32 next = 0; next < blocks; next += team.warps) {
         u32 block = next + team.warp;
