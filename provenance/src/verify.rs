@@ -169,6 +169,10 @@ impl Observer for Watch<'_> {
         self.inner.step(event);
     }
 
+    fn looks(&self) -> bool {
+        self.inner.looks()
+    }
+
     fn record(&mut self, record: &StepRecord) {
         self.inner.record(record);
     }

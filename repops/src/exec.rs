@@ -43,6 +43,7 @@ pub struct FaultAt {
 /// Sees a run as it happens. Every method does nothing by default.
 pub trait Observer: Send {
     /// A step has run; `event.outputs` are valid during the call. Called in program order.
+    /// Where [`Observer::looks`] is false, outputs may have no bytes.
     fn step(&mut self, event: StepEvent<'_>) {
         let _ = event;
     }
@@ -50,6 +51,11 @@ pub trait Observer: Send {
     /// than [`Observer::step`], because hashing goes on beside computing.
     fn record(&mut self, record: &StepRecord) {
         let _ = record;
+    }
+    /// Whether [`Observer::step`] reads the bytes of outputs. Whoever computes on a device asks, because those
+    /// bytes would have to be fetched.
+    fn looks(&self) -> bool {
+        true
     }
     /// Asked between steps; `true` ends the run with [`ExecError::Interrupted`].
     fn interrupted(&mut self) -> bool {
@@ -59,7 +65,11 @@ pub trait Observer: Send {
 
 /// An observer that looks away.
 pub struct Unobserved;
-impl Observer for Unobserved {}
+impl Observer for Unobserved {
+    fn looks(&self) -> bool {
+        false
+    }
+}
 
 /// By what a step was evaluated. It tells where time goes and never changes a bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +82,8 @@ pub enum Evaluation {
     Region(&'static str),
     /// The operators of a region one after the other, each by a kernel.
     Unfused,
+    /// A kernel for the operator or the region, on a device.
+    Device,
     /// No bytes were touched: the output is its input under another shape.
     View,
     /// Blocks, whose steps are shown by themselves.
@@ -86,6 +98,7 @@ impl Evaluation {
             Evaluation::Kernel => "kernel",
             Evaluation::Region(backend) => backend,
             Evaluation::Unfused => "unfused",
+            Evaluation::Device => "device",
             Evaluation::View => "view",
             Evaluation::Control => "control",
         }
@@ -135,6 +148,9 @@ pub enum ExecError {
     Tensor(#[from] TensorError),
     #[error(transparent)]
     Fma(#[from] FmaError),
+    /// A device could not do its part: not a fault of the data, and another executor may well succeed.
+    #[error("{device}: {problem}")]
+    Device { device: String, problem: String },
     #[error("interrupted")]
     Interrupted,
 }

@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod run;
 pub mod session;
+mod step;
 
 use std::sync::{Arc, Mutex};
 
@@ -72,7 +73,7 @@ pub struct Runtime {
 
 struct State {
     program: Digest,
-    prepared: Arc<run::Prepared>,
+    prepared: Arc<step::Prepared>,
     binding: Option<(Vec<bind::Shape>, Arc<bind::Binding>)>,
     memory: memory::Memory,
 }
@@ -156,7 +157,7 @@ impl Executor for Runtime {
             Some(state) if state.program == program.digest() => state,
             _ => State {
                 program: program.digest(),
-                prepared: Arc::new(run::Prepared::new(program, &self.regions, &self.tiles)),
+                prepared: Arc::new(step::Prepared::new(program, &self.regions, &self.tiles)),
                 binding: None,
                 memory: memory::Memory::default(),
             },

@@ -5,59 +5,19 @@ use std::sync::Arc;
 use repops::control::{self, BlockRunner};
 use repops::digest::Layout;
 use repops::exec::{Evaluation, ExecError, Execution, FaultAt, HashLevel, Observer, StepEvent, node_name};
-use repops::ops::infer::broadcast_extents;
-use repops::ops::{self, EvalCtx, Fault, OpClass, OpError};
+use repops::ops::{Fault, OpClass, OpError};
 use repops::program::{BlockId, Step, ValueId};
 use repops::reference::unpack_panel16;
-use repops::region::{Region, RegionBackend, RegionKernel};
 use repops::tensor::{AlignedBytes, byte_len};
 use repops::trace::Frame;
-use repops::{DType, Digest, Program, Tensor, TensorView, TensorViewMut};
+use repops::{Program, Tensor, TensorView, TensorViewMut};
+use repops_kernels::Operand;
 use repops_kernels::isa::Isa;
-use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup};
 
-use crate::Regions;
 use crate::bind::{Binding, Shape};
 use crate::hashing::{DigestSource, Hashing, Pending};
 use crate::memory::{Memory, Place, Value};
-
-/// What is made ready once for a program.
-pub(crate) struct Prepared {
-    /// By block, then step.
-    steps: Vec<Vec<PreparedStep>>,
-    /// The first output of each step, by block.
-    first_outputs: Vec<Vec<ValueId>>,
-    /// By block, then step: the values that nothing reads after it.
-    dead: Vec<Vec<Vec<ValueId>>>,
-}
-
-struct PreparedStep {
-    body: Digest,
-    /// `None`: no region, or evaluated instruction by instruction. With the name of who made it.
-    region: Option<(Arc<dyn RegionKernel>, &'static str)>,
-}
-
-impl Prepared {
-    pub fn new(program: &Program, regions: &Regions, tiles: &TileRegions) -> Prepared {
-        let by =
-            |backend: &dyn RegionBackend, region: &Region| Some((backend.prepare(region)?, backend.name()));
-        let prepare = |region: &Region| match regions {
-            Regions::Unfused => None,
-            Regions::Tiles => by(tiles, region),
-            Regions::Backend(backend) => by(backend.as_ref(), region).or_else(|| by(tiles, region)),
-        };
-        let step = |step: &Step| PreparedStep {
-            body: step.body_digest(),
-            region: step.region.as_ref().and_then(prepare),
-        };
-        let blocks = || 0..program.blocks().len() as u32;
-        Prepared {
-            steps: program.blocks().iter().map(|b| b.steps.iter().map(step).collect()).collect(),
-            first_outputs: blocks().map(|b| program.first_outputs(BlockId(b))).collect(),
-            dead: blocks().map(|b| program.dead_after(BlockId(b))).collect(),
-        }
-    }
-}
+use crate::step::{HostStep, Prepared};
 
 /// Everything a run needs.
 pub(crate) struct Setup<'a> {
@@ -265,11 +225,11 @@ impl<'a> Run<'a> {
         }
         let shapes = match (block, &self.setup.binding.steps) {
             (BlockId(0), steps) if steps[index].is_some() => steps[index].clone(),
-            _ => self.infer(step)?,
+            _ => self.host(block, index, step).infer()?,
         };
         let Some(shapes) = shapes else {
             // The sizes depend on data: the operator's own evaluation finds them.
-            let outputs = self.eval(step)?;
+            let outputs = self.host(block, index, step).eval()?;
             self.define_owned(first, outputs);
             return Ok(Evaluation::Reference);
         };
@@ -284,7 +244,15 @@ impl<'a> Run<'a> {
             let buffer = self.setup.memory.take(block.index(), output.slot, len).map_err(OpError::from)?;
             targets.push(Target { shape, buffer });
         }
-        let evaluation = self.write(block, index, step, &mut targets)?;
+        let mut outputs: Vec<TensorViewMut<'_>> = targets
+            .iter_mut()
+            .map(|t| TensorViewMut {
+                dtype: t.shape.dtype,
+                shape: &t.shape.extents,
+                bytes: Arc::get_mut(&mut t.buffer).expect("taken buffers have one holder").as_mut_slice(),
+            })
+            .collect();
+        let evaluation = self.host(block, index, step).write(&mut outputs)?;
         for (at, (target, output)) in targets.into_iter().zip(&step.outputs).enumerate() {
             self.setup.memory.keep(block.index(), output.slot, &target.buffer);
             let Shape { dtype, extents: shape } = target.shape;
@@ -315,155 +283,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Inference on the values at hand; `None` when sizes depend on data even so.
-    fn infer(&self, step: &Step) -> Result<Option<Vec<Shape>>, Stop> {
-        if let Some(region) = &step.region {
-            let operands = self.region_views(step);
-            let shapes: Vec<&[usize]> = operands.iter().map(|view| view.shape).collect();
-            let extents = broadcast_extents(&shapes)?;
-            for (index, (view, dtype)) in operands.iter().zip(&region.params).enumerate() {
-                if view.dtype != *dtype {
-                    let (found, expected) = (view.dtype, dtype.name());
-                    return Err(OpError::DType { index, found, expected }.into());
-                }
-            }
-            let shape = |&r: &u16| Shape { dtype: region.value_dtype(r), extents: extents.clone() };
-            return Ok(Some(region.results.iter().map(shape).collect()));
-        }
-        let unpacked = self.views(step)?;
-        let views: Vec<_> = unpacked.iter().map(|u| u.as_ref().map(Viewed::view)).collect();
-        if views.iter().flatten().any(|view| view.dtype == DType::Packed) {
-            // Kernels know tensors of numbers only.
-            return Ok(None);
-        }
-        let inferred = ops::infer_known(step.def(), &step.attrs, &views, step.outputs.len())?;
-        let shape = |i: &ops::Inferred| Some(Shape { dtype: i.ty.dtype, extents: i.ty.extents()? });
-        Ok(inferred.iter().map(shape).collect())
-    }
-
-    /// The reference evaluation.
-    fn eval(&self, step: &Step) -> Result<Vec<Tensor>, Stop> {
-        let unpacked = self.views(step)?;
-        let views: Vec<_> = unpacked.iter().map(|u| u.as_ref().map(Viewed::view)).collect();
-        // Once more, since binding may have failed where this succeeds or says why not.
-        ops::infer_known(step.def(), &step.attrs, &views, step.outputs.len())?;
-        let ctx = EvalCtx { attrs: &step.attrs, inputs: &views, outputs: step.outputs.len() };
-        Ok(step.def().evaluate(&ctx)?)
-    }
-
-    /// Fills the targets by a kernel, or by the reference where there is none.
-    fn write(
-        &self,
-        block: BlockId,
-        index: usize,
-        step: &Step,
-        targets: &mut [Target],
-    ) -> Result<Evaluation, Stop> {
-        let mut outputs: Vec<TensorViewMut<'_>> = targets
-            .iter_mut()
-            .map(|t| TensorViewMut {
-                dtype: t.shape.dtype,
-                shape: &t.shape.extents,
-                bytes: Arc::get_mut(&mut t.buffer).expect("taken buffers have one holder").as_mut_slice(),
-            })
-            .collect();
-        if let Some(region) = &step.region {
-            let inputs = self.region_views(step);
-            return match &self.setup.prepared.steps[block.index()][index].region {
-                Some((kernel, backend)) => {
-                    let full = outputs[0].shape;
-                    evaluate_broadcast(kernel.as_ref(), full, &inputs, &mut outputs);
-                    Ok(Evaluation::Region(backend))
-                }
-                None => self.write_unfused(region, &inputs, &mut outputs),
-            };
-        }
-        let operands: Vec<Option<Operand<'_>>> =
-            step.inputs.iter().map(|v| v.map(|v| self.operand(v))).collect();
-        let dtypes: Vec<_> = operands.iter().map(|o| o.as_ref().map(|o| o.dtype)).collect();
-        if let Some(kernel) = lookup(step.op, step.version, &dtypes) {
-            let ctx = KernelCtx { isa: self.setup.isa, attrs: &step.attrs };
-            kernel(&ctx, &operands, &mut outputs)?;
-            return Ok(Evaluation::Kernel);
-        }
-        for (output, computed) in outputs.iter_mut().zip(self.eval(step)?) {
-            if output.dtype != computed.dtype() || output.shape != computed.shape() {
-                return Err(OpError::Fault(Fault::BadShape).into());
-            }
-            output.bytes.copy_from_slice(computed.bytes());
-        }
-        Ok(Evaluation::Reference)
-    }
-
-    /// A region, one operator after the other over whole tensors.
-    fn write_unfused(
-        &self,
-        region: &Region,
-        inputs: &[TensorView<'_>],
-        outputs: &mut [TensorViewMut<'_>],
-    ) -> Result<Evaluation, Stop> {
-        let mut evaluation = Evaluation::Unfused;
-        let mut computed: Vec<Tensor> = Vec::new();
-        for instruction in &region.instructions {
-            let args: Vec<TensorView<'_>> = instruction
-                .args
-                .iter()
-                .map(|&a| match (a as usize).checked_sub(region.params.len()) {
-                    None => inputs[a as usize],
-                    Some(at) => computed[at].view(),
-                })
-                .collect();
-            let shapes: Vec<&[usize]> = args.iter().map(|view| view.shape).collect();
-            let shape = broadcast_extents(&shapes)?;
-            let mut out = Tensor::zeros(instruction.dtype, &shape).map_err(OpError::from)?;
-            let operands: Vec<Option<Operand<'_>>> = args.iter().map(|v| Some(Operand::from(*v))).collect();
-            let dtypes: Vec<_> = args.iter().map(|v| Some(v.dtype)).collect();
-            match lookup(instruction.op, instruction.version, &dtypes) {
-                Some(kernel) => {
-                    let ctx = KernelCtx { isa: self.setup.isa, attrs: &instruction.attrs };
-                    kernel(&ctx, &operands, &mut [out.view_mut()])?;
-                }
-                None => {
-                    let def = ops::by_id(instruction.op, instruction.version).expect("a checked region");
-                    let args: Vec<_> = args.iter().map(|v| Some(*v)).collect();
-                    let ctx = EvalCtx { attrs: &instruction.attrs, inputs: &args, outputs: 1 };
-                    out = (def.eval)(&ctx)?.swap_remove(0);
-                    evaluation = Evaluation::Reference;
-                }
-            }
-            computed.push(out);
-        }
-        for (output, &r) in outputs.iter_mut().zip(&region.results) {
-            let result = computed[r as usize - region.params.len()].view();
-            let expanded = repops::reference::expand(result, output.shape)?;
-            output.bytes.copy_from_slice(expanded.bytes());
-        }
-        Ok(evaluation)
-    }
-
-    /// The inputs of a region, which are row-major.
-    fn region_views(&self, step: &Step) -> Vec<TensorView<'_>> {
-        let view = |v: &ValueId| {
-            let Operand { dtype, shape, bytes, .. } = self.operand(*v);
-            TensorView { dtype, shape, bytes }
-        };
-        step.inputs.iter().flatten().map(view).collect()
-    }
-
-    fn views(&self, step: &Step) -> Result<Vec<Option<Viewed<'_>>>, Stop> {
-        let viewed = |v: ValueId| {
-            let operand = self.operand(v);
-            match operand.layout {
-                Layout::RowMajor => {
-                    let Operand { dtype, shape, bytes, .. } = operand;
-                    Ok(Viewed::There(TensorView { dtype, shape, bytes }))
-                }
-                Layout::Panel16 => unpack_panel16(operand.dtype, operand.shape, operand.bytes)
-                    .map(Viewed::Unpacked)
-                    .map_err(|e| Stop::Operator(e.into())),
-            }
-        };
-        step.inputs.iter().map(|v| v.map(viewed).transpose()).collect()
+    /// The step on the CPU.
+    fn host<'s>(&'s self, block: BlockId, index: usize, step: &'s Step) -> HostStep<'s> {
+        let operands = step.inputs.iter().map(|v| v.map(|v| self.operand(v))).collect();
+        let prepared = &self.setup.prepared.steps[block.index()][index];
+        HostStep { isa: self.setup.isa, prepared, step, operands }
     }
 
     fn owned_inputs(&self, step: &Step) -> Result<Vec<Option<Tensor>>, Stop> {
@@ -524,23 +348,8 @@ fn operand<'s>(
     Operand { dtype: value.dtype, shape: &value.shape, bytes, layout }
 }
 
-/// A view, or a constant unpacked from its panels.
-enum Viewed<'a> {
-    There(TensorView<'a>),
-    Unpacked(Tensor),
-}
-
-impl Viewed<'_> {
-    fn view(&self) -> TensorView<'_> {
-        match self {
-            Viewed::There(view) => *view,
-            Viewed::Unpacked(tensor) => tensor.view(),
-        }
-    }
-}
-
 /// The tensor with canonical NaNs; copied only when it has others.
-fn canonical(tensor: &Tensor) -> std::borrow::Cow<'_, Tensor> {
+pub(crate) fn canonical(tensor: &Tensor) -> std::borrow::Cow<'_, Tensor> {
     if tensor.is_canonical() {
         return std::borrow::Cow::Borrowed(tensor);
     }

@@ -69,6 +69,10 @@ impl Observer for Watcher {
         }
     }
 
+    fn looks(&self) -> bool {
+        false
+    }
+
     fn interrupted(&mut self) -> bool {
         interrupted()
     }

@@ -8,8 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use repops::TensorView;
 use repops::exec::{Evaluation, Observer, StepEvent, node_name};
 use repops::ops::SymType;
+use repops::tensor::byte_len;
 use serde_json::{Value, json};
 
 use super::milliseconds;
@@ -175,13 +177,19 @@ impl Observer for Profile {
         let elapsed = self.start.elapsed();
         let place: Place = event.path.iter().map(|frame| (frame.block, frame.step)).collect();
         let row = self.rows.entry(place).or_insert_with(|| Row::new(&event));
+        let bytes =
+            |output: &TensorView<'_>| byte_len(output.dtype, output.shape).map_or(0, |len| len as u64);
         row.now.time += elapsed;
         row.now.calls += 1;
         row.evaluations.extend(event.evaluation.map(Evaluation::name));
         if event.evaluation != Some(Evaluation::View) {
-            row.now.bytes += event.outputs.iter().map(|output| output.bytes.len() as u64).sum::<u64>();
+            row.now.bytes += event.outputs.iter().map(bytes).sum::<u64>();
         }
         self.start = Instant::now();
+    }
+
+    fn looks(&self) -> bool {
+        false
     }
 
     fn interrupted(&mut self) -> bool {

@@ -1,0 +1,219 @@
+//! One step on the CPU, from operands at hand: its inference, its kernel, its reference evaluation.
+//!
+//! Invariant: which of them is used changes no bit. Nothing here knows where values live.
+
+use std::sync::Arc;
+
+use repops::digest::Layout;
+use repops::exec::Evaluation;
+use repops::ops::infer::broadcast_extents;
+use repops::ops::{self, EvalCtx, Fault, OpError};
+use repops::program::{BlockId, Program, Step, ValueId};
+use repops::reference::unpack_panel16;
+use repops::region::{Region, RegionBackend, RegionKernel};
+use repops::{DType, Digest, Tensor, TensorView, TensorViewMut};
+use repops_kernels::isa::Isa;
+use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup};
+
+use crate::Regions;
+use crate::bind::Shape;
+
+/// What is made ready once for a program.
+pub(crate) struct Prepared {
+    /// By block, then step.
+    pub steps: Vec<Vec<PreparedStep>>,
+    /// The first output of each step, by block.
+    pub first_outputs: Vec<Vec<ValueId>>,
+    /// By block, then step: the values that nothing reads after it.
+    pub dead: Vec<Vec<Vec<ValueId>>>,
+}
+
+pub(crate) struct PreparedStep {
+    pub body: Digest,
+    /// `None`: no region, or evaluated instruction by instruction. With the name of who made it.
+    region: Option<(Arc<dyn RegionKernel>, &'static str)>,
+}
+
+impl Prepared {
+    pub fn new(program: &Program, regions: &Regions, tiles: &TileRegions) -> Prepared {
+        let by =
+            |backend: &dyn RegionBackend, region: &Region| Some((backend.prepare(region)?, backend.name()));
+        let prepare = |region: &Region| match regions {
+            Regions::Unfused => None,
+            Regions::Tiles => by(tiles, region),
+            Regions::Backend(backend) => by(backend.as_ref(), region).or_else(|| by(tiles, region)),
+        };
+        let step = |step: &Step| PreparedStep {
+            body: step.body_digest(),
+            region: step.region.as_ref().and_then(prepare),
+        };
+        let blocks = || 0..program.blocks().len() as u32;
+        Prepared {
+            steps: program.blocks().iter().map(|b| b.steps.iter().map(step).collect()).collect(),
+            first_outputs: blocks().map(|b| program.first_outputs(BlockId(b))).collect(),
+            dead: blocks().map(|b| program.dead_after(BlockId(b))).collect(),
+        }
+    }
+}
+
+/// A step and its inputs' bytes.
+pub(crate) struct HostStep<'a> {
+    pub isa: Isa,
+    pub prepared: &'a PreparedStep,
+    pub step: &'a Step,
+    pub operands: Vec<Option<Operand<'a>>>,
+}
+
+impl<'a> HostStep<'a> {
+    /// Inference on the values at hand; `None` when sizes depend on data even so.
+    pub fn infer(&self) -> Result<Option<Vec<Shape>>, OpError> {
+        if let Some(region) = &self.step.region {
+            return infer_region(region, self.operands.iter().flatten().map(|o| (o.dtype, o.shape)))
+                .map(Some);
+        }
+        let unpacked = self.views()?;
+        let views: Vec<_> = unpacked.iter().map(|u| u.as_ref().map(Viewed::view)).collect();
+        if views.iter().flatten().any(|view| view.dtype == DType::Packed) {
+            // Kernels know tensors of numbers only.
+            return Ok(None);
+        }
+        let inferred = ops::infer_known(self.step.def(), &self.step.attrs, &views, self.step.outputs.len())?;
+        let shape = |i: &ops::Inferred| Some(Shape { dtype: i.ty.dtype, extents: i.ty.extents()? });
+        Ok(inferred.iter().map(shape).collect())
+    }
+
+    /// The reference evaluation.
+    pub fn eval(&self) -> Result<Vec<Tensor>, OpError> {
+        let unpacked = self.views()?;
+        let views: Vec<_> = unpacked.iter().map(|u| u.as_ref().map(Viewed::view)).collect();
+        let outputs = self.step.outputs.len();
+        // Once more, since binding may have failed where this succeeds or says why not.
+        ops::infer_known(self.step.def(), &self.step.attrs, &views, outputs)?;
+        let ctx = EvalCtx { attrs: &self.step.attrs, inputs: &views, outputs };
+        self.step.def().evaluate(&ctx)
+    }
+
+    /// Fills the outputs by a kernel, or by the reference where there is none.
+    pub fn write(&self, outputs: &mut [TensorViewMut<'_>]) -> Result<Evaluation, OpError> {
+        if let Some(region) = &self.step.region {
+            let inputs = self.region_views();
+            return match &self.prepared.region {
+                Some((kernel, backend)) => {
+                    let full = outputs[0].shape;
+                    evaluate_broadcast(kernel.as_ref(), full, &inputs, outputs);
+                    Ok(Evaluation::Region(backend))
+                }
+                None => self.write_unfused(region, &inputs, outputs),
+            };
+        }
+        let dtypes: Vec<_> = self.operands.iter().map(|o| o.as_ref().map(|o| o.dtype)).collect();
+        if let Some(kernel) = lookup(self.step.op, self.step.version, &dtypes) {
+            let ctx = KernelCtx { isa: self.isa, attrs: &self.step.attrs };
+            kernel(&ctx, &self.operands, outputs)?;
+            return Ok(Evaluation::Kernel);
+        }
+        for (output, computed) in outputs.iter_mut().zip(self.eval()?) {
+            if output.dtype != computed.dtype() || output.shape != computed.shape() {
+                return Err(OpError::Fault(Fault::BadShape));
+            }
+            output.bytes.copy_from_slice(computed.bytes());
+        }
+        Ok(Evaluation::Reference)
+    }
+
+    /// A region, one operator after the other over whole tensors.
+    fn write_unfused(
+        &self,
+        region: &Region,
+        inputs: &[TensorView<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<Evaluation, OpError> {
+        let mut evaluation = Evaluation::Unfused;
+        let mut computed: Vec<Tensor> = Vec::new();
+        for instruction in &region.instructions {
+            let args: Vec<TensorView<'_>> = instruction
+                .args
+                .iter()
+                .map(|&a| match (a as usize).checked_sub(region.params.len()) {
+                    None => inputs[a as usize],
+                    Some(at) => computed[at].view(),
+                })
+                .collect();
+            let shapes: Vec<&[usize]> = args.iter().map(|view| view.shape).collect();
+            let shape = broadcast_extents(&shapes)?;
+            let mut out = Tensor::zeros(instruction.dtype, &shape)?;
+            let operands: Vec<Option<Operand<'_>>> = args.iter().map(|v| Some(Operand::from(*v))).collect();
+            let dtypes: Vec<_> = args.iter().map(|v| Some(v.dtype)).collect();
+            match lookup(instruction.op, instruction.version, &dtypes) {
+                Some(kernel) => {
+                    let ctx = KernelCtx { isa: self.isa, attrs: &instruction.attrs };
+                    kernel(&ctx, &operands, &mut [out.view_mut()])?;
+                }
+                None => {
+                    let def = ops::by_id(instruction.op, instruction.version).expect("a checked region");
+                    let args: Vec<_> = args.iter().map(|v| Some(*v)).collect();
+                    let ctx = EvalCtx { attrs: &instruction.attrs, inputs: &args, outputs: 1 };
+                    out = (def.eval)(&ctx)?.swap_remove(0);
+                    evaluation = Evaluation::Reference;
+                }
+            }
+            computed.push(out);
+        }
+        for (output, &r) in outputs.iter_mut().zip(&region.results) {
+            let result = computed[r as usize - region.params.len()].view();
+            let expanded = repops::reference::expand(result, output.shape)?;
+            output.bytes.copy_from_slice(expanded.bytes());
+        }
+        Ok(evaluation)
+    }
+
+    /// The inputs of a region, which are row-major.
+    fn region_views(&self) -> Vec<TensorView<'a>> {
+        let view = |o: &Operand<'a>| TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes };
+        self.operands.iter().flatten().map(view).collect()
+    }
+
+    fn views(&self) -> Result<Vec<Option<Viewed<'_>>>, OpError> {
+        self.operands.iter().map(|o| o.map(viewed).transpose()).collect()
+    }
+}
+
+/// The shapes of a region's results.
+pub(crate) fn infer_region<'a>(
+    region: &Region,
+    inputs: impl Iterator<Item = (DType, &'a [usize])>,
+) -> Result<Vec<Shape>, OpError> {
+    let inputs: Vec<(DType, &[usize])> = inputs.collect();
+    let shapes: Vec<&[usize]> = inputs.iter().map(|(_, shape)| *shape).collect();
+    let extents = broadcast_extents(&shapes)?;
+    for (index, ((found, _), expected)) in inputs.iter().zip(&region.params).enumerate() {
+        if found != expected {
+            return Err(OpError::DType { index, found: *found, expected: expected.name() });
+        }
+    }
+    let shape = |&r: &u16| Shape { dtype: region.value_dtype(r), extents: extents.clone() };
+    Ok(region.results.iter().map(shape).collect())
+}
+
+/// A view, or a constant unpacked from its panels.
+enum Viewed<'a> {
+    There(TensorView<'a>),
+    Unpacked(Tensor),
+}
+
+fn viewed(operand: Operand<'_>) -> Result<Viewed<'_>, OpError> {
+    let Operand { dtype, shape, bytes, layout } = operand;
+    Ok(match layout {
+        Layout::RowMajor => Viewed::There(TensorView { dtype, shape, bytes }),
+        Layout::Panel16 => Viewed::Unpacked(unpack_panel16(dtype, shape, bytes)?),
+    })
+}
+
+impl Viewed<'_> {
+    fn view(&self) -> TensorView<'_> {
+        match self {
+            Viewed::There(view) => *view,
+            Viewed::Unpacked(tensor) => tensor.view(),
+        }
+    }
+}
