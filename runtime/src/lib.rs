@@ -6,6 +6,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod bind;
+pub mod device;
 pub mod generation;
 mod hashing;
 mod load;
