@@ -410,7 +410,7 @@ impl<'a, D: Device> Run<'a, D> {
                 Some(View { buffer: &block.buffer, offset: 0, dtype: shape.dtype, shape: &shape.extents })
             })
             .collect();
-        launch(device, &Call { attrs: &step.attrs, inputs: &inputs, outputs: &targets })?;
+        launch(device, &Call { op: step.def(), attrs: &step.attrs, inputs: &inputs, outputs: &targets })?;
         Ok(outputs)
     }
 
@@ -447,7 +447,8 @@ impl<'a, D: Device> Run<'a, D> {
             .map(|k| k.as_ref().map(|(ty, tensor)| InferInput { ty, tensor: *tensor, sym: None }))
             .collect();
         let fresh = std::cell::Cell::new(0);
-        let ctx = InferCtx { attrs: &step.attrs, inputs: &inputs, outputs: step.outputs.len(), fresh: &fresh };
+        let ctx =
+            InferCtx { attrs: &step.attrs, inputs: &inputs, outputs: step.outputs.len(), fresh: &fresh };
         let inferred = step.def().infer(&ctx).ok()?;
         inferred.iter().map(|i| Some(Shape { dtype: i.ty.dtype, extents: i.ty.extents()? })).collect()
     }

@@ -1,0 +1,95 @@
+//! Modules: loaded when a kernel of theirs is first launched, and kept.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use cudarc::driver::{result, sys};
+
+use super::{About, Inner, said};
+use crate::Error;
+use crate::device::{Kernel, Module};
+
+/// Dynamic shared memory that every kernel may have without asking.
+const SHARED_FREE: u32 = 48 << 10;
+/// Bytes of what the driver's compiler has to say.
+const LOG_BYTES: usize = 4096;
+
+#[derive(Default)]
+pub(super) struct Modules {
+    loaded: BTreeMap<&'static str, Handle<sys::CUmodule>>,
+    functions: BTreeMap<(&'static str, &'static str), (Handle<sys::CUfunction>, u32)>,
+}
+
+#[derive(Clone, Copy)]
+struct Handle<T>(T);
+
+// SAFETY: a handle is a name that the driver takes in any thread; modules stay loaded as long as the context.
+unsafe impl<T> Send for Handle<T> {}
+
+impl Modules {
+    /// The function of a kernel that may use so much dynamic shared memory. The context is current.
+    pub fn function(
+        &mut self,
+        inner: &Inner,
+        about: &About,
+        kernel: &'static Kernel,
+        shared: u32,
+    ) -> Result<sys::CUfunction, Error> {
+        let key = (kernel.module.name, kernel.entry);
+        let wrong = |what: String| Error::Launch { kernel: kernel.entry.to_string(), what };
+        if !self.functions.contains_key(&key) {
+            let module = self.module(about, kernel.module)?;
+            let name = CString::new(kernel.entry).map_err(|e| wrong(e.to_string()))?;
+            // SAFETY: the module is loaded.
+            let function = unsafe { result::module::get_function(module, name) };
+            let function = function.map_err(|e| wrong(format!("not in its module: {}", said(&e))))?;
+            self.functions.insert(key, (Handle(function), SHARED_FREE));
+        }
+        let (function, allowed) = self.functions.get_mut(&key).expect("just made sure");
+        if shared > *allowed {
+            debug_assert!(!inner.stream.is_null());
+            use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED;
+            // SAFETY: the function is of a loaded module.
+            unsafe { result::function::set_function_attribute(function.0, SHARED, shared as i32) }
+                .map_err(|e| wrong(format!("{shared} bytes of shared memory: {}", said(&e))))?;
+            *allowed = shared;
+        }
+        Ok(function.0)
+    }
+
+    fn module(&mut self, about: &About, module: &'static Module) -> Result<sys::CUmodule, Error> {
+        if let Some(loaded) = self.loaded.get(module.name) {
+            return Ok(loaded.0);
+        }
+        let handle = load(about, module)?;
+        self.loaded.insert(module.name, Handle(handle));
+        Ok(handle)
+    }
+}
+
+/// Has the driver translate a module's PTX for the device.
+fn load(about: &About, module: &Module) -> Result<sys::CUmodule, Error> {
+    let wrong = |what: String| Error::Launch { kernel: format!("module {}", module.name), what };
+    let text = CString::new(module.ptx).map_err(|e| wrong(e.to_string()))?;
+    let mut log = vec![0u8; LOG_BYTES];
+    let mut handle = std::ptr::null_mut();
+    use sys::CUjit_option_enum::{CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    let mut options = [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    let mut values = [log.as_mut_ptr().cast(), LOG_BYTES as *mut core::ffi::c_void];
+    // SAFETY: the text ends with a zero; the log has as many bytes as are said; all of it lives during the call.
+    let loaded = unsafe {
+        sys::cuModuleLoadDataEx(
+            &mut handle,
+            text.as_ptr().cast(),
+            options.len() as u32,
+            options.as_mut_ptr(),
+            values.as_mut_ptr(),
+        )
+    };
+    loaded.result().map_err(|error| {
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(LOG_BYTES);
+        let log = String::from_utf8_lossy(&log[..end]);
+        wrong(format!("not loaded on {}: {}: {}", about.name, said(&error), log.trim()))
+    })?;
+    Ok(handle)
+}
