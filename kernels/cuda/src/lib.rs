@@ -7,9 +7,12 @@
 #![deny(unsafe_code)]
 
 pub mod device;
+#[cfg(feature = "driver")]
+pub mod driver;
 mod error;
 pub mod lanes;
 pub mod launch;
+pub mod self_test;
 pub mod table;
 
 pub use device::{Argument, Device, Kernel, Module, Operand, View};

@@ -64,6 +64,8 @@ pub enum Command {
         #[command(subcommand)]
         command: ConformanceCommand,
     },
+    /// List what programs can run on.
+    Devices(Devices),
     /// Make a signing key, or show the public half of one.
     Keygen(Keygen),
     /// Serve a language model over HTTP, as OpenAI's clients speak it, with a receipt for every answer.
@@ -339,6 +341,13 @@ pub struct Serve {
 }
 
 #[derive(Args)]
+pub struct Devices {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
 pub struct Keygen {
     /// Where to write the new key; an existing file is never replaced.
     #[arg(short, long, value_name = "FILE", required_unless_present = "show")]
@@ -362,6 +371,10 @@ pub struct Inputs {
 /// How to run. None of this changes a bit of any result.
 #[derive(Args)]
 pub struct Engine {
+    /// What computes: cpu, or cuda:N for the GPU number N (`repops devices` lists them). What a GPU has no kernel for
+    /// the CPU computes.
+    #[arg(long, value_name = "cpu|cuda:N", default_value = "cpu")]
+    pub device: DeviceChoice,
     /// Threads; 0: as many as the machine has.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
@@ -375,8 +388,32 @@ pub struct Engine {
     #[arg(long)]
     pub unfused: bool,
     /// Use the reference evaluation: slow, and plain enough to be audited.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "device")]
     pub reference: bool,
+}
+
+/// What computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceChoice {
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceChoice, String> {
+        let number = |digits: &str| {
+            let is_plain = digits.bytes().all(|b| b.is_ascii_digit());
+            digits.parse().ok().filter(|_| is_plain)
+        };
+        match (text, text.strip_prefix("cuda:").and_then(number)) {
+            ("cpu", _) => Ok(DeviceChoice::Cpu),
+            (_, Some(index)) => Ok(DeviceChoice::Cuda(index)),
+            _ => Err("a device is cpu, or cuda:N with the number of a GPU".to_string()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

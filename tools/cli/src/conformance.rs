@@ -88,6 +88,7 @@ mod with_compiler {
             isa: match &engine {
                 Engine::Reference => "reference".to_string(),
                 Engine::Runtime(runtime) => runtime.isa().name().to_string(),
+                Engine::Device(device) => device.name().to_string(),
             },
             threads: engine.threads(),
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -119,6 +120,7 @@ mod with_compiler {
         let kernels: Option<&dyn Executor> = match engine {
             Engine::Reference => None,
             Engine::Runtime(runtime) => Some(runtime),
+            Engine::Device(device) => Some(device.as_ref()),
         };
         // Panics are outcomes here; where they happened is said by the default hook, on standard error.
         let bar = indicatif::ProgressBar::new(cases.len() as u64);

@@ -1,21 +1,25 @@
 //! The executor that the arguments ask for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer};
 use repops::reference::Reference;
 use repops::{Program, Tensor};
+use repops_cuda::driver::Driver;
+use repops_runtime::device::DeviceRuntime;
 use repops_runtime::{Isa, Runtime, RuntimeOptions};
 
-#[cfg(not(feature = "compile"))]
-use crate::Failure;
-use crate::Result;
-use crate::arguments::{self, IsaChoice, Regions};
+use crate::arguments::{self, DeviceChoice, IsaChoice, Regions};
+use crate::report::note;
+use crate::{Failure, Result};
 
 /// An executor and its name.
 pub enum Engine {
     Reference,
     Runtime(Runtime),
+    /// A GPU, with the CPU beside it.
+    Device(Box<DeviceRuntime<Driver>>),
 }
 
 impl Engine {
@@ -36,7 +40,26 @@ impl Engine {
             (false, Regions::Native) => native()?,
         };
         let options = RuntimeOptions { threads: arguments.threads, isa, regions };
-        Ok(Engine::Runtime(Runtime::new(options)?))
+        let runtime = Runtime::new(options)?;
+        let DeviceChoice::Cuda(index) = arguments.device else { return Ok(Engine::Runtime(runtime)) };
+        let driver = Driver::open(index)?;
+        let about = driver.about();
+        let name = format!("cuda:{index} {} sm_{}{}", about.name, about.capability.0, about.capability.1);
+        let warn = Box::new(|text: &str| note(&format!("warning: {text}")));
+        Ok(Engine::Device(Box::new(DeviceRuntime::new(driver, name, runtime).with_warn(warn))))
+    }
+
+    /// The runtime for sessions, which step sequences row by row.
+    pub fn for_session(arguments: &arguments::Engine) -> Result<Runtime> {
+        match Engine::new(arguments)? {
+            Engine::Runtime(runtime) => Ok(runtime),
+            Engine::Reference => Err(Failure::new(
+                "--reference: sessions have no plain way; verify receipts with --reference instead",
+            )),
+            Engine::Device(_) => Err(Failure::new(
+                "--device: sequences are stepped by the CPU alone; `run` computes all rows at once",
+            )),
+        }
     }
 
     /// What computed, as receipts name it.
@@ -46,6 +69,7 @@ impl Engine {
             Engine::Runtime(runtime) => {
                 format!("{} {}", std::env::consts::ARCH, runtime.isa().name())
             }
+            Engine::Device(device) => device.name().to_string(),
         }
     }
 
@@ -54,6 +78,7 @@ impl Engine {
         match self {
             Engine::Reference => 1,
             Engine::Runtime(runtime) => runtime.threads(),
+            Engine::Device(device) => device.cpu().threads(),
         }
     }
 
@@ -62,6 +87,15 @@ impl Engine {
         match self {
             Engine::Reference => None,
             Engine::Runtime(runtime) => Some(runtime.buffer_bytes()),
+            Engine::Device(device) => Some(device.buffer_bytes()),
+        }
+    }
+
+    /// Of a device: the operators that it had no kernel for, and how many steps of each the CPU has computed.
+    pub fn fallbacks(&self) -> Option<BTreeMap<&'static str, u64>> {
+        match self {
+            Engine::Reference | Engine::Runtime(_) => None,
+            Engine::Device(device) => Some(device.fallbacks()),
         }
     }
 
@@ -77,6 +111,7 @@ impl Engine {
         match self {
             Engine::Reference => program.check_constants(repops::digest::bytes_digest)?,
             Engine::Runtime(runtime) => runtime.check_constants(program)?,
+            Engine::Device(device) => device.cpu().check_constants(program)?,
         }
         Ok(())
     }
@@ -93,6 +128,7 @@ impl Executor for Engine {
         match self {
             Engine::Reference => Reference.execute(program, inputs, level, observer),
             Engine::Runtime(runtime) => runtime.execute(program, inputs, level, observer),
+            Engine::Device(device) => device.execute(program, inputs, level, observer),
         }
     }
 }

@@ -76,9 +76,7 @@ pub fn session(
     level: HashLevel,
     cache_bytes: usize,
 ) -> Result<Arc<Session>> {
-    let Engine::Runtime(runtime) = Engine::new(arguments)? else {
-        return Err(Failure::new("--reference: sessions have no plain way; verify with --reference instead"));
-    };
+    let runtime = Engine::for_session(arguments)?;
     let options = SessionOptions { level, cache_bytes };
     Ok(Arc::new(Session::new(Arc::new(runtime), program.clone(), options)?))
 }

@@ -11,6 +11,7 @@ mod audit;
 mod bench;
 mod compile;
 mod conformance;
+mod devices;
 mod dispute;
 mod engine;
 mod generate;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
             conformance::page(&arguments)
         }
         Command::Audit(arguments) => audit::audit(&arguments),
+        Command::Devices(arguments) => devices::devices(&arguments),
         Command::Keygen(arguments) => keys::keygen(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
     };

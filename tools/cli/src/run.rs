@@ -36,7 +36,12 @@ pub fn run(arguments: &Run) -> Result<Answer> {
     let ran = execute(&program, &tensors, arguments.hash, &engine)?;
     let files = write(arguments, &program, &engine, key.as_ref(), &ran)?;
     if arguments.json {
-        print_json(&ran.to_json(&program, &files));
+        let mut object = ran.to_json(&program, &files);
+        if let Some(fallbacks) = engine.fallbacks() {
+            object["device"] = json!(engine.device());
+            object["on_cpu"] = json!(fallbacks);
+        }
+        print_json(&object);
     } else {
         print(&ran.to_text(&program, &files));
     }

@@ -10,16 +10,12 @@ use repops_text::Text;
 use crate::arguments::Serve;
 use crate::engine::{self, Engine};
 use crate::report::note;
-use crate::{Answer, Failure, Result, keys};
+use crate::{Answer, Result, keys};
 
 pub fn serve(arguments: &Serve) -> Result<Answer> {
     let program = Arc::new(engine::load(&arguments.program)?);
     let text = Text::of(&program)?;
-    let Engine::Runtime(runtime) = Engine::new(&arguments.engine)? else {
-        return Err(Failure::new(
-            "--reference: a server has no plain way; verify its receipts with --reference",
-        ));
-    };
+    let runtime = Engine::for_session(&arguments.engine)?;
     // Receipts will say that these constants computed.
     runtime.check_constants(&program)?;
     let key = match &arguments.key {

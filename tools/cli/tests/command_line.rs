@@ -589,3 +589,26 @@ fn bad_models_leave_no_program() {
         assert!(!folder.path("out.rep").exists());
     }
 }
+
+/// The sentence, not a panic: this test is for machines without a GPU, where the driver is not there.
+#[test]
+fn a_missing_gpu_is_one_sentence() {
+    let folder = folder();
+    let listed = folder.repops(["devices", "--json"]).json();
+    assert_eq!(listed["devices"][0]["device"], json!("cpu"));
+    let gpus = listed["devices"].as_array().unwrap().len() - 1;
+    assert_eq!(listed["problem"].is_null(), gpus > 0, "{listed}");
+    let absent = format!("cuda:{gpus}");
+    let commands: [&[&str]; 3] = [
+        &["run", "p.rep", "--input", "X:0=x.npy", "--device", &absent],
+        &["bench", "p.rep", "--input", "X:0=x.npy", "--device", &absent],
+        &["generate", "p.rep", "--tokens", "1", "--device", &absent],
+    ];
+    for command in commands {
+        let said = folder.repops(command.iter().copied()).expect(2).stderr;
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("error: no CUDA device: "), "{said}");
+    }
+    let wrong = folder.repops(["run", "p.rep", "--device", "cuda:x"]).expect(2).stderr;
+    assert!(wrong.contains("a device is cpu, or cuda:N with the number of a GPU"), "{wrong}");
+}

@@ -1,0 +1,145 @@
+//! What a device shows before it is trusted: the bits of a few launches on fixed inputs.
+//!
+//! Invariant: the digests written here are those of the operators' own evaluation, by test. A device that gives
+//! another bit, by its driver's compiler or by a fault of its own, is refused with the kernel's name.
+
+use repops::attrs::Attrs;
+use repops::digest::{Layout, bytes_digest};
+use repops::dtype::DType;
+use repops::ops;
+
+use crate::Error;
+use crate::device::{Device, Operand, View};
+use crate::table::{Call, InputType, lookup};
+
+/// An operator on one or two inputs of f32.
+struct Case {
+    op: &'static str,
+    inputs: &'static [&'static [usize]],
+    output: &'static [usize],
+    /// Exponents of the inputs' elements, as stored.
+    exponents: (u32, u32),
+    digest: &'static str,
+}
+
+const CASES: &[Case] = &[
+    // Three chunks of a contraction, odd remainders of every tile.
+    Case {
+        op: "MatMul",
+        inputs: &[&[5, 700], &[700, 37]],
+        output: &[5, 37],
+        exponents: (100, 140),
+        digest: "",
+    },
+    // Where a fused or a flushed operation would show: quotients and roots of everything, subnormals too.
+    Case { op: "Div", inputs: &[&[4099], &[4099]], output: &[4099], exponents: (0, 254), digest: "" },
+    Case { op: "Sqrt", inputs: &[&[4099]], output: &[4099], exponents: (0, 254), digest: "" },
+    Case { op: "Mul", inputs: &[&[4099], &[4099]], output: &[4099], exponents: (0, 254), digest: "" },
+    Case { op: "Exp", inputs: &[&[4099]], output: &[4099], exponents: (100, 134), digest: "" },
+    Case { op: "Tanh", inputs: &[&[4099]], output: &[4099], exponents: (100, 130), digest: "" },
+    Case { op: "Sin", inputs: &[&[4099]], output: &[4099], exponents: (100, 160), digest: "" },
+];
+
+impl Case {
+    /// The bytes of input number `index`: every sign and fraction, exponents of the case's range.
+    fn input(&self, index: usize) -> Vec<u8> {
+        let count: usize = self.inputs[index].iter().product();
+        let (low, high) = self.exponents;
+        let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(index as u64 + 1);
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let (bits, exponent) = ((state >> 32) as u32, state as u32 % (high - low + 1) + low);
+            (bits & 0x807f_ffff) | exponent << 23
+        };
+        (0..count).flat_map(|_| next().to_le_bytes()).collect()
+    }
+
+    fn digest_of(&self, bytes: &[u8]) -> String {
+        bytes_digest(DType::F32, Layout::RowMajor, self.output, bytes).to_hex()
+    }
+
+    fn attrs(&self) -> Attrs {
+        let def = ops::by_name(self.op).expect("an operator of the table");
+        def.check_attrs(&Attrs::new()).expect("it needs no attributes")
+    }
+
+    fn run<D: Device>(&self, device: &D) -> Result<Vec<u8>, Error> {
+        let def = ops::by_name(self.op).expect("an operator of the table");
+        let attrs = self.attrs();
+        let data: Vec<Vec<u8>> = (0..self.inputs.len()).map(|index| self.input(index)).collect();
+        let (dtype, layout) = (DType::F32, Layout::RowMajor);
+        let types: Vec<Option<InputType<'_>>> = self
+            .inputs
+            .iter()
+            .map(|&shape| Some(InputType { dtype, shape, layout, on_host: true }))
+            .collect();
+        let missing = || Error::unsupported(format!("{}, which the self-test asks for,", self.op));
+        let launch = lookup::<D>(def.id, def.version, &attrs, &types).ok_or_else(missing)?;
+        let mut buffers = Vec::with_capacity(data.len());
+        for bytes in &data {
+            let buffer = device.alloc(bytes.len())?;
+            device.write(&buffer, 0, bytes)?;
+            buffers.push(buffer);
+        }
+        let mut out = vec![0; 4 * self.output.iter().product::<usize>()];
+        let result = device.alloc(out.len())?;
+        let inputs: Vec<Option<Operand<'_, D::Buffer>>> = buffers
+            .iter()
+            .zip(&data)
+            .zip(self.inputs)
+            .map(|((buffer, bytes), &shape)| {
+                let view = View { buffer, offset: 0, dtype, shape };
+                Some(Operand { view, layout, host: Some(bytes) })
+            })
+            .collect();
+        let outputs = [Some(View { buffer: &result, offset: 0, dtype, shape: self.output })];
+        launch(device, &Call { op: def, attrs: &attrs, inputs: &inputs, outputs: &outputs })?;
+        device.read(&result, 0, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Has the device compute every case; an error names the first operator whose bits are not those expected.
+pub fn run<D: Device>(device: &D) -> Result<(), Error> {
+    for case in CASES {
+        let found = case.digest_of(&case.run(device)?);
+        if found != case.digest {
+            return Err(Error::Launch {
+                kernel: case.op.to_string(),
+                what: format!(
+                    "this device gives other bits than specified (digest {found}, not {}) and is not used",
+                    case.digest
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repops::Tensor;
+
+    #[test]
+    fn expectations_are_the_references() {
+        let mut wrong = Vec::new();
+        for case in CASES {
+            let inputs: Vec<Tensor> = (0..case.inputs.len())
+                .map(|index| Tensor::from_bytes(DType::F32, case.inputs[index], &case.input(index)).unwrap())
+                .collect();
+            let views: Vec<_> = inputs.iter().map(|tensor| Some(tensor.view())).collect();
+            let attrs = case.attrs();
+            let ctx = ops::EvalCtx { attrs: &attrs, inputs: &views, outputs: 1 };
+            let computed = ops::by_name(case.op).unwrap().evaluate(&ctx).unwrap();
+            assert_eq!(computed[0].shape(), case.output, "{}", case.op);
+            let digest = case.digest_of(computed[0].bytes());
+            if digest != case.digest {
+                wrong.push(format!("{}: {digest}", case.op));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
