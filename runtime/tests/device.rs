@@ -218,6 +218,6 @@ fn memory_of_another_program_is_given_up_first() {
         let x = Tensor::from_slice(&[2, 300], &values(600, 3));
         check(&runtime, &program, std::slice::from_ref(&x));
         assert!(runtime.buffer_bytes() >= 4 * 300 * n);
-        assert_eq!(runtime.buffer_bytes(), used.load(Ordering::Relaxed));
+        assert!(runtime.buffer_bytes() <= used.load(Ordering::Relaxed));
     }
 }

@@ -9,7 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use repops::DType;
 use repops::program::{ConstantId, SlotId};
+use repops::region::Region;
 use repops::tensor::AlignedBytes;
+use repops_cuda::launch::region::{Prepared, prepare};
 use repops_cuda::{Device, Error};
 
 use crate::hashing::DigestSource;
@@ -81,11 +83,18 @@ pub(crate) struct Memory<B> {
     slots: BTreeMap<(usize, SlotId), Arc<Block<B>>>,
     /// For values without a slot.
     spares: Vec<Arc<Block<B>>>,
+    /// By block, then step: fused regions that were made ready; `None` for those that the device does not take.
+    regions: BTreeMap<(usize, usize), Option<Arc<Prepared<B>>>>,
 }
 
 impl<B> Default for Memory<B> {
     fn default() -> Self {
-        Memory { constants: BTreeMap::new(), slots: BTreeMap::new(), spares: Vec::new() }
+        Memory {
+            constants: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            spares: Vec::new(),
+            regions: BTreeMap::new(),
+        }
     }
 }
 
@@ -139,6 +148,21 @@ impl<B> Memory<B> {
         let block = Arc::new(block);
         self.constants.insert(id, block.clone());
         Ok(block)
+    }
+
+    /// A fused region, ready to be launched; `None` where the device does not take it.
+    pub fn region<D: Device<Buffer = B>>(
+        &mut self,
+        device: &D,
+        place: (usize, usize),
+        region: &Region,
+    ) -> Result<Option<Arc<Prepared<B>>>, Error> {
+        if let Some(known) = self.regions.get(&place) {
+            return Ok(known.clone());
+        }
+        let prepared = prepare(device, region)?.map(Arc::new);
+        self.regions.insert(place, prepared.clone());
+        Ok(prepared)
     }
 
     /// New memory; when there is none left, what is only kept for later is freed and it is tried once more.

@@ -6,6 +6,7 @@
 //! and trace are those of [`Runtime`], to the bit, whichever steps ran where.
 
 mod memory;
+mod roots;
 mod run;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,7 @@ use repops_kernels::Operand;
 
 use super::DeviceRuntime;
 use super::memory::{Block, Held, Memory, Place, Value};
+use super::roots::Roots;
 use crate::bind::{Binding, Shape};
 use crate::hashing::{DigestSource, Hashing, Pending, RootCell};
 use crate::run::canonical;
@@ -40,10 +41,17 @@ pub(super) struct Run<'a, D: Device> {
     setup: Setup<'a, D>,
     values: Vec<Option<Value<D::Buffer>>>,
     hashing: Hashing,
+    roots: Roots<D::Buffer>,
     steps: usize,
     /// Whether the observer reads what steps give.
     looks: bool,
 }
+
+type DeviceOperand<'a, D> = repops_cuda::Operand<'a, <D as Device>::Buffer>;
+type DeviceView<'a, D> = View<'a, <D as Device>::Buffer>;
+/// Enqueues a step's work, from its inputs to its outputs.
+type LaunchStep<'a, D> =
+    dyn Fn(&D, &[Option<DeviceOperand<'_, D>>], &[Option<DeviceView<'_, D>>]) -> Result<(), Error> + 'a;
 
 /// Why a run ends early.
 enum Stop {
@@ -64,7 +72,7 @@ impl<'a, D: Device> Run<'a, D> {
         let mut values = Vec::new();
         values.resize_with(setup.program.value_count(), || None);
         let looks = setup.observer.looks();
-        Run { setup, values, hashing: Hashing::default(), steps: 0, looks }
+        Run { setup, values, hashing: Hashing::default(), roots: Roots::default(), steps: 0, looks }
     }
 
     pub fn execute(mut self, inputs: &[Tensor]) -> Result<Execution, ExecError> {
@@ -88,6 +96,11 @@ impl<'a, D: Device> Run<'a, D> {
             }
         };
         let traced = self.traced();
+        let device = self.device();
+        if let Err(error) = self.roots.fetch(device) {
+            let (device, problem) = (self.setup.runtime.name.clone(), error.to_string());
+            return Err(ExecError::Device { device, problem });
+        }
         self.values.clear();
         let trace = self.hashing.finish(self.setup.observer);
         Ok(Execution { result, trace: traced.then_some(trace) })
@@ -271,7 +284,7 @@ impl<'a, D: Device> Run<'a, D> {
             return self.on_host(block, index, step, first, &shapes, true);
         }
         let elements = lens.iter().any(|len| *len > 0);
-        if elements && self.on_device(block, step, first, &shapes, &lens)? {
+        if elements && self.on_device(block, index, step, first, &shapes, &lens)? {
             return Ok(Evaluation::Device);
         }
         if elements {
@@ -343,13 +356,32 @@ impl<'a, D: Device> Run<'a, D> {
     fn on_device(
         &mut self,
         block: BlockId,
+        index: usize,
         step: &Step,
         first: ValueId,
         shapes: &[Shape],
         lens: &[usize],
     ) -> Result<bool, Stop> {
-        if step.region.is_some() {
-            return Ok(false);
+        if let Some(region) = &step.region {
+            let place = (block.index(), index);
+            let prepared = self.setup.memory.region(self.device(), place, region);
+            let Some(prepared) = prepared.map_err(|e| self.stop(e))? else { return Ok(false) };
+            let launch = |device: &D,
+                          inputs: &[Option<DeviceOperand<'_, D>>],
+                          outputs: &[Option<DeviceView<'_, D>>]| {
+                let inputs: Vec<_> = inputs.iter().flatten().map(|operand| operand.view).collect();
+                let outputs: Vec<_> = outputs.iter().flatten().copied().collect();
+                repops_cuda::launch::region::launch(device, &prepared, &inputs, &outputs)
+            };
+            return self.launched(&launch, block, step, first, shapes, lens);
+        }
+        // Sizes that only the device has are fetched; they are few bytes.
+        for id in step.inputs.iter().flatten() {
+            let value = self.value(*id);
+            let is_small = byte_len(value.dtype, &value.shape).is_ok_and(|len| len <= SIZE_BYTES_MAX);
+            if value.dtype == DType::I64 && is_small && value.shape.len() <= 1 {
+                self.fetch(*id)?;
+            }
         }
         let types: Vec<Option<InputType<'_>>> = step
             .inputs
@@ -362,6 +394,23 @@ impl<'a, D: Device> Run<'a, D> {
         let Some(launch) = repops_cuda::lookup::<D>(step.op, step.version, &step.attrs, &types) else {
             return Ok(false);
         };
+        let launch =
+            |device: &D, inputs: &[Option<DeviceOperand<'_, D>>], outputs: &[Option<DeviceView<'_, D>>]| {
+                launch(device, &Call { op: step.def(), attrs: &step.attrs, inputs, outputs })
+            };
+        self.launched(&launch, block, step, first, shapes, lens)
+    }
+
+    /// Defines the outputs of a launch; `false` where the device finds that it cannot do it.
+    fn launched(
+        &mut self,
+        launch: &LaunchStep<'_, D>,
+        block: BlockId,
+        step: &Step,
+        first: ValueId,
+        shapes: &[Shape],
+        lens: &[usize],
+    ) -> Result<bool, Stop> {
         match self.launch(launch, block, step, shapes, lens) {
             Ok(outputs) => {
                 for (at, ((output, shape), len)) in outputs.into_iter().zip(shapes).zip(lens).enumerate() {
@@ -377,7 +426,7 @@ impl<'a, D: Device> Run<'a, D> {
 
     fn launch(
         &mut self,
-        launch: repops_cuda::Launch<D>,
+        launch: &LaunchStep<'_, D>,
         block: BlockId,
         step: &Step,
         shapes: &[Shape],
@@ -392,7 +441,7 @@ impl<'a, D: Device> Run<'a, D> {
         for (output, len) in step.outputs.iter().zip(lens) {
             outputs.push(self.setup.memory.take(device, block.index(), output.slot, *len)?);
         }
-        let inputs: Vec<Option<repops_cuda::Operand<'_, D::Buffer>>> = step
+        let inputs: Vec<Option<DeviceOperand<'_, D>>> = step
             .inputs
             .iter()
             .zip(&there)
@@ -403,14 +452,14 @@ impl<'a, D: Device> Run<'a, D> {
                 Some(repops_cuda::Operand { view, layout, host: self.is_on_host(id).then_some(bytes) })
             })
             .collect();
-        let targets: Vec<Option<View<'_, D::Buffer>>> = outputs
+        let targets: Vec<Option<DeviceView<'_, D>>> = outputs
             .iter()
             .zip(shapes)
             .map(|(block, shape)| {
                 Some(View { buffer: &block.buffer, offset: 0, dtype: shape.dtype, shape: &shape.extents })
             })
             .collect();
-        launch(device, &Call { op: step.def(), attrs: &step.attrs, inputs: &inputs, outputs: &targets })?;
+        launch(device, &inputs, &targets)?;
         Ok(outputs)
     }
 
@@ -486,8 +535,15 @@ impl<'a, D: Device> Run<'a, D> {
         Ok(())
     }
 
-    /// The Merkle root over a value's bytes.
-    fn root(&self, held: &Held<D::Buffer>) -> Result<RootCell, Stop> {
+    /// The Merkle root over a value's bytes: where it is alone on the device, it is hashed there.
+    fn root(&mut self, held: &Held<D::Buffer>) -> Result<RootCell, Stop> {
+        if let (None, Some(block)) = (held.host.get(), held.device.get()) {
+            let device = self.device();
+            return match self.roots.ask(device, block, held.bytes) {
+                Err(error) => Err(self.stop(error)),
+                Ok(cell) => Ok(cell),
+            };
+        }
         self.fetch_held(held)?;
         let bytes = held.host.get().expect("just fetched").as_slice();
         Ok(self.setup.runtime.cpu.pool.install(|| Hashing::root_now(bytes)))

@@ -605,10 +605,10 @@ fn a_missing_gpu_is_one_sentence() {
         &["generate", "p.rep", "--tokens", "1", "--device", &absent],
     ];
     for command in commands {
-        let said = folder.repops(command.iter().copied()).expect(2).stderr;
+        let said = folder.repops(command.iter().copied()).expect(2);
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.starts_with("error: no CUDA device: "), "{said}");
     }
-    let wrong = folder.repops(["run", "p.rep", "--device", "cuda:x"]).expect(2).stderr;
+    let wrong = folder.repops(["run", "p.rep", "--device", "cuda:x"]).expect(2);
     assert!(wrong.contains("a device is cpu, or cuda:N with the number of a GPU"), "{wrong}");
 }
