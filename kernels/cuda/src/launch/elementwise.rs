@@ -26,6 +26,7 @@ kernels! {
     UNARY_INT = "unary_int";
     CAST = "cast";
     WHERE = "where";
+    BATCH_NORM_FLOAT = "batch_norm_float";
 }
 kernels! {
     FUNCTIONS = "functions";
@@ -80,6 +81,10 @@ enum Kind {
 /// The launch of an element-wise operator for inputs of such types.
 pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let dtypes: Vec<Option<DType>> = inputs.iter().map(|input| input.as_ref().map(|i| i.dtype)).collect();
+    if def.name == "BatchNormalization" && def.version == 1 {
+        let single = dtypes.iter().flatten().all(|dtype| *dtype != DType::F64);
+        return single.then_some(batch_norm::<D>);
+    }
     kind(def, attrs, &dtypes).map(|_| launch::<D> as Launch<D>)
 }
 
@@ -354,4 +359,27 @@ pub fn select<D: Device>(
     arguments.extend([axes.len, y.dtype.size() as u32].map(Argument::U32));
     axes.push(&mut arguments);
     device.launch(&WHERE, blocks(axes.len, 1), [BLOCK, 1, 1], 0, &arguments)
+}
+
+/// One multiply-add a channel, on f32, f16 and bf16.
+fn batch_norm<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    let (x, y) = (call.input(0)?.view, call.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let n = len(&y)?;
+    let mut arguments = vec![y.pointer(), x.pointer()];
+    let mut dtypes = vec![x.dtype];
+    for index in 1..5 {
+        let view = call.input(index)?.view;
+        arguments.push(view.pointer());
+        dtypes.push(view.dtype);
+    }
+    arguments.push(Argument::U32(n));
+    arguments.extend(dtypes.iter().map(|dtype| Argument::U32(u32::from(dtype.code()))));
+    // Both divide the number of elements, which fits.
+    let plane: usize = x.shape[2..].iter().product();
+    arguments.extend([plane as u32, x.shape[1] as u32].map(Argument::U32));
+    arguments.push(Argument::F32(call.attrs.float("epsilon")));
+    device.launch(&BATCH_NORM_FLOAT, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
 }

@@ -8,8 +8,10 @@ pub mod elementwise;
 pub mod hash;
 mod host;
 pub mod movement;
+pub mod named;
 pub mod region;
 pub mod rows;
+pub mod windows;
 
 use repops::attrs::Attrs;
 use repops::ops::OpDef;
@@ -26,4 +28,6 @@ pub fn of_family<D: Device>(
     elementwise::choose(def, attrs, inputs)
         .or_else(|| movement::choose(def, attrs, inputs))
         .or_else(|| rows::choose(def, attrs, inputs))
+        .or_else(|| windows::choose(def, attrs, inputs))
+        .or_else(|| named::choose(def, attrs, inputs))
 }
