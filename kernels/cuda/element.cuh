@@ -54,3 +54,6 @@ struct Finish {
         return t;
     }
 };
+
+// Sets a flag that many threads may set at once.
+DEVICE void mark(u32* flag) { asm volatile("red.or.b32 [%0], 1;" ::"l"(flag) : "memory"); }

@@ -14,7 +14,7 @@ KERNEL __launch_bounds__(256) embedding(const i64* tokens, const u8* w, float* y
     u64 token = (u64)tokens[row];
     float x = 0.0f;
     if (token >= n) {
-        *fault = 1;
+        mark(fault);
     } else {
         u32 column = (u32)token;
         if (place == BLOCKS) x = load_block(type, w, k, p, column);

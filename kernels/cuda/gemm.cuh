@@ -26,8 +26,9 @@ constexpr u32 BLOCKS = 3;  // panels of blocks of integers; the type is the form
 constexpr u32 BK = 8;
 
 // What a product is for. SCORES: of queries and keys; tiles that no row sees are left out. VALUES: of weights and values;
-// terms that a row does not see are skipped, whatever numbers they hold.
-constexpr int PLAIN = 0, SCORES = 1, VALUES = 2;
+// terms that a row does not see are skipped, whatever numbers they hold. IMAGE: a convolution; b is the image, and its columns
+// are positions of the output.
+constexpr int PLAIN = 0, SCORES = 1, VALUES = 2, IMAGE = 3;
 
 struct Matrix {
     const u8* base;
@@ -120,6 +121,56 @@ template <int EXTENT> struct Unit {
     }
 };
 
+// What a convolution reads: term (c, ky, kx) of output (oy, ox) is pixel (oy * stride_y - pad_y + ky * dilation_y, ..).
+struct Image {
+    u32 height, width, kernel_y, kernel_x, stride_y, stride_x, dilation_y, dilation_x, pad_y, pad_x, out_width;
+    // Set where a weight is not finite: taps outside of the image are then skipped one by one. Otherwise they are zeros:
+    // their products are zeros, and a chunk ends with + (+0), so they change no bit.
+    const u32* skips;
+};
+
+// Stands for a tap outside of the image where such are skipped. No element has these bits, as NaN is canonical.
+constexpr u32 OUTSIDE = 0x7fffffff;
+
+// Four neighbouring outputs' pixels for one term, of a plane after another.
+template <int EXTENT> struct Pixels {
+    u32 p, slot;
+    i32 y[4], x[4];
+    float v[4];
+
+    DEVICE_METHOD void init(const Matrix& m, const Image& image, u32 u, u32 origin) {
+        u32 in_tile = u % (EXTENT / 4) * 4;
+        p = u / (EXTENT / 4);
+        slot = p * (EXTENT + 4) + in_tile;
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            u32 at = origin + in_tile + i;
+            at = at < m.extent ? at : m.extent - 1;
+            y[i] = (i32)(at / image.out_width * image.stride_y) - (i32)image.pad_y;
+            x[i] = (i32)(at % image.out_width * image.stride_x) - (i32)image.pad_x;
+        }
+    }
+
+    DEVICE_METHOD void load_step(const Matrix& m, const Image& image, u32 begin, float outside) {
+        u32 term = begin + p;
+        if (term >= m.terms) {
+            v[0] = v[1] = v[2] = v[3] = 0.0f;
+            return;
+        }
+        u32 taps = image.kernel_y * image.kernel_x, tap = term % taps;
+        i32 dy = tap / image.kernel_x * image.dilation_y, dx = tap % image.kernel_x * image.dilation_x;
+        const float* plane = (const float*)m.base + (u64)(term / taps) * image.height * image.width;
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            u32 row = y[i] + dy, column = x[i] + dx;
+            bool is_inside = row < image.height && column < image.width;
+            v[i] = is_inside ? plane[(u64)row * image.width + column] : outside;
+        }
+    }
+
+    DEVICE_METHOD void put(float* shared) const { *(float4*)(shared + slot) = {v[0], v[1], v[2], v[3]}; }
+};
+
 struct Product {
     Matrix a, b;
     u8* out;
@@ -132,6 +183,7 @@ struct Product {
     u64 a0, a1, a2, b0, b1, b2;   // elements between matrices along the batch's axes
     u32 levels;                   // of the tree, that wait in `pending`
     u64 out_row, out1, out2;      // SCORES and VALUES, unsplit: elements between rows and matrices of the output
+    Image image;                  // IMAGE
     u32 position, step, window;   // row `r` is at `position + r * step` and sees `window` positions up to it, or all (0)
 
     DEVICE_METHOD u32 position_of(u32 row) const { return position + row * step; }
@@ -153,7 +205,9 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
     u32 row0 = warp % WM * (16 * GM) + lane / 8 * 4;
     u32 column0 = warp / WM * (32 * GN) + lane % 8 * 4;
     float4* pending = (float4*)g.pending + (u64)block_x() * g.levels * QUADS * THREADS + thread;
-    const u8 *a_base = g.a.base, *b_base = g.b.base;
+    const u8 *a_base = g.a.base, *b_base = g.b.base, *c_base = g.finish.c;
+    bool skips = MODE == IMAGE && *g.image.skips != 0;
+    float outside = skips ? from_bits(OUTSIDE) : 0.0f;
 
     for (u32 tile = block_x(); tile < g.tiles; tile += grid_x()) {
         // Eight rows of tiles at a time go through the columns, so that neighbours in time share operands in the cache.
@@ -174,13 +228,17 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
             g.b.base = b_base + ((i0 * g.b0 + i1 * g.b1 + i2 * g.b2) << shift_of(ANY ? g.b.type : F32));
         }
 
+        // A bias of the group's channels.
+        if (MODE == IMAGE && g.finish.flags) g.finish.c = c_base + (u64)i2 * g.m * 4;
+
         u32 first = split * g.run * CHUNK;
         u32 end = g.splits > 1 && first + g.run * CHUNK < g.k ? first + g.run * CHUNK : g.k;
         if (MODE == VALUES && end > g.position_of(last_row) + 1) end = g.position_of(last_row) + 1;
         u32 steps = end > first ? (end - first + BK - 1) / BK : 0;
 
         Unit<BM> a_units[A_EACH];
-        Unit<BN> b_units[B_EACH];
+        Unit<BN> b_units[MODE == IMAGE ? 1 : B_EACH];
+        Pixels<BN> pixels[MODE == IMAGE ? B_EACH : 1];
 #pragma unroll
         for (int i = 0; i < A_EACH; i++) {
             a_units[i].init(g.a, thread + i * THREADS, row_origin);
@@ -188,6 +246,10 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
         }
 #pragma unroll
         for (int i = 0; i < B_EACH; i++) {
+            if constexpr (MODE == IMAGE) {
+                pixels[i].init(g.b, g.image, thread + i * THREADS, column_origin);
+                continue;
+            }
             b_units[i].init(g.b, thread + i * THREADS, column_origin);
             b_units[i].at += first / BK * b_units[i].advance;
         }
@@ -197,7 +259,10 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
                 if (A_UNITS % THREADS == 0 || thread + i * THREADS < A_UNITS) a_units[i].template load_step<ANY>(g.a, begin);
 #pragma unroll
             for (int i = 0; i < B_EACH; i++)
-                if (B_UNITS % THREADS == 0 || thread + i * THREADS < B_UNITS) b_units[i].template load_step<ANY>(g.b, begin);
+                if (B_UNITS % THREADS == 0 || thread + i * THREADS < B_UNITS) {
+                    if constexpr (MODE == IMAGE) pixels[i].load_step(g.b, g.image, begin, outside);
+                    else b_units[i].template load_step<ANY>(g.b, begin);
+                }
         };
         auto put = [&](u32 buffer) __attribute__((always_inline)) {
 #pragma unroll
@@ -205,7 +270,10 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
                 if (A_UNITS % THREADS == 0 || thread + i * THREADS < A_UNITS) a_units[i].put(g.a, a_shared[buffer]);
 #pragma unroll
             for (int i = 0; i < B_EACH; i++)
-                if (B_UNITS % THREADS == 0 || thread + i * THREADS < B_UNITS) b_units[i].put(g.b, b_shared[buffer]);
+                if (B_UNITS % THREADS == 0 || thread + i * THREADS < B_UNITS) {
+                    if constexpr (MODE == IMAGE) pixels[i].put(b_shared[buffer]);
+                    else b_units[i].put(g.b, b_shared[buffer]);
+                }
         };
 
         float sums[4 * GM][4 * GN];
@@ -225,17 +293,20 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
                 const float* a_now = a_shared[step % 2] + row0;
                 const float* b_now = b_shared[step % 2] + column0;
                 u32 term = first + step * BK;
-                if (MODE == VALUES && (term + BK > g.position_of(row_origin) + 1 || term < g.first_of(last_row))) {
+                bool is_edge = MODE == VALUES && (term + BK > g.position_of(row_origin) + 1 || term < g.first_of(last_row));
+                if (is_edge || skips) {
 #pragma unroll 1
                     for (u32 p = 0; p < BK; p++) {
 #pragma unroll
                         for (u32 r = 0; r < 4 * GM; r++) {
                             u32 row = row_origin + row0 + r / 4 * 16 + r % 4;
-                            bool is_seen = term + p <= g.position_of(row) && term + p >= g.first_of(row);
+                            bool is_in_reach = MODE == IMAGE || (term + p <= g.position_of(row) && term + p >= g.first_of(row));
                             float x = a_now[p * (BM + 4) + r / 4 * 16 + r % 4];
 #pragma unroll
                             for (int c = 0; c < 4 * GN; c++) {
-                                float sum = __fmaf_rn(x, b_now[p * (BN + 4) + c / 4 * 32 + c % 4], sums[r][c]);
+                                float y = b_now[p * (BN + 4) + c / 4 * 32 + c % 4];
+                                bool is_seen = is_in_reach && (MODE != IMAGE || bits(y) != OUTSIDE);
+                                float sum = __fmaf_rn(x, y, sums[r][c]);
                                 sums[r][c] = is_seen ? sum : sums[r][c];
                             }
                         }

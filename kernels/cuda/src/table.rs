@@ -59,6 +59,7 @@ pub fn lookup<D: Device>(
 ) -> Option<Launch<D>> {
     let def = ops::by_id(op, version)?;
     let choose: Choose<D> = match (def.name, def.version) {
+        ("Conv", 1) => contract::conv::choose,
         ("Embedding", 1) => contract::embedding::choose,
         ("Gemm", 1) => contract::gemm::choose,
         ("MatMul", 1) => contract::matmul::choose,

@@ -38,7 +38,8 @@ const MAY_BE_UNSAFE: &[&str] = &["repops-kernels", "repops-cuda", "repops-compil
 
 /// Crates whose business is arithmetic on floats: what an operator computes, how fast it is, and the proofs. All others
 /// deny the lint, so that a stray sum in a pass or a tool cannot become part of a result.
-const MAY_COMPUTE: &[&str] = &["repops", "repops-kernels", "repops-cuda", "repops-ptx", "repops-benches", "prove"];
+const MAY_COMPUTE: &[&str] =
+    &["repops", "repops-kernels", "repops-cuda", "repops-ptx", "repops-benches", "prove"];
 
 pub fn metadata() -> Result<Value> {
     let text = capture(command::cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;

@@ -4,9 +4,9 @@ use repops::attrs::Attrs;
 use repops::blocks::Format;
 use repops::dtype::DType;
 
-use super::product::{Finish, Matrix, Place, Product};
+use super::product::{Finish, Matrix, Place, Product, aligned};
 use crate::Error;
-use crate::device::Device;
+use crate::device::{Device, View};
 use crate::table::{Call, InputType, Launch};
 
 /// The launch for the operands' types.
@@ -23,6 +23,8 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     let k = x.shape.last().copied().unwrap_or(0);
     let n = out.shape.last().copied().unwrap_or(0);
     let m = x.shape[..x.shape.len().saturating_sub(1)].iter().product();
+    let copy = aligned(device, &w)?;
+    let w = copy.as_ref().map_or(w, |buffer| View { buffer, offset: 0, ..w });
     let product = Product {
         a: Matrix { view: x, place: Place::Terms { stride: k }, batch: [0; 3] },
         b: Matrix { view: w, place: Place::Blocks(format), batch: [0; 3] },

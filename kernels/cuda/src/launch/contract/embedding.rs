@@ -6,7 +6,7 @@ use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::{Fault, OpError};
 
-use super::product::{format_code, size, type_code};
+use super::product::{aligned, format_code, size, type_code};
 use crate::device::{Argument, Device};
 use crate::table::{Call, InputType, Launch};
 use crate::{Error, kernels};
@@ -33,12 +33,14 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         None if w.layout == Layout::Panel16 => (2, type_code(w.view.dtype)?),
         None => (u32::from(call.attrs.int("transposed") != 0), type_code(w.view.dtype)?),
     };
-    if place == 3 && !w.view.offset.is_multiple_of(4) {
-        return Err(Error::unsupported("weights in blocks at an odd address"));
-    }
     if out.is_empty() {
         return Ok(());
     }
+    let copy = if place == 3 { aligned(device, &w.view)? } else { None };
+    let weights = match &copy {
+        Some(buffer) => Argument::Pointer { buffer, offset: 0 },
+        None => w.view.pointer(),
+    };
     let rows = tokens.view.len();
     // A second axis of the grid, where tokens are many; they then fill all of it.
     let (grid_y, grid_z) = match rows {
@@ -55,7 +57,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         0,
         &[
             tokens.view.pointer(),
-            w.view.pointer(),
+            weights,
             out.pointer(),
             Argument::Pointer { buffer: &fault, offset: 0 },
             Argument::U32(n),

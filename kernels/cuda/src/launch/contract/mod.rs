@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod blocks;
+pub mod conv;
 pub mod embedding;
 pub mod gemm;
 pub mod integer;

@@ -155,6 +155,17 @@ pub(super) fn format_code(format: Format) -> u32 {
     }
 }
 
+/// Blocks are read by words: a copy of those that lie at an odd address.
+pub(super) fn aligned<D: Device>(device: &D, w: &View<'_, D::Buffer>) -> Result<Option<D::Buffer>, Error> {
+    if w.offset.is_multiple_of(4) {
+        return Ok(None);
+    }
+    let bytes = w.len() * w.dtype.size();
+    let copy = device.alloc(bytes)?;
+    device.copy(w.buffer, w.offset, &copy, 0, bytes)?;
+    Ok(Some(copy))
+}
+
 pub(super) fn size(what: &str, value: usize) -> Result<u32, Error> {
     // Kernels add tiles to sizes in 32 bits.
     match u32::try_from(value) {
@@ -170,24 +181,32 @@ impl<B> Product<'_, B> {
         if batches == 0 || self.m == 0 || self.n == 0 {
             return Ok(());
         }
-        if matches!(self.b.place, Place::Blocks(_)) && !self.b.view.offset.is_multiple_of(4) {
-            return Err(Error::unsupported("weights in blocks at an odd address"));
-        }
         if batches == 1
             && self.m <= 8
             && let Some(few) = FewRows::of(self)?
         {
             return few.launch(device, self);
         }
-        self.by_tiles(device, batches)
+        self.by_tiles(device, batches, None)
     }
 
-    fn by_tiles<D: Device<Buffer = B>>(&self, device: &D, batches: usize) -> Result<(), Error> {
+    /// Enqueues the product in tiles of a size that is not the one chosen for it; the bits are the same. Empty products have no
+    /// tiles.
+    pub fn launch_in_tiles<D: Device<Buffer = B>>(&self, device: &D, tiles: Tiles) -> Result<(), Error> {
+        self.by_tiles(device, self.batch.iter().product(), Some(tiles))
+    }
+
+    fn by_tiles<D: Device<Buffer = B>>(
+        &self,
+        device: &D,
+        batches: usize,
+        tiles: Option<Tiles>,
+    ) -> Result<(), Error> {
         let (m, n, k) = (size("rows", self.m)?, size("columns", self.n)?, size("terms", self.k)?);
         let is_f32 = self.a.view.dtype == DType::F32
             && self.b.view.dtype == DType::F32
             && !matches!(self.b.place, Place::Blocks(_));
-        let tile = Tile::of(m, n, batches, is_f32);
+        let tile = Tile::of(tiles.unwrap_or_else(|| Tiles::for_product(m, n, batches)), is_f32);
         let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let of_product = u64::from(tiles_m) * u64::from(tiles_n) * batches as u64;
         let tiles_once = u32::try_from(of_product)
@@ -339,19 +358,43 @@ struct Tile {
     threads: u32,
 }
 
-impl Tile {
-    fn of(m: u32, n: u32, batches: usize, is_f32: bool) -> Tile {
+/// Sizes of tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tiles {
+    Of128x128,
+    Of64x64,
+    Of16x128,
+}
+
+impl Tiles {
+    pub(super) fn for_product(m: u32, n: u32, batches: usize) -> Tiles {
         let large = u64::from(m.div_ceil(128)) * u64::from(n.div_ceil(128)) * batches as u64;
-        let pick = |f32: &'static Kernel, any: &'static Kernel| if is_f32 { f32 } else { any };
         if m <= 16 {
-            let kernel = pick(&GEMM_F32_16X128, &GEMM_ANY_16X128);
-            Tile { kernel, rows: 16, columns: 128, threads: 128 }
+            Tiles::Of16x128
         } else if m <= 64 || n <= 64 || large < 96 {
-            let kernel = pick(&GEMM_F32_64X64, &GEMM_ANY_64X64);
-            Tile { kernel, rows: 64, columns: 64, threads: 128 }
+            Tiles::Of64x64
         } else {
-            let kernel = pick(&GEMM_F32_128X128, &GEMM_ANY_128X128);
-            Tile { kernel, rows: 128, columns: 128, threads: 256 }
+            Tiles::Of128x128
+        }
+    }
+}
+
+impl Tile {
+    fn of(tiles: Tiles, is_f32: bool) -> Tile {
+        let pick = |f32: &'static Kernel, any: &'static Kernel| if is_f32 { f32 } else { any };
+        match tiles {
+            Tiles::Of128x128 => {
+                let kernel = pick(&GEMM_F32_128X128, &GEMM_ANY_128X128);
+                Tile { kernel, rows: 128, columns: 128, threads: 256 }
+            }
+            Tiles::Of64x64 => {
+                let kernel = pick(&GEMM_F32_64X64, &GEMM_ANY_64X64);
+                Tile { kernel, rows: 64, columns: 64, threads: 128 }
+            }
+            Tiles::Of16x128 => {
+                let kernel = pick(&GEMM_F32_16X128, &GEMM_ANY_16X128);
+                Tile { kernel, rows: 16, columns: 128, threads: 128 }
+            }
         }
     }
 }
