@@ -144,3 +144,14 @@ fn triangles() {
         }
     }
 }
+
+#[test]
+fn blocks_of_pixels() {
+    for dtype in SIZES {
+        for mode in ["DCR", "CRD"] {
+            let attrs = Attrs::new().with_int("blocksize", 2).with_str("mode", mode);
+            Case::new("DepthToSpace", attrs.clone(), vec![of(dtype, &[2, 12, 3, 5])]).check();
+            Case::new("SpaceToDepth", attrs, vec![of(dtype, &[2, 3, 6, 10])]).check();
+        }
+    }
+}

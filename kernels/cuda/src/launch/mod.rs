@@ -9,6 +9,7 @@ pub mod hash;
 mod host;
 pub mod movement;
 pub mod named;
+pub mod quantize;
 pub mod region;
 pub mod rows;
 pub mod windows;
@@ -30,4 +31,5 @@ pub fn of_family<D: Device>(
         .or_else(|| rows::choose(def, attrs, inputs))
         .or_else(|| windows::choose(def, attrs, inputs))
         .or_else(|| named::choose(def, attrs, inputs))
+        .or_else(|| quantize::choose(def, attrs, inputs))
 }

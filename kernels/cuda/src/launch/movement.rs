@@ -41,6 +41,7 @@ pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<
         "Gather" => gather,
         "GatherElements" if first.shape.len() <= 8 => gather_elements,
         "Trilu" if host(1) => trilu,
+        "DepthToSpace" | "SpaceToDepth" if first.shape.len() == 4 => blocks_of_pixels,
         _ => return None,
     };
     Some(launch)
@@ -302,6 +303,25 @@ fn gather_elements<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<
         axes.push(&mut arguments);
         device.launch(&GATHER_ELEMENTS, blocks(axes.len, 1), [BLOCK, 1, 1], 0, &arguments)
     })
+}
+
+/// Pixels of a block become channels, or channels pixels: a transpose of six axes.
+fn blocks_of_pixels<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    let (x, y) = (call.input(0)?.view, call.output(0)?);
+    let (&[n, channels, height, width], &[_, c, h, w]) = (x.shape, y.shape) else {
+        return Err(Error::unsupported("an image of other than four axes"));
+    };
+    let b = usize::try_from(call.attrs.int("blocksize")).unwrap_or(1);
+    let by_depth = call.attrs.str("mode") == "DCR";
+    let (six, order) = match (call.op.name, by_depth) {
+        ("DepthToSpace", true) => ([n, b, b, c, height, width], [0, 3, 4, 1, 5, 2]),
+        ("DepthToSpace", false) => ([n, c, b, b, height, width], [0, 1, 4, 2, 5, 3]),
+        (_, true) => ([n, channels, h, b, w, b], [0, 3, 5, 1, 2, 4]),
+        (_, false) => ([n, channels, h, b, w, b], [0, 1, 3, 5, 2, 4]),
+    };
+    let own = strides(&six);
+    let shape = order.map(|axis| six[axis]);
+    copy(device, &shape, x, (0, order.map(|axis| own[axis]).to_vec()), y, (0, strides(&shape)))
 }
 
 fn trilu<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {

@@ -46,8 +46,8 @@ const REDUCTIONS: &[&str] = &[
 ];
 const MEAN: u32 = 1;
 const PRODUCT: u32 = 7;
-const MAXIMUM: u32 = 8;
-const MINIMUM: u32 = 9;
+pub const MAXIMUM: u32 = 8;
+pub const MINIMUM: u32 = 9;
 
 /// Threads of a block: the warps of a long row, or so many short rows.
 const THREADS: u32 = 256;
@@ -181,7 +181,7 @@ fn reduce_global<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<()
 }
 
 /// `y` = the reduction `kind` of every row of `x`.
-fn reduce_axes<D: Device>(
+pub fn reduce_axes<D: Device>(
     device: &D,
     kind: u32,
     x: View<'_, D::Buffer>,
