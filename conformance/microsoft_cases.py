@@ -1,4 +1,4 @@
-"""Makes cases of com.microsoft's operators, with what ONNX Runtime gives as the expected outputs.
+"""Makes cases of com.microsoft's and ai.onnx.ml's operators, and of strings that ONNX has no case for, with what ONNX Runtime gives as the expected outputs.
 
     microsoft_cases.py FOLDER      FOLDER/NAME/model.onnx and FOLDER/NAME/test_data_set_0
 
@@ -14,6 +14,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 DOMAIN = "com.microsoft"
+ML = "ai.onnx.ml"
 RNG = np.random.default_rng(7)
 
 
@@ -29,8 +30,8 @@ def octets(*shape, dtype=np.uint8, low=0, high=256):
     return RNG.integers(low, high, shape).astype(dtype)
 
 
-def write(folder, name, op, inputs, attributes=None, outputs=1, constant=(), domain=DOMAIN):
-    """A case of one node. `inputs`: arrays, None where absent; `constant`: which become initializers."""
+def build(name, op, inputs, attributes, outputs, constant, domain):
+    """A model of one node, and what it is fed."""
     names = [f"x{i}" if x is not None else "" for i, x in enumerate(inputs)]
     while names and not names[-1]:
         names.pop()
@@ -45,13 +46,25 @@ def write(folder, name, op, inputs, attributes=None, outputs=1, constant=(), dom
     ]
     untyped = [onnx.ValueInfoProto(name=r) for r in results if r]
     graph = helper.make_graph([node], name, described, untyped, weights)
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=9)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1), helper.make_opsetid(ML, 3)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=9), feeds
+
+
+def run(model, feeds):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    # One thread quantizes all sequences of a batch with one scale; several take a part each.
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    expected = session.run(None, feeds)
+    return session.run(None, feeds)
+
+
+def write(folder, name, op, inputs, attributes=None, outputs=1, constant=(), domain=DOMAIN, twin=None):
+    """A case of one node. `inputs`: arrays, None where absent; `constant`: which become initializers; `twin`: inputs that
+    mean the same, where ONNX Runtime's CPU provider does not take these."""
+    model, feeds = build(name, op, inputs, attributes, outputs, constant, domain)
+    expected = run(*(build(name, op, twin, attributes, outputs, constant, domain) if twin else (model, feeds)))
     data = os.path.join(folder, name, "test_data_set_0")
     os.makedirs(data, exist_ok=True)
     onnx.save(model, os.path.join(folder, name, "model.onnx"))
@@ -127,7 +140,28 @@ def attention(case):
     case("multi_head_past", "MultiHeadAttention", [q, new, f32(2, 4, 8), None, None, None, *past], {"num_heads": 2, "unidirectional": 1}, outputs=3)
     heads = {"num_heads": 4, "kv_num_heads": 2}
     cos, sin = np.cos(f32(16, 8)), np.sin(f32(16, 8))
+    side_by_side = lambda packed: [np.ascontiguousarray(packed[..., i, :]).reshape(*packed.shape[:2], -1) for i in range(packed.shape[3])]
+    packed = f32(2, 4, 2, 3, 4)
+    case("multi_head_packed", "MultiHeadAttention", [packed], {"num_heads": 2}, twin=side_by_side(packed))
+    packed = f32(2, 5, 2, 2, 4)
+    case("multi_head_packed_keys", "MultiHeadAttention", [q, packed], {"num_heads": 2}, twin=[q, *side_by_side(packed)])
+    case("multi_head_turned_keys", "MultiHeadAttention", [q, f32(2, 2, 5, 4), f32(2, 2, 5, 4)], {"num_heads": 2})
     length = np.array([3, 3], np.int32)
+    case("group_query_packed", "GroupQueryAttention", [f32(2, 4, 128), None, None, None, None, length, scalar(4, np.int32)], heads, outputs=3)
+    case(
+        "group_query_packed_rotary",
+        "GroupQueryAttention",
+        [f32(1, 1, 128), None, None, f32(1, 2, 5, 16), f32(1, 2, 5, 16), np.array([5], np.int32), scalar(6, np.int32), cos, sin],
+        {**heads, "do_rotary": 1},
+        outputs=3,
+    )
+    case(
+        "group_query_bias",
+        "GroupQueryAttention",
+        [f32(2, 4, 64), f32(2, 4, 32), f32(2, 4, 32), None, None, length, scalar(4, np.int32), None, None, None, f32(2, 4, 4, 4)],
+        heads,
+        outputs=3,
+    )
     case("group_query_first", "GroupQueryAttention", [f32(2, 4, 64), f32(2, 4, 32), f32(2, 4, 32), None, None, length, scalar(4, np.int32)], heads, outputs=3)
     case(
         "group_query_rotary",
@@ -186,6 +220,82 @@ def quantized(case):
     )
 
 
+    channels_last = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+    case("qlinear_average_pool_last", "QLinearAveragePool", [channels_last, *around], {"kernel_shape": [3, 3], "channels_last": 1})
+    case("qlinear_global_average_pool_last", "QLinearGlobalAveragePool", [channels_last, *around], {"channels_last": 1})
+
+
+def recurrent(case):
+    hidden, size = 5, 3
+    for name, dirs, options, batch in [
+        ("forward", 1, {}, 1),
+        ("reverse", 1, {"direction": "reverse"}, 1),
+        ("bidirectional", 2, {"direction": "bidirectional"}, 1),
+        ("relu", 1, {"activations": ["Sigmoid", "Tanh", "Relu"]}, 1),
+        ("lengths", 2, {"direction": "bidirectional"}, 2),
+    ]:
+        weights = [octets(dirs, size, 4 * hidden, dtype=np.int8, low=-100, high=100), octets(dirs, hidden, 4 * hidden, dtype=np.int8, low=-100, high=100)]
+        scales = [np.abs(f32(dirs, scale=0.01)) + np.float32(0.002), octets(dirs, dtype=np.int8, low=0, high=1)] * 2
+        lengths = np.array([4, 2], np.int32) if batch == 2 else None
+        initial = [f32(dirs, batch, hidden), f32(dirs, batch, hidden)] if name != "forward" else [None, None]
+        peepholes = f32(dirs, 3 * hidden) if name == "reverse" else None
+        inputs = [f32(4, batch, size), *weights, f32(dirs, 8 * hidden), lengths, *initial, peepholes, *scales]
+        case(f"quantized_lstm_{name}", "DynamicQuantizeLSTM", inputs, {"hidden_size": hidden, **options}, outputs=3, constant=(1, 2, 3, 7, 8, 9, 10, 11))
+
+
+def machine_learning(case):
+    x = f32(4, 3)
+    ml = {"domain": ML}
+    case("scaler", "Scaler", [x], {"offset": [0.5, 1.0, -1.0], "scale": [2.0, 0.3, 1.5]}, **ml)
+    case("imputer", "Imputer", [np.where(x > 0.5, np.float32("nan"), x)], {"imputed_value_floats": [1.0, 2.0, 3.0], "replaced_value_float": float("nan")}, **ml)
+    case("imputer_ints", "Imputer", [octets(4, 3, dtype=np.int64, high=3)], {"imputed_value_int64s": [7], "replaced_value_int64": 1}, **ml)
+    for norm in ("MAX", "L1", "L2"):
+        case(f"normalizer_{norm.lower()}", "Normalizer", [np.abs(x)], {"norm": norm}, **ml)
+    linear = {"coefficients": f32(6).tolist(), "targets": 2, "intercepts": [0.5, -1.0]}
+    case("linear_regressor", "LinearRegressor", [x], linear, **ml)
+    case("feature_vectorizer", "FeatureVectorizer", [x, f32(4, 2)], {"inputdimensions": [3, 2]}, **ml)
+    case("binarizer", "Binarizer", [x], {"threshold": 0.25}, **ml)
+    case("array_feature_extractor", "ArrayFeatureExtractor", [x, np.array([2, 0], np.int64)], **ml)
+    words = np.array(["a", "b", "z", "a"], object)
+    table = {"keys_strings": ["a", "b"], "values_floats": [1.5, 2.5], "default_float": -1.0}
+    case("label_encoder", "LabelEncoder", [words], table, **ml)
+    # Two trees: of three nodes and five leaves in all, and of one leaf.
+    trees = {
+        "nodes_treeids": [0, 0, 0, 0, 0, 1],
+        "nodes_nodeids": [0, 1, 2, 3, 4, 0],
+        "nodes_featureids": [0, 1, 0, 0, 0, 0],
+        "nodes_modes": ["BRANCH_LEQ", "BRANCH_GT", "LEAF", "LEAF", "LEAF", "LEAF"],
+        "nodes_values": [0.1, -0.3, 0.0, 0.0, 0.0, 0.0],
+        "nodes_truenodeids": [1, 3, 0, 0, 0, 0],
+        "nodes_falsenodeids": [2, 4, 0, 0, 0, 0],
+        "target_treeids": [0, 0, 0, 1],
+        "target_nodeids": [2, 3, 4, 0],
+        "target_ids": [0, 0, 0, 0],
+        "target_weights": [1.0, 10.0, -5.0, 0.25],
+        "n_targets": 1,
+    }
+    for aggregate in ("SUM", "AVERAGE", "MIN", "MAX"):
+        case(f"tree_regressor_{aggregate.lower()}", "TreeEnsembleRegressor", [f32(16, 2)], {**trees, "aggregate_function": aggregate}, **ml)
+    case("tree_regressor_base", "TreeEnsembleRegressor", [f32(16, 2)], {**trees, "base_values": [3.5]}, **ml)
+
+
+def strings(case):
+    onnx_domain = {"domain": ""}
+    texts = np.array(["3.25", "1e-5", "+INF", "-inf", "NaN", "17"], object)
+    case("cast_strings_to_f32", "Cast", [texts], {"to": 1}, **onnx_domain)
+    case("cast_strings_to_f64", "Cast", [texts], {"to": 11}, **onnx_domain)
+    case("cast_strings_to_i64", "Cast", [np.array(["12", "-7", "100.5"], object)], {"to": 7}, **onnx_domain)
+    case("cast_strings_to_strings", "Identity", [texts], **onnx_domain)
+    case("cast_i64_to_strings", "Cast", [np.array([0, -12, 2**62], np.int64)], {"to": 8}, **onnx_domain)
+    # Where the shortest digits are few, ONNX Runtime's eight show them all.
+    case("cast_f32_to_strings", "Cast", [np.array([1.5, -0.25, 100, np.inf, -np.inf, np.nan], np.float32)], {"to": 8}, **onnx_domain)
+    words = np.array([["a", "b", "a"], ["c", "a", "b"]], object)
+    pool = {"pool_strings": ["a", "b", "a", "b", "c", "a"], "ngram_counts": [0, 2], "ngram_indexes": [0, 1, 2, 3]}
+    lengths = {"min_gram_length": 1, "max_gram_length": 2, "max_skip_count": 1}
+    for mode, weights in (("TF", {}), ("TFIDF", {"weights": [0.5, 2.0, 3.0, 0.25]})):
+        case(f"tf_idf_strings_{mode.lower()}", "TfIdfVectorizer", [words], {"mode": mode, **pool, **lengths, **weights}, **onnx_domain)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -196,7 +306,7 @@ def main():
         write(sys.argv[1], name, op, inputs, attributes, **options)
         count += 1
 
-    for group in (elementwise, products, norms, attention, quantized):
+    for group in (elementwise, products, norms, attention, quantized, recurrent, machine_learning, strings):
         group(case)
     print(f"onnxruntime {onnxruntime.__version__}: {count} cases")
 

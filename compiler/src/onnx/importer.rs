@@ -257,15 +257,23 @@ impl<'m> Importer<'m> {
         Ok(results)
     }
 
+    /// Gives a value its name. A graph inside of others must not use names that it sees of them: ONNX's IR, "Names within a
+    /// graph".
     fn define(&mut self, name: &str, value: Option<ValueId>, by: &str) -> Result<(), ImportError> {
-        let scope = self.scopes.last_mut().expect("a graph is open");
-        if scope.names.insert(name.to_string(), value).is_some() {
-            return Err(ImportError::DefinedTwice {
-                graph: scope.graph.clone(),
-                name: name.to_string(),
-                by: by.to_string(),
-            });
+        for scope in self.scopes.iter().rev() {
+            if scope.names.contains_key(name) {
+                return Err(ImportError::DefinedTwice {
+                    graph: scope.graph.clone(),
+                    name: name.to_string(),
+                    by: by.to_string(),
+                });
+            }
+            if scope.is_function {
+                break;
+            }
         }
+        let scope = self.scopes.last_mut().expect("a graph is open");
+        scope.names.insert(name.to_string(), value);
         Ok(())
     }
 

@@ -6,8 +6,8 @@
 
 use super::call::{Call, Outputs};
 use super::convert::{
-    self, constants, control, fusions, legacy, microsoft, norms, quantize, reduce, resize, same, sequences,
-    shapes, softmax,
+    self, constants, control, fusions, legacy, microsoft, ml, norms, quantize, reduce, resize, same,
+    sequences, shapes, softmax,
 };
 
 /// Converts a node.
@@ -50,6 +50,7 @@ static MICROSOFT_ROWS: &[Row] = microsoft_rows! {
     "Attention" => microsoft::attention::attention;
     "BiasGelu" => microsoft::gelu;
     "DequantizeLinear" => quantize::quantize;
+    "DynamicQuantizeLSTM" => microsoft::lstm::dynamic_quantize_lstm;
     "DynamicQuantizeMatMul" => microsoft::quantized::dynamic_quantize_matmul;
     "EmbedLayerNormalization" => microsoft::embed_layer_normalization;
     "FastGelu" => microsoft::gelu;
@@ -58,6 +59,7 @@ static MICROSOFT_ROWS: &[Row] = microsoft_rows! {
     "FusedMatMul" => microsoft::fused_matmul;
     "Gelu" => microsoft::gelu;
     "GroupQueryAttention" => microsoft::attention::group_query_attention;
+    "LayerNormalization" => convert::same;
     "MatMulIntegerToFloat" => microsoft::quantized::matmul_integer_to_float;
     "MatMulNBits" => microsoft::quantized::matmul_n_bits;
     "MultiHeadAttention" => microsoft::attention::multi_head_attention;
@@ -78,6 +80,27 @@ static MICROSOFT_ROWS: &[Row] = microsoft_rows! {
     "TransposeMatMul" => microsoft::fused_matmul;
 };
 
+macro_rules! ml_rows {
+    ($($op:literal: [$($since:literal)+] $convert:path;)*) => {
+        &[$(Row { domain: "ai.onnx.ml", op_type: $op, forms: &[Form { since: &[$($since),+], convert: $convert }] }),*]
+    };
+}
+
+/// Operators of ai.onnx.ml.
+#[rustfmt::skip]
+static ML_ROWS: &[Row] = ml_rows! {
+    "ArrayFeatureExtractor": [1] ml::array_feature_extractor;
+    "Binarizer": [1] ml::binarizer;
+    "FeatureVectorizer": [1] ml::feature_vectorizer;
+    "Imputer": [1] ml::imputer;
+    "LabelEncoder": [2 4] sequences::label_encoder;
+    "LinearRegressor": [1] ml::linear_regressor;
+    "Normalizer": [1] ml::normalizer;
+    "Scaler": [1] ml::scaler;
+    "TreeEnsemble": [5] ml::tree_ensemble;
+    "TreeEnsembleRegressor": [1 3] ml::tree_ensemble_regressor;
+};
+
 /// Operators of other domains.
 static OTHER_ROWS: &[Row] = &[
     // Where ONNX Runtime's optimizer puts it, though ONNX has no such operator.
@@ -90,21 +113,6 @@ static OTHER_ROWS: &[Row] = &[
         domain: "ai.onnx.preview",
         op_type: "FlexAttention",
         forms: &[Form { since: &[1], convert: fusions::flex_attention }],
-    },
-    Row {
-        domain: "ai.onnx.ml",
-        op_type: "ArrayFeatureExtractor",
-        forms: &[Form { since: &[1], convert: fusions::array_feature_extractor }],
-    },
-    Row {
-        domain: "ai.onnx.ml",
-        op_type: "Binarizer",
-        forms: &[Form { since: &[1], convert: fusions::binarizer }],
-    },
-    Row {
-        domain: "ai.onnx.ml",
-        op_type: "LabelEncoder",
-        forms: &[Form { since: &[2, 4], convert: sequences::label_encoder }],
     },
 ];
 
@@ -192,6 +200,7 @@ pub static ROWS: &[Row] = rows! {
     "Hardmax": [1 11] softmax::flattened, [13] same;
     "Identity": [1 13 14 16 19 21 23 24 25] same;
     "If": [1 11 13 16 19 21 23 24 25] control::if_;
+    "ImageDecoder": [20] same;
     "InstanceNormalization": [6 22] same;
     "IsInf": [10 20] same;
     "IsNaN": [9 13 20] same;
@@ -255,6 +264,7 @@ pub static ROWS: &[Row] = rows! {
     "ReduceProd": [1 11 13] reduce::reduce_axes, [18] same;
     "ReduceSum": [1 11] reduce::reduce_axes, [13] same;
     "ReduceSumSquare": [1 11 13] reduce::reduce_axes, [18] same;
+    "RegexFullMatch": [20] same;
     "Relu": [6 13 14] same;
     "Reshape": [5 13 14 19 21 23 24 25] same;
     "Resize": [10] resize::resize_10, [11 13 18 19] resize::resize_11;
@@ -302,7 +312,7 @@ pub static ROWS: &[Row] = rows! {
     "Tan": [7 22] same;
     "Tanh": [6 13] same;
     "TensorScatter": [24] same;
-    "TfIdfVectorizer": [9] same;
+    "TfIdfVectorizer": [9] sequences::tf_idf_vectorizer;
     "ThresholdedRelu": [10 22] same;
     "Tile": [6 13] same;
     "TopK": [1] convert::top_k_1, [10 11 24] same;
@@ -318,7 +328,7 @@ pub static ROWS: &[Row] = rows! {
 /// The conversion for an operator under version `opset` of its domain, and the operator's own version.
 /// An error is what is supported instead.
 pub fn find(domain: &str, op_type: &str, opset: Option<i64>) -> Result<(i64, Convert), String> {
-    let rows = || ROWS.iter().chain(OTHER_ROWS).chain(MICROSOFT_ROWS);
+    let rows = || ROWS.iter().chain(OTHER_ROWS).chain(MICROSOFT_ROWS).chain(ML_ROWS);
     let Some(row) = rows().find(|row| row.domain == domain && row.op_type == op_type) else {
         let known = rows().any(|row| row.domain == domain);
         let what = if known { "no operator of this name is" } else { "no operator of this domain is" };

@@ -257,6 +257,47 @@ fn depth_and_number_are_bounded() {
 }
 
 #[test]
+fn functions_have_bodies() {
+    let call = || {
+        let mut call = node("f", &["x"], &["y"], vec![]);
+        call.domain = Some("local".to_string());
+        call
+    };
+    refused(&nodes_model(vec![call()]), &["f_node", "f of local"]);
+    let mut model = nodes_model(vec![call()]);
+    model.functions.push(function("f", &["x"], vec![], &["y"]));
+    refused(&model, &["\"y\", which nothing defines"]);
+}
+
+#[test]
+fn contradictory_shapes_name_the_node() {
+    let nodes = || vec![node("Add", &["x", "w"], &["y"], vec![])];
+    let three = raw("w", F32, &[4], &[0; 16]);
+    let mut model = model(17, graph(&[("x", F32, &["2", "3"])], nodes(), &["y"]));
+    model.graph.as_mut().unwrap().initializer.push(three);
+    let error = match import_model(&model) {
+        Err(error) => error.to_string(),
+        Ok(graph) => {
+            let options = repops_compiler::CompileOptions::default();
+            let error = repops_compiler::compile(graph, &options, &mut |_, _| ()).map(|_| ());
+            error.expect_err("3 does not broadcast with 4").to_string()
+        }
+    };
+    assert!(error.contains("Add_node") && error.contains("3 does not broadcast with 4"), "{error}");
+}
+
+#[test]
+fn inner_graphs_must_not_define_outer_names() {
+    let branch = |nodes, output: &str| graph(&[], nodes, &[output]);
+    let shadowing = branch(vec![node("Neg", &["z"], &["x"], vec![])], "x");
+    let plain = branch(vec![node("Abs", &["z"], &["v"], vec![])], "v");
+    let branches = vec![graph_attribute("then_branch", shadowing), graph_attribute("else_branch", plain)];
+    let nodes = vec![node("If", &["c"], &["y"], branches)];
+    let inputs: &[(&str, i32, &[&str])] = &[("c", 9, &[]), ("x", F32, &["3"]), ("z", F32, &["3"])];
+    refused(&model(17, graph(inputs, nodes, &["y"])), &["\"x\" is defined twice", "Neg_node"]);
+}
+
+#[test]
 fn recursive_functions_are_refused() {
     let mut call = node("f", &["x"], &["y"], vec![]);
     call.domain = Some("local".to_string());

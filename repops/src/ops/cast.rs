@@ -54,7 +54,7 @@ fn lane(attrs: &Attrs) -> LaneOp {
     }
 }
 
-fn target(attrs: &Attrs) -> Result<DType, OpError> {
+pub(super) fn target(attrs: &Attrs) -> Result<DType, OpError> {
     let code = attrs.int("to");
     let dtype = u32::try_from(code).ok().and_then(DType::from_code);
     dtype.ok_or_else(|| OpError::attr("to", format!("{code} is no supported type")))

@@ -23,6 +23,7 @@ mod bitwise_or;
 mod bitwise_xor;
 mod cast;
 mod cast_like;
+mod cast_string;
 mod ceil;
 mod celu;
 mod center_crop_pad;
@@ -72,6 +73,7 @@ mod grid_sample;
 mod hard_sigmoid;
 mod hard_swish;
 mod identity;
+mod image_decoder;
 pub mod infer;
 mod instance_normalization;
 mod integers;
@@ -117,6 +119,7 @@ mod reciprocal;
 mod recurrent;
 mod reduce_max;
 mod reduce_sum;
+mod regex_full_match;
 mod region;
 mod relu;
 mod reshape;
@@ -167,6 +170,7 @@ mod thresholded_relu;
 mod tile;
 mod top_k;
 mod transpose;
+mod tree_ensemble;
 mod trilu;
 mod unique;
 mod unsqueeze;
@@ -326,6 +330,9 @@ pub enum OpError {
     ValueUnknown { index: usize },
     #[error("{0}")]
     Unsupported(String),
+    /// More than the caller allows, who may allow more.
+    #[error("needs more than the {limit} {what} that are allowed")]
+    Limit { what: &'static str, limit: u64 },
     #[error(transparent)]
     Tensor(#[from] TensorError),
     #[error(transparent)]

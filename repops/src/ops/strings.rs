@@ -13,13 +13,15 @@ use crate::packed::{Strings, Value};
 use crate::tensor::{Tensor, TensorView};
 
 /// Operators that know packed values.
-const TAKES_PACKED: [&str; 15] = [
+const TAKES_PACKED: [&str; 17] = [
     "Identity",
     "LabelEncoder",
     "Optional",
     "OptionalGetElement",
     "OptionalHasElement",
+    "CastFromString",
     "ConcatFromSequence",
+    "RegexFullMatch",
     "SequenceAt",
     "SequenceConstruct",
     "SequenceErase",

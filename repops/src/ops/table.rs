@@ -210,6 +210,11 @@ static TABLE: &[&OpDef] = &[
     &super::string_split::DEF,
     &super::string_normalizer::DEF,
     &super::label_encoder::DEF,
+    &super::tree_ensemble::DEF,
+    &super::regex_full_match::DEF,
+    &super::image_decoder::DEF,
+    &super::cast_string::TO_STRING,
+    &super::cast_string::FROM_STRING,
 ];
 
 /// All operators, by id and version.

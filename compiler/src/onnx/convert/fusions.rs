@@ -61,35 +61,6 @@ pub fn causal_conv_with_state(call: &mut Call<'_, '_>) -> Outputs {
     Ok(vec![y, state])
 }
 
-/// ai.onnx.ml ArrayFeatureExtractor: elements of the last axis; a vector counts as one row.
-pub fn array_feature_extractor(call: &mut Call<'_, '_>) -> Outputs {
-    let (x, indices) = (call.input(0)?, call.input(1)?);
-    let attrs = call.rest()?;
-    let flat = call.constant_ints(&[-1]);
-    let indices = call.emit1("Reshape", Attrs::new(), &[Some(indices), Some(flat)])?;
-    let rank = call.ty(x).map(|ty| ty.shape.len());
-    let y = call.emit1("Gather", attrs.with_int("axis", -1), &[Some(x), Some(indices)])?;
-    match rank {
-        Some(1) => {
-            let row = call.constant_ints(&[1, -1]);
-            call.emit("Reshape", Attrs::new(), &[Some(y), Some(row)], 1)
-        }
-        Some(_) => Ok(vec![y]),
-        None => Err(call.unsupported("the number of axes is not known")),
-    }
-}
-
-/// ai.onnx.ml Binarizer: 1 above the threshold, else 0.
-pub fn binarizer(call: &mut Call<'_, '_>) -> Outputs {
-    let x = call.input(0)?;
-    let threshold = call.float("threshold")?.unwrap_or(0.0);
-    call.rest()?;
-    let Some(dtype) = call.dtype(x) else { return Err(call.unsupported("the type is not known")) };
-    let limit = call.scalar_like(threshold, x)?;
-    let above = call.emit1("Greater", Attrs::new(), &[Some(x), Some(limit)])?;
-    call.emit("Cast", Attrs::new().with_int("to", i64::from(dtype.code())), &[Some(above)], 1)
-}
-
 /// Dropout in training: elements are dropped, each where a uniform number is below the ratio, and the others divided by
 /// 1 - ratio; with `training` false nothing is.
 pub fn training_dropout(call: &mut Call<'_, '_>, seed: Option<i64>) -> Outputs {

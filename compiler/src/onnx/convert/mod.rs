@@ -8,6 +8,7 @@ pub mod control;
 pub mod fusions;
 pub mod legacy;
 pub mod microsoft;
+pub mod ml;
 pub mod norms;
 pub mod quantize;
 pub mod reduce;

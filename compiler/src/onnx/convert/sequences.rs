@@ -1,5 +1,7 @@
 //! Sequences, optional values and tables of labels.
 
+use std::collections::BTreeSet;
+
 use repops::Tensor;
 use repops::attrs::Attrs;
 use repops::dtype::DType;
@@ -94,4 +96,22 @@ fn table(call: &mut Call<'_, '_>, side: &str) -> Result<(ValueId, Option<ValueId
         return Ok((constant(call, values), Some(constant(call, vec![default]))));
     }
     Err(call.attribute_error(side, "is missing"))
+}
+
+/// TfIdfVectorizer: strings of the pool become numbers, and those of the input the same ones, or -1, which is in no n-gram.
+pub fn tf_idf_vectorizer(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(pool) = call.strings("pool_strings")?.filter(|pool| !pool.is_empty()) else {
+        return super::same(call);
+    };
+    let x = call.input(0)?;
+    let words: Vec<String> = pool.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let number = |word: &String| words.binary_search(word).map_or(-1, |at| at as i64);
+    let pool: Vec<i64> = pool.iter().map(number).collect();
+    let numbers: Vec<i64> = (0..words.len() as i64).collect();
+    let (values, unknown) = (call.constant_ints(&numbers), call.constant_ints(&[-1]));
+    let keys = call.constant(&Strings::new(&[words.len()], words).into_tensor());
+    let inputs = [x, keys, values, unknown].map(Some);
+    let numbered = call.emit1("LabelEncoder", Attrs::new(), &inputs)?;
+    let attrs = call.rest()?.with_ints("pool_int64s", &pool);
+    call.emit("TfIdfVectorizer", attrs, &[Some(numbered)], 1)
 }

@@ -192,7 +192,24 @@ pub fn qattention(call: &mut Call<'_, '_>) -> Outputs {
     projected(call, qkv, width, mask, past, None)
 }
 
-/// MultiHeadAttention: queries, keys and values come apart, their biases in one.
+/// One of `of` tensors that lie beside each other in axis 3, as [batch, rows, heads * size].
+fn packed_part(
+    call: &mut Call<'_, '_>,
+    packed: ValueId,
+    index: i64,
+    of: i64,
+) -> Result<ValueId, ImportError> {
+    if rank(call, packed)? != 5 || known_extent(call, packed, 3)? != of {
+        return Err(call.unsupported(format!(
+            "an input that holds {of} tensors and has not five axes, the fourth {of}"
+        )));
+    }
+    let index = call.constant(&Tensor::scalar(index));
+    let part = call.emit1("Gather", none().with_int("axis", 3), &[Some(packed), Some(index)])?;
+    reshaped(call, part, &[0, 0, -1])
+}
+
+/// MultiHeadAttention: queries, keys and values come apart or in one input, their biases in one.
 pub fn multi_head_attention(call: &mut Call<'_, '_>) -> Outputs {
     let (mut query, bias) = (call.input(0)?, call.optional(3));
     let (mask, attention_bias) = (call.optional(4), call.optional(5));
@@ -201,13 +218,28 @@ pub fn multi_head_attention(call: &mut Call<'_, '_>) -> Outputs {
         (None, None) => None,
         _ => return Err(call.unsupported("past_key without past_value")),
     };
-    let (Some(mut key), Some(mut value)) = (call.optional(1), call.optional(2)) else {
-        return Err(call.unsupported("queries, keys and values in one input"));
+    let (mut key, mut value) = match (call.optional(1), call.optional(2)) {
+        (Some(key), Some(value)) => (key, value),
+        // [batch, keys, heads, 2, size]
+        (Some(packed), None) => (packed_part(call, packed, 0, 2)?, packed_part(call, packed, 1, 2)?),
+        // [batch, queries, heads, 3, size]
+        (None, _) => {
+            let packed = query;
+            query = packed_part(call, packed, 0, 3)?;
+            (packed_part(call, packed, 1, 3)?, packed_part(call, packed, 2, 3)?)
+        }
     };
+    let (attrs, _) = attributes(call, None)?;
+    // Keys and values of other sequences may come as [batch, heads, keys, size].
+    for x in [&mut key, &mut value] {
+        if rank(call, *x)? == 4 {
+            let turned = transposed(call, *x, &[0, 2, 1, 3])?;
+            *x = reshaped(call, turned, &[0, 0, -1])?;
+        }
+    }
     if [query, key, value].iter().any(|x| call.ty(*x).is_none_or(|ty| ty.shape.len() != 3)) {
         return Err(call.unsupported("queries, keys and values that have not three axes"));
     }
-    let (attrs, _) = attributes(call, None)?;
     let unidirectional = call.int("unidirectional")?.unwrap_or(0) != 0;
     let filter = call.float("mask_filter_value")?.unwrap_or(-10000.0);
     call.rest()?;
@@ -234,37 +266,46 @@ pub fn multi_head_attention(call: &mut Call<'_, '_>) -> Outputs {
 /// sequence less one; its new rows follow the `seqlens_k + 1 - queries` of its past, whatever the past's extent is.
 pub fn group_query_attention(call: &mut Call<'_, '_>) -> Outputs {
     let (mut query, lengths, total) = (call.input(0)?, call.input(5)?, call.input(6)?);
-    let apart = call.optional(1).zip(call.optional(2));
+    let kv = call.required_int("kv_num_heads")?;
+    let (mut attrs, heads) = attributes(call, Some(kv))?;
+    let (mut key, mut value) = match (call.optional(1), call.optional(2)) {
+        (Some(key), Some(value)) => (key, value),
+        (None, None) => {
+            let (packed, width) = (query, known_extent(call, query, 2)?);
+            let all = heads.checked_add(kv.saturating_mul(2)).filter(|all| *all > 0 && width % all == 0);
+            let Some(size) = all.map(|all| width / all) else {
+                return Err(
+                    call.unsupported("queries, keys and values in one input that the heads do not divide")
+                );
+            };
+            let (first, second) = (heads.saturating_mul(size), (heads + kv).saturating_mul(size));
+            query = part(call, packed, 2, 0, first)?;
+            (part(call, packed, 2, first, second)?, part(call, packed, 2, second, i64::MAX)?)
+        }
+        _ => return Err(call.unsupported("keys without values")),
+    };
     let past = match (call.optional(3), call.optional(4)) {
         (Some(key), Some(value)) => Some([key, value]),
         _ => None,
     };
     let (cos, sin) = (call.optional(7), call.optional(8));
-    if (9..call.inputs().len()).any(|index| call.optional(index).is_some()) {
-        return Err(call.unsupported("position_ids, attention_bias and head_sink"));
+    let (position_ids, attention_bias) = (call.optional(9), call.optional(10));
+    if (11..call.inputs().len()).any(|index| call.optional(index).is_some()) {
+        return Err(call.unsupported("head_sink"));
     }
-    let kv = call.required_int("kv_num_heads")?;
-    let (mut attrs, heads) = attributes(call, Some(kv))?;
-    let (mut key, mut value) = match apart {
-        Some(apart) => apart,
-        None => {
-            // Queries, keys and values one after the other.
-            let all = heads.saturating_add(kv.saturating_mul(2));
-            let packed = query;
-            let size = known_extent(call, packed, 2)? / all.max(1);
-            let (q, k) = (heads.saturating_mul(size), heads.saturating_add(kv).saturating_mul(size));
-            query = part(call, packed, 2, 0, q)?;
-            (part(call, packed, 2, q, k)?, part(call, packed, 2, k, i64::MAX)?)
-        }
-    };
     if let Some(softcap) = call.float("softcap")? {
         attrs = attrs.with_float("softcap", softcap);
     }
     let rotary = call.int("do_rotary")?.unwrap_or(0) != 0;
     let interleaved = call.int("rotary_interleaved")?.unwrap_or(0);
     let window = call.int("local_window_size")?.unwrap_or(-1);
-    for name in ["smooth_softmax", "k_quant_type", "v_quant_type"] {
-        call.ignore(name);
+    if call.int("smooth_softmax")?.unwrap_or(0) > 0 {
+        return Err(call.attribute_error("smooth_softmax", "is not supported"));
+    }
+    for name in ["k_quant_type", "v_quant_type"] {
+        if call.string(name)?.is_some_and(|kind| kind != "NONE") {
+            return Err(call.attribute_error(name, "other than NONE is not supported"));
+        }
     }
     call.rest()?;
     let queries = extent(call, query, 1)?;
@@ -290,7 +331,8 @@ pub fn group_query_attention(call: &mut Call<'_, '_>) -> Outputs {
         };
         for (x, heads) in [(&mut query, heads), (&mut key, kv)] {
             let attrs = none().with_int("interleaved", interleaved).with_int("num_heads", heads);
-            *x = call.emit1("RotaryEmbedding", attrs, &[Some(*x), Some(cos), Some(sin), Some(positions)])?;
+            let at = Some(position_ids.unwrap_or(positions));
+            *x = call.emit1("RotaryEmbedding", attrs, &[Some(*x), Some(cos), Some(sin), at])?;
         }
     }
     // Keys and values as [batch, heads, sequence, size], those of each sequence without a gap.
@@ -334,7 +376,14 @@ pub fn group_query_attention(call: &mut Call<'_, '_>) -> Outputs {
     for name in ["q_num_heads", "kv_num_heads"] {
         attrs.remove(name);
     }
-    let inputs = [Some(query), Some(key), Some(value), Some(keep)];
+    let mask = match attention_bias {
+        None => keep,
+        Some(bias) => {
+            let mask = added(call, keep, f32::NEG_INFINITY, bias)?;
+            two(call, "Add", mask, bias)?
+        }
+    };
+    let inputs = [Some(query), Some(key), Some(value), Some(mask)];
     let y = call.emit1("Attention", attrs, &inputs)?;
     let y = transposed(call, y, &[0, 2, 1, 3])?;
     let y = reshaped(call, y, &[0, 0, -1])?;

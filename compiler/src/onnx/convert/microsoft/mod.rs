@@ -4,6 +4,7 @@
 //! it becomes compute, to the bit; with ONNX Runtime it agrees within the tolerance of `conformance/microsoft_cases.py`.
 
 pub mod attention;
+pub mod lstm;
 pub mod quantized;
 
 use repops::attrs::Attrs;

@@ -3,7 +3,7 @@
 use repops::Tensor;
 use repops::dtype::{DType, narrow};
 
-use super::{cast, none, transposed, two};
+use super::{cast, none, rank, transposed, two};
 use crate::graph::ValueId;
 use crate::onnx::ImportError;
 use crate::onnx::call::{Call, Outputs};
@@ -67,12 +67,19 @@ pub fn unary(call: &mut Call<'_, '_>) -> Outputs {
     let op = call.op_type().trim_start_matches("QLinear");
     let (x, x_scale, x_zero) = (call.input(0)?, call.input(1)?, call.optional(2));
     let (scale, zero) = (call.input(3)?, call.optional(4));
-    if call.int("channels_last")?.unwrap_or(0) != 0 {
-        return Err(call.attribute_error("channels_last", "is not supported"));
-    }
+    let channels_last = call.int("channels_last")?.unwrap_or(0) != 0;
     let attrs = call.rest()?;
-    let wide = dequantized(call, x, x_scale, x_zero)?;
-    let y = call.emit1(op, attrs, &[Some(wide)])?;
+    let mut wide = dequantized(call, x, x_scale, x_zero)?;
+    let axes = if channels_last { rank(call, x)? as i64 } else { 0 };
+    if axes > 2 {
+        let first: Vec<i64> = [0, axes - 1].into_iter().chain(1..axes - 1).collect();
+        wide = transposed(call, wide, &first)?;
+    }
+    let mut y = call.emit1(op, attrs, &[Some(wide)])?;
+    if axes > 2 {
+        let last: Vec<i64> = [0].into_iter().chain(2..axes).chain([1]).collect();
+        y = transposed(call, y, &last)?;
+    }
     quantized(call, y, scale, zero, x)
 }
 
