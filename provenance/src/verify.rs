@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use repops::digest::{Layout, bytes_digest};
-use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer, StepEvent};
+use repops::exec::{ExecError, Execution, Executor, HashLevel, Limits, Observer, StepEvent};
 use repops::program::{Program, ProgramError};
 use repops::trace::StepRecord;
 use repops::{DType, Digest, Tensor, TensorView};
@@ -175,6 +175,10 @@ impl Observer for Watch<'_> {
 
     fn record(&mut self, record: &StepRecord) {
         self.inner.record(record);
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
     }
 
     fn interrupted(&mut self) -> bool {

@@ -23,6 +23,11 @@ pub trait BlockRunner {
     ) -> Result<Vec<Tensor>, Self::Error>;
     /// The number of parameters and results of a block.
     fn arity(&self, block: BlockId) -> (usize, usize);
+    /// A slice of so many bytes is kept until the step is over.
+    fn keep(&mut self, bytes: usize) -> Result<(), Self::Error> {
+        let _ = bytes;
+        Ok(())
+    }
 }
 
 /// Executes a control-flow step; gives its outputs.
@@ -107,6 +112,7 @@ fn loop_while<R: BlockRunner>(
         go_on = truth(out.next().ok_or_else(|| OpError::shape("no condition"))?.view())?;
         carried = out.by_ref().take(params - 2).collect();
         for (list, slice) in slices.iter_mut().zip(out) {
+            runner.keep(slice.bytes().len())?;
             list.push(slice);
         }
         iteration += 1;
@@ -188,6 +194,7 @@ fn scan<R: BlockRunner>(
         let mut out = runner.run_block(body, iteration as u64, args)?.into_iter();
         carried = out.by_ref().take(states).collect();
         for (list, slice) in slices.iter_mut().zip(out) {
+            runner.keep(slice.bytes().len())?;
             list.push(slice);
         }
     }

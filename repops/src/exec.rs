@@ -57,9 +57,31 @@ pub trait Observer: Send {
     fn looks(&self) -> bool {
         true
     }
+    /// What the run may use; asked once, before the first step.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
     /// Asked between steps; `true` ends the run with [`ExecError::Interrupted`].
     fn interrupted(&mut self) -> bool {
         false
+    }
+}
+
+/// What a caller lets a run use. Beyond it the run ends with an error that names the node; that is no fault, and no trace
+/// holds it: whoever allows more gets further, to the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Iterations of one Loop or Scan.
+    pub iterations: u64,
+    /// Bytes of the values that a run holds at once, without inputs and constants, and without what an operator takes while it
+    /// runs.
+    pub bytes: u64,
+}
+
+/// No limits but those of the operators.
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { iterations: u64::MAX, bytes: u64::MAX }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::control::{self, BlockRunner};
 use crate::digest::{Digest, Layout, tensor_digest};
 use crate::exec::{
-    Evaluation, ExecError, Execution, Executor, FaultAt, HashLevel, Observer, StepEvent, bind_sizes,
+    Evaluation, ExecError, Execution, Executor, FaultAt, HashLevel, Limits, Observer, StepEvent, bind_sizes,
     node_name,
 };
 use crate::fma;
@@ -32,14 +32,25 @@ impl Executor for Reference {
     ) -> Result<Execution, ExecError> {
         fma::check()?;
         bind_sizes(program, inputs)?;
-        let mut run =
-            Run { program, level, observer, values: BTreeMap::new(), trace: Trace::default(), steps: 0 };
+        let limits = observer.limits();
+        let mut run = Run {
+            program,
+            level,
+            observer,
+            values: BTreeMap::new(),
+            trace: Trace::default(),
+            steps: 0,
+            limits,
+            held: 0,
+            slices: 0,
+        };
         for (index, input) in inputs.iter().enumerate() {
             let mut input = input.clone();
             input.canonicalize();
             let value = ValueId(program.first_param(BlockId(0)).0 + index as u32);
             run.define(value, input);
         }
+        run.held = 0;
         let result = run.block(BlockId(0), &mut Vec::new(), 0);
         let result = match result {
             Ok(outputs) => Ok(outputs),
@@ -80,13 +91,39 @@ struct Run<'a> {
     values: BTreeMap<ValueId, (Tensor, Digest)>,
     trace: Trace,
     steps: usize,
+    limits: Limits,
+    /// Bytes of computed values, and of slices of loops that are not over.
+    held: u64,
+    slices: u64,
 }
 
 impl Run<'_> {
     fn define(&mut self, value: ValueId, tensor: Tensor) {
         let traced = self.level == HashLevel::Operators;
         let digest = if traced { tensor_digest(tensor.view()) } else { Digest::default() };
-        self.values.insert(value, (tensor, digest));
+        self.held += tensor.bytes().len() as u64;
+        if let Some((old, _)) = self.values.insert(value, (tensor, digest)) {
+            self.held = self.held.saturating_sub(old.bytes().len() as u64);
+        }
+    }
+
+    /// Whether so many bytes more may be held.
+    fn room(&self, bytes: u64) -> Result<(), OpError> {
+        match self.held.saturating_add(self.slices).saturating_add(bytes) > self.limits.bytes {
+            true => Err(OpError::Limit { what: "bytes", limit: self.limits.bytes }),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes room for the outputs of a step, if inference can say how large they are.
+    fn room_for(&self, inferred: &[ops::Inferred]) -> Result<(), OpError> {
+        let mut bytes = 0u64;
+        for output in inferred {
+            if let Some(extents) = output.ty.extents() {
+                bytes += crate::tensor::byte_len(output.ty.dtype, &extents)? as u64;
+            }
+        }
+        self.room(bytes)
     }
 
     fn digest(&self, value: ValueId) -> Digest {
@@ -133,11 +170,17 @@ impl Run<'_> {
         let def = step.def();
         let outputs = match (&step.region, def.class) {
             (Some(region), _) => evaluate_region(region, &views).map_err(Stop::Operator),
-            (None, OpClass::Control) => control::execute(step, &views, &mut Blocks { run: self, path }),
+            (None, OpClass::Control) => {
+                let slices = self.slices;
+                let outputs = control::execute(step, &views, &mut Blocks { run: self, path });
+                self.slices = slices;
+                outputs
+            }
             (None, _) => {
                 let ctx = EvalCtx { attrs: &step.attrs, inputs: &views, outputs: step.outputs.len() };
                 ops::infer_known(def, &step.attrs, &views, step.outputs.len())
-                    .and_then(|_| def.evaluate(&ctx))
+                    .and_then(|inferred| self.room_for(&inferred))
+                    .and_then(|()| def.evaluate(&ctx))
                     .map_err(Stop::Operator)
             }
         };
@@ -194,11 +237,20 @@ impl BlockRunner for Blocks<'_, '_> {
     type Error = Stop;
 
     fn run_block(&mut self, block: BlockId, iteration: u64, args: Vec<Tensor>) -> Result<Vec<Tensor>, Stop> {
+        let limit = self.run.limits.iterations;
+        if iteration >= limit {
+            return Err(OpError::Limit { what: "iterations", limit }.into());
+        }
         let first = self.run.program.first_param(block);
         for (index, arg) in args.into_iter().enumerate() {
             self.run.define(ValueId(first.0 + index as u32), arg);
         }
         self.run.block(block, self.path, iteration)
+    }
+
+    fn keep(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.run.slices += bytes as u64;
+        Ok(self.run.room(0)?)
     }
 
     fn arity(&self, block: BlockId) -> (usize, usize) {

@@ -1,10 +1,13 @@
 //! One run of a program: steps in program order, each by its kernel.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use repops::control::{self, BlockRunner};
 use repops::digest::Layout;
-use repops::exec::{Evaluation, ExecError, Execution, FaultAt, HashLevel, Observer, StepEvent, node_name};
+use repops::exec::{
+    Evaluation, ExecError, Execution, FaultAt, HashLevel, Limits, Observer, StepEvent, node_name,
+};
 use repops::ops::{Fault, OpClass, OpError};
 use repops::program::{BlockId, Step, ValueId};
 use repops::reference::unpack_panel16;
@@ -37,6 +40,10 @@ pub(crate) struct Run<'a> {
     inputs: Vec<std::borrow::Cow<'a, Tensor>>,
     hashing: Hashing,
     steps: usize,
+    limits: Limits,
+    /// Bytes of values, perhaps of some that are gone, and of slices of loops that are not over.
+    held: u64,
+    slices: u64,
 }
 
 /// Why a run ends early.
@@ -63,7 +70,9 @@ impl<'a> Run<'a> {
     pub fn new(setup: Setup<'a>) -> Run<'a> {
         let mut values: Vec<Option<Value>> = Vec::new();
         values.resize_with(setup.program.value_count(), || None);
-        Run { setup, values, inputs: Vec::new(), hashing: Hashing::default(), steps: 0 }
+        let limits = setup.observer.limits();
+        let hashing = Hashing::default();
+        Run { setup, values, inputs: Vec::new(), hashing, steps: 0, limits, held: 0, slices: 0 }
     }
 
     pub fn execute(mut self, inputs: &'a [Tensor]) -> Result<Execution, ExecError> {
@@ -219,7 +228,10 @@ impl<'a> Run<'a> {
         if matches!(def.class, OpClass::Control) {
             let inputs = self.owned_inputs(step)?;
             let views: Vec<_> = inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
+            let slices = self.slices;
             let outputs = control::execute(step, &views, &mut Blocks { run: self, path })?;
+            self.slices = slices;
+            self.room(outputs.iter().map(|output| output.bytes().len() as u64))?;
             self.define_owned(first, outputs);
             return Ok(Evaluation::Control);
         }
@@ -230,6 +242,7 @@ impl<'a> Run<'a> {
         let Some(shapes) = shapes else {
             // The sizes depend on data: the operator's own evaluation finds them.
             let outputs = self.host(block, index, step).eval()?;
+            self.room(outputs.iter().map(|output| output.bytes().len() as u64))?;
             self.define_owned(first, outputs);
             return Ok(Evaluation::Reference);
         };
@@ -238,9 +251,13 @@ impl<'a> Run<'a> {
             self.define_view(first, viewed, &shapes[0]);
             return Ok(Evaluation::View);
         }
+        let mut lens = Vec::with_capacity(shapes.len());
+        for shape in &shapes {
+            lens.push(byte_len(shape.dtype, &shape.extents).map_err(OpError::from)?);
+        }
+        self.room(lens.iter().map(|&len| len as u64))?;
         let mut targets = Vec::with_capacity(shapes.len());
-        for (shape, output) in shapes.into_iter().zip(&step.outputs) {
-            let len = byte_len(shape.dtype, &shape.extents).map_err(OpError::from)?;
+        for ((shape, output), len) in shapes.into_iter().zip(&step.outputs).zip(lens) {
             let buffer = self.setup.memory.take(block.index(), output.slot, len).map_err(OpError::from)?;
             targets.push(Target { shape, buffer });
         }
@@ -262,6 +279,32 @@ impl<'a> Run<'a> {
             self.values[first.index() + at] = Some(Value { dtype, shape, place, digest });
         }
         Ok(evaluation)
+    }
+
+    /// Makes room for outputs of these sizes. What is held is added up, and counted anew only when the sum passes the limit.
+    fn room(&mut self, lens: impl Iterator<Item = u64>) -> Result<(), Stop> {
+        let Limits { bytes: limit, .. } = self.limits;
+        if limit == u64::MAX {
+            return Ok(());
+        }
+        let new = lens.fold(0, u64::saturating_add);
+        self.held = self.held.saturating_add(new);
+        if self.held.saturating_add(self.slices) > limit {
+            self.held = self.count_held().saturating_add(new);
+        }
+        match self.held.saturating_add(self.slices) > limit {
+            true => Err(OpError::Limit { what: "bytes", limit }.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Bytes of the buffers that values hold, each once.
+    fn count_held(&self) -> u64 {
+        let buffers = self.values.iter().flatten().filter_map(|value| match &value.place {
+            Place::Buffer(buffer) => Some((Arc::as_ptr(buffer), buffer.as_slice().len() as u64)),
+            _ => None,
+        });
+        buffers.collect::<BTreeMap<_, _>>().values().sum()
     }
 
     fn define_view(&mut self, first: ValueId, viewed: Value, shape: &Shape) {
@@ -368,9 +411,18 @@ impl BlockRunner for Blocks<'_, '_> {
     type Error = Stop;
 
     fn run_block(&mut self, block: BlockId, iteration: u64, args: Vec<Tensor>) -> Result<Vec<Tensor>, Stop> {
+        let limit = self.run.limits.iterations;
+        if iteration >= limit {
+            return Err(OpError::Limit { what: "iterations", limit }.into());
+        }
         let first = self.run.setup.program.first_param(block);
         self.run.define_owned(first, args);
         self.run.block(block, self.path, iteration)
+    }
+
+    fn keep(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.run.slices += bytes as u64;
+        self.run.room(std::iter::empty())
     }
 
     fn arity(&self, block: BlockId) -> (usize, usize) {

@@ -90,7 +90,10 @@ impl<'a> HostStep<'a> {
         // Once more, since binding may have failed where this succeeds or says why not.
         ops::infer_known(self.step.def(), &self.step.attrs, &views, outputs)?;
         let ctx = EvalCtx { attrs: &self.step.attrs, inputs: &views, outputs };
-        self.step.def().evaluate(&ctx)
+        let mut found = self.step.def().evaluate(&ctx)?;
+        // An operator may give more than the step has names for.
+        found.truncate(outputs);
+        Ok(found)
     }
 
     /// Fills the outputs by a kernel, or by the reference where there is none.

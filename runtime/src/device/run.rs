@@ -612,6 +612,10 @@ impl<D: Device> BlockRunner for Blocks<'_, '_, D> {
     type Error = Stop;
 
     fn run_block(&mut self, block: BlockId, iteration: u64, args: Vec<Tensor>) -> Result<Vec<Tensor>, Stop> {
+        let limit = self.run.setup.observer.limits().iterations;
+        if iteration >= limit {
+            return Err(OpError::Limit { what: "iterations", limit }.into());
+        }
         let first = self.run.setup.program.first_param(block);
         self.run.define_owned(first, args, false);
         self.run.block(block, self.path, iteration)

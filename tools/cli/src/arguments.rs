@@ -199,6 +199,12 @@ pub struct Run {
     /// A number of the client's choice that makes the receipt its own.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "receipt")]
     pub nonce: u64,
+    /// End the run when a loop wants more iterations.
+    #[arg(long, value_name = "N")]
+    pub iterations_max: Option<u64>,
+    /// End the run when its values, without inputs and constants, would take more bytes at once.
+    #[arg(long, value_name = "BYTES")]
+    pub memory_max: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

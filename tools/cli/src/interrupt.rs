@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use repops::exec::{Observer, StepEvent, node_name};
+use repops::exec::{Limits, Observer, StepEvent, node_name};
 use repops::program::Program;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -34,6 +34,7 @@ pub fn interrupted() -> bool {
 /// Sees a run: a bar on terminals, and whether Ctrl-C was pressed.
 pub struct Watcher {
     bar: ProgressBar,
+    limits: Limits,
 }
 
 impl Watcher {
@@ -50,13 +51,19 @@ impl Watcher {
             bar.set_style(style);
         }
         bar.set_prefix(what);
-        Watcher { bar }
+        Watcher { bar, limits: Limits::default() }
+    }
+
+    /// The same, of a run that must stay within limits.
+    pub fn within(mut self, limits: Limits) -> Watcher {
+        self.limits = limits;
+        self
     }
 
     /// Shows nothing.
     pub fn silent() -> Watcher {
         watch_for_interrupts();
-        Watcher { bar: ProgressBar::hidden() }
+        Watcher { bar: ProgressBar::hidden(), limits: Limits::default() }
     }
 }
 
@@ -71,6 +78,9 @@ impl Observer for Watcher {
 
     fn looks(&self) -> bool {
         false
+    }
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn interrupted(&mut self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use repops::exec::{Executor, HashLevel, bind_sizes};
+use repops::exec::{Executor, HashLevel, Limits, bind_sizes};
 use repops::trace::Trace;
 use repops::{Digest, Program, Tensor};
 use repops_io::atomic::Staged;
@@ -33,7 +33,11 @@ pub fn run(arguments: &Run) -> Result<Answer> {
         engine.check_constants(&program)?;
     }
     let key = arguments.receipt.as_ref().map(|_| signing_key(arguments)).transpose()?;
-    let ran = execute(&program, &tensors, arguments.hash, &engine)?;
+    let limits = Limits {
+        iterations: arguments.iterations_max.unwrap_or(u64::MAX),
+        bytes: arguments.memory_max.unwrap_or(u64::MAX),
+    };
+    let ran = execute(&program, &tensors, arguments.hash, &engine, limits)?;
     let files = write(arguments, &program, &engine, key.as_ref(), &ran)?;
     if arguments.json {
         let mut object = ran.to_json(&program, &files);
@@ -86,8 +90,14 @@ struct Ran {
 }
 
 #[expect(clippy::disallowed_methods, reason = "for people; outside of what is signed")]
-fn execute(program: &Program, inputs: &[Tensor], level: Level, engine: &Engine) -> Result<Ran> {
-    let mut watcher = Watcher::new(program, "running");
+fn execute(
+    program: &Program,
+    inputs: &[Tensor],
+    level: Level,
+    engine: &Engine,
+    limits: Limits,
+) -> Result<Ran> {
+    let mut watcher = Watcher::new(program, "running").within(limits);
     let start = Instant::now();
     let (execution, claim) = match level {
         Level::None => (engine.execute(program, inputs, HashLevel::None, &mut watcher)?, None),
