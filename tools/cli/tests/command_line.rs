@@ -57,6 +57,28 @@ fn a_run_writes_outputs_and_prints_one_object() {
 }
 
 #[test]
+fn strings_and_sequences_are_read_and_written() {
+    use repops::packed::{Strings, Value};
+    let folder = Folder::new();
+    folder.write_program("s.rep", &fixture::strings());
+    let [a, b] = [["x", "é"], ["1", ""]].map(|texts| Strings::new(&[2], texts));
+    folder.write_npy("a.npy", &a.clone().into_tensor());
+    folder.write_npy("b.npy", &b.into_tensor());
+    let object = folder
+        .repops(["run", "s.rep", "--input", "A=a.npy", "--input", "B=b.npy", "--output", "out", "--json"])
+        .json();
+    let output = |name: &str| {
+        let bytes = std::fs::read(folder.path(&format!("out/{name}.npy"))).unwrap();
+        let tensor = repops_io::npy::parse_as(&bytes, Some(repops::DType::Packed)).unwrap();
+        assert_eq!(object["outputs"][name], json!(repops::digest::tensor_digest(tensor.view()).to_hex()));
+        Value::of(&tensor).unwrap()
+    };
+    let joined = Strings::new(&[2], ["x1", "é"]);
+    assert_eq!(output("Z"), Value::Strings(joined.clone()));
+    assert_eq!(output("both"), Value::Sequence(vec![Value::Strings(a), Value::Strings(joined)]));
+}
+
+#[test]
 fn every_way_of_running_gives_the_same_root() {
     let folder = folder();
     let first = run(&folder, &["--json"]).json();

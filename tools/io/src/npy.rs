@@ -3,11 +3,13 @@
 //! `parse` takes either byte order and either element order and gives row-major little-endian tensors;
 //! `write` writes version 1 in row-major little-endian order. bfloat16 has no name in the format: it is
 //! read from two-byte unsigned integers or two-byte void elements when the caller expects it, and written
-//! as unsigned integers.
+//! as unsigned integers. Tensors of strings are written as NumPy's strings; other packed values, and strings that those
+//! cannot hold, as their bytes, which are read back where a packed value is expected.
 
 use std::io::{self, Write};
 
-use repops::tensor::{RANK_MAX, TensorError, byte_len};
+use repops::packed::{PackedError, Strings, Value};
+use repops::tensor::{RANK_MAX, TensorError, byte_len, element_count};
 use repops::{DType, Tensor, TensorView};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -31,6 +33,10 @@ pub enum NpyError {
     DType { expected: DType, found: String },
     #[error("bytes that belong to nothing start at offset {at}")]
     TrailingBytes { at: u64 },
+    #[error("a string of the data: {code:x} is no code point")]
+    CodePoint { code: u32 },
+    #[error(transparent)]
+    Packed(#[from] PackedError),
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
@@ -45,10 +51,14 @@ pub fn parse(bytes: &[u8]) -> Result<Tensor, NpyError> {
 pub fn parse_as(bytes: &[u8], expected: Option<DType>) -> Result<Tensor, NpyError> {
     let (header_start, header_end) = header_range(bytes)?;
     let header = Header::parse(bytes, header_start, header_end)?;
+    if let Some((units, is_big_endian)) = string_type(&header.descr) {
+        return strings(&header, units, is_big_endian, &bytes[header_end..]);
+    }
     let element = ElementType::parse(&header.descr)?;
     let dtype = match (element.dtype, expected) {
         (Some(DType::U16) | None, Some(DType::BF16)) => DType::BF16,
         (Some(DType::U8), Some(narrow)) if narrow.is_narrow() => narrow,
+        (Some(DType::U8), Some(DType::Packed)) if header.shape.len() == 1 => DType::Packed,
         (Some(dtype), _) => dtype,
         (None, _) => return Err(NpyError::Descr { descr: header.descr }),
     };
@@ -62,6 +72,9 @@ pub fn parse_as(bytes: &[u8], expected: Option<DType>) -> Result<Tensor, NpyErro
         return Err(NpyError::TrailingBytes { at: end });
     }
     let data = &bytes[header_end..];
+    if dtype == DType::Packed {
+        Value::decode(data)?;
+    }
     let is_plain = !header.is_fortran || header.shape.len() < 2;
     if is_plain && !element.is_big_endian {
         return Ok(Tensor::from_bytes(dtype, &header.shape, data)?);
@@ -75,14 +88,81 @@ pub fn parse_as(bytes: &[u8], expected: Option<DType>) -> Result<Tensor, NpyErro
 
 /// Writes a tensor.
 pub fn write(out: &mut dyn Write, tensor: TensorView<'_>) -> io::Result<()> {
-    let extents: Vec<String> = tensor.shape.iter().map(|d| d.to_string()).collect();
+    if tensor.dtype == DType::Packed
+        && let Ok(Value::Strings(strings)) = Value::of_view(tensor)
+        && let Some(units) = units_of(&strings, tensor.bytes.len())
+    {
+        write_header(out, &format!("<U{units}"), &strings.shape)?;
+        for value in &strings.values {
+            let mut rest = units;
+            for c in value.chars() {
+                out.write_all(&u32::from(c).to_le_bytes())?;
+                rest -= 1;
+            }
+            (0..rest).try_for_each(|_| out.write_all(&[0; 4]))?;
+        }
+        return Ok(());
+    }
+    write_header(out, descr(tensor.dtype), tensor.shape)?;
+    out.write_all(tensor.bytes)
+}
+
+/// How many characters NumPy's strings have if they hold these. It pads with NULs, which therefore end no string, and all to
+/// one length, which must not make a file that is far larger than the value.
+fn units_of(strings: &Strings, bytes: usize) -> Option<usize> {
+    let units = strings.values.iter().map(|value| value.chars().count()).max().unwrap_or(0).max(1);
+    let size = units.checked_mul(strings.values.len())?;
+    let fits = size <= bytes.saturating_mul(16).max(1 << 20);
+    (fits && !strings.values.iter().any(|value| value.ends_with('\0'))).then_some(units)
+}
+
+/// NumPy's name of strings of so many characters, and whether the highest byte of each comes first.
+fn string_type(descr: &str) -> Option<(usize, bool)> {
+    let (order, units) = descr.split_once('U')?;
+    let units = units.parse().ok().filter(|units| *units > 0 && *units <= 1 << 32)?;
+    matches!(order, "<" | ">").then_some((units, order == ">"))
+}
+
+fn strings(header: &Header, units: usize, is_big_endian: bool, data: &[u8]) -> Result<Tensor, NpyError> {
+    byte_len(DType::I32, &header.shape)?;
+    let size = 4 * units;
+    let needed = element_count(&header.shape) as u64 * size as u64;
+    let found = data.len() as u64;
+    if needed > found {
+        return Err(NpyError::Truncated { what: "the data", needed, found });
+    }
+    if needed < found {
+        return Err(NpyError::TrailingBytes { at: needed });
+    }
+    let transposed;
+    let mut rows = data;
+    if header.is_fortran && header.shape.len() > 1 {
+        transposed = transpose(data, size, &header.shape);
+        rows = &transposed;
+    }
+    let mut values = Vec::new();
+    for element in rows.chunks_exact(size) {
+        let mut value = String::new();
+        for unit in element.chunks_exact(4) {
+            let mut code = [unit[0], unit[1], unit[2], unit[3]];
+            if is_big_endian {
+                code.reverse();
+            }
+            let code = u32::from_le_bytes(code);
+            value.push(char::from_u32(code).ok_or(NpyError::CodePoint { code })?);
+        }
+        value.truncate(value.trim_end_matches('\0').len());
+        values.push(value);
+    }
+    Ok(Strings::new(&header.shape, values).into_tensor())
+}
+
+fn write_header(out: &mut dyn Write, descr: &str, shape: &[usize]) -> io::Result<()> {
+    let extents: Vec<String> = shape.iter().map(|d| d.to_string()).collect();
     // A tuple of one needs its comma.
     let comma = if extents.len() == 1 { "," } else { "" };
-    let mut header = format!(
-        "{{'descr': '{}', 'fortran_order': False, 'shape': ({}{comma}), }}",
-        descr(tensor.dtype),
-        extents.join(", ")
-    );
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", extents.join(", "));
     let before = MAGIC.len() + 4;
     let padded = (before + header.len() + 1).next_multiple_of(ALIGNMENT);
     while before + header.len() + 1 < padded {
@@ -93,8 +173,7 @@ pub fn write(out: &mut dyn Write, tensor: TensorView<'_>) -> io::Result<()> {
     out.write_all(&[1, 0])?;
     // At most 16 axes of at most 20 digits: far below 65536.
     out.write_all(&(header.len() as u16).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    out.write_all(tensor.bytes)
+    out.write_all(header.as_bytes())
 }
 
 /// NumPy's name of a type. bfloat16 and types of 8 bits and less that NumPy has no name for are written as the unsigned
@@ -105,7 +184,7 @@ fn descr(dtype: DType) -> &'static str {
         DType::F64 => "<f8",
         DType::F16 => "<f2",
         DType::BF16 | DType::U16 => "<u2",
-        DType::U8 => "|u1",
+        DType::U8 | DType::Packed => "|u1",
         narrow if narrow.is_narrow() => "|u1",
         DType::U32 => "<u4",
         DType::U64 => "<u8",

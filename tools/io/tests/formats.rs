@@ -312,3 +312,37 @@ proptest! {
         prop_assert_eq!(npy::parse_as(&file, Some(dtype)).unwrap(), tensor);
     }
 }
+
+#[test]
+fn strings_are_numpys() {
+    use repops::packed::{Strings, Value};
+    let texts = Strings::new(&[2, 2], ["a", "", "é😀", "b c"]);
+    let tensor = texts.clone().into_tensor();
+    for name in ["strings.npy", "strings_fortran.npy", "strings_big.npy"] {
+        assert_eq!(npy::parse_as(&bytes(name), Some(DType::Packed)).unwrap(), tensor, "{name}");
+    }
+    let mut written = Vec::new();
+    npy::write(&mut written, tensor.view()).unwrap();
+    assert_eq!(written, bytes("strings.npy"));
+    // What NumPy's strings cannot hold, and what is no tensor, is written as its bytes.
+    let long =
+        Strings::new(&[2000], (0..2000).map(|i| "x".repeat(if i == 0 { 10_000 } else { 0 }))).into_tensor();
+    let nul = Strings::new(&[1], ["a\0"]).into_tensor();
+    let sequence =
+        Value::Sequence(vec![Value::Strings(texts), Value::Tensor(Tensor::scalar(1.5f32))]).into_tensor();
+    for tensor in [long, nul, sequence] {
+        let mut written = Vec::new();
+        npy::write(&mut written, tensor.view()).unwrap();
+        assert_eq!(npy::parse(&written).unwrap().dtype(), DType::U8);
+        assert_eq!(npy::parse_as(&written, Some(DType::Packed)).unwrap(), tensor);
+        *written.last_mut().unwrap() ^= 0x80;
+        written.push(0);
+        assert!(npy::parse_as(&written, Some(DType::Packed)).is_err());
+    }
+    let mut bad = bytes("strings.npy");
+    let at = bad.len() - 4;
+    bad[at + 2] = 0xff;
+    assert!(matches!(npy::parse(&bad), Err(NpyError::CodePoint { .. })));
+    bad.pop();
+    assert!(matches!(npy::parse(&bad), Err(NpyError::Truncated { .. })));
+}

@@ -51,3 +51,8 @@ typed = onnx.helper.make_tensor(
     "x", onnx.TensorProto.BFLOAT16, BASE.shape, bf16_bits.flatten().tobytes(), raw=True
 )
 (FOLDER / "raw_bf16.pb").write_bytes(typed.SerializeToString())
+
+strings = np.array([["a", ""], ["é😀", "b c"]])
+np.save(FOLDER / "strings.npy", strings)
+np.save(FOLDER / "strings_fortran.npy", np.asfortranarray(strings))
+np.save(FOLDER / "strings_big.npy", strings.astype(">U3"))
