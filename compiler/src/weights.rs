@@ -30,10 +30,15 @@ pub struct Weight {
 /// Constants up to this size are always aligned.
 const SMALL_BYTES_MAX: usize = 1 << 16;
 
+/// Constants in another layout, which are copies, take so much of the heap at most; later ones are in files.
+const LAID_OUT_HEAP_MAX: usize = 512 << 20;
+
 /// All constants of a compilation.
 #[derive(Default)]
 pub struct Weights {
     items: Vec<Arc<Weight>>,
+    /// Bytes of the heap that constants in another layout take.
+    laid_out: usize,
     /// For each kind of tensor its entries, sorted by their bytes.
     sorted: BTreeMap<(DType, Layout, Vec<usize>), Vec<WeightId>>,
 }
@@ -60,6 +65,22 @@ impl Weights {
                 next
             }
         }
+    }
+
+    /// A constant in another layout than the model's, on the heap as long as there are few.
+    pub fn add_laid_out(&mut self, weight: Weight) -> WeightId {
+        self.add_within(weight, LAID_OUT_HEAP_MAX)
+    }
+
+    fn add_within(&mut self, mut weight: Weight, heap_max: usize) -> WeightId {
+        let len = weight.data.len;
+        if self.laid_out.saturating_add(len) <= heap_max {
+            self.laid_out += len;
+        } else if let Ok(bytes) = crate::mapped::spill(weight.data.as_slice()) {
+            // Where no file can be made the heap is what is left.
+            weight.data = ConstantBytes { backing: Arc::new(bytes), offset: 0, len };
+        }
+        self.add(weight)
     }
 
     /// A computed constant.
@@ -230,6 +251,20 @@ mod tests {
         // -0 and +0 are different constants.
         let zeros = [weights.add(weight(&[1], &[0.0])), weights.add(weight(&[1], &[-0.0]))];
         assert_eq!([a, b, c, zeros[0], zeros[1]], [0, 1, 2, 3, 4].map(WeightId));
+    }
+
+    #[test]
+    fn what_the_heap_does_not_take_is_in_files() {
+        let mut weights = Weights::default();
+        let values = [[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0], [3.0, 4.0]];
+        // Two fit, the others are in files; equal ones are one all the same.
+        let ids = values.map(|values| weights.add_within(weight(&[2], &values), 16));
+        assert_eq!(ids, [0, 1, 2, 1].map(WeightId));
+        for (id, values) in ids.into_iter().zip(values) {
+            let found = weights.get(id).unwrap();
+            assert_eq!(found.data.as_slice(), weight(&[2], &values).data.as_slice());
+        }
+        assert_eq!(weights.laid_out, 16);
     }
 
     #[test]

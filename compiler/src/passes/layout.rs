@@ -63,7 +63,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
                     origin: crate::mlir::origin::describe(op),
                     error: error.into(),
                 })?;
-                session.weights.borrow_mut().add(packed)
+                session.weights.borrow_mut().add_laid_out(packed)
             }
         };
         done.insert((before, transposed), id);
