@@ -2,6 +2,8 @@
 """Runs the development models under ONNX Runtime, so that our outputs can be compared with its.
 
     reference.py cases MODELS CASES      make one folder per case: model.onnx, inputs/*.npy, expected/*.npy
+    reference.py short MODELS CASES      the same models in short shapes with inputs by a formula: CASES/models, for
+                                         `repops conformance run --suite models`; needs numpy alone
     reference.py compare CASE OUTPUTS    compare OUTPUTS/*.npy with CASE/expected and check the right answer
 
 Exit codes: 0 agreement, 1 disagreement, 2 something is missing.
@@ -107,6 +109,27 @@ def cases(models, folder):
     return 0
 
 
+def short(models, folder):
+    """Inputs that no font and no tokenizer decides, so that digests of outputs can be committed."""
+    scattered = lambda shape, step, modulus: np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape) * step % modulus
+    image = lambda *shape: {"x": (scattered(shape, 7919, 257).astype(np.float32) - 128) / np.float32(128)}
+    ids, mask = scattered((2, 12), 7919, 30522), np.ones((2, 12), np.int64)
+    mask[1, 9:] = 0
+    inputs = {
+        ("magika", "model"): {"bytes": scattered((2, 2048), 31, 257).astype(np.int32)},
+        ("minilm", "model"): {"input_ids": ids, "attention_mask": mask, "token_type_ids": scattered((2, 12), 5, 2)},
+        ("ppocr", "det"): image(1, 3, 64, 96),
+        ("ppocr", "rec"): image(2, 3, 48, 80),
+    }
+    for (name, part), arrays in inputs.items():
+        case = os.path.join(folder, "models", name if part == "model" else f"{name}_{part}")
+        os.makedirs(os.path.join(case, "inputs"), exist_ok=True)
+        shutil.copy(os.path.join(models, name, f"{part}.onnx"), os.path.join(case, "model.onnx"))
+        for key, array in arrays.items():
+            np.save(os.path.join(case, "inputs", key + ".npy"), array)
+    return 0
+
+
 def answer(case, outputs):
     """The sentence that tells whether the outputs mean what they should; raises where they do not."""
     name = os.path.basename(os.path.normpath(case))
@@ -162,9 +185,10 @@ def compare(case, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(dest="task", required=True)
-    make = tasks.add_parser("cases")
-    make.add_argument("models")
-    make.add_argument("folder")
+    for name in ("cases", "short"):
+        make = tasks.add_parser(name)
+        make.add_argument("models")
+        make.add_argument("folder")
     check = tasks.add_parser("compare")
     check.add_argument("case")
     check.add_argument("outputs")
@@ -172,6 +196,8 @@ def main():
     try:
         if arguments.task == "cases":
             return cases(arguments.models, arguments.folder)
+        if arguments.task == "short":
+            return short(arguments.models, arguments.folder)
         return compare(arguments.case, arguments.outputs)
     except (OSError, ImportError) as missing:
         print(f"error: {missing}", file=sys.stderr)

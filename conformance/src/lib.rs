@@ -5,4 +5,6 @@
 #[cfg(feature = "compiler")]
 pub mod hostile;
 pub mod mutate;
+#[cfg(feature = "compiler")]
+pub mod random;
 pub mod suite;

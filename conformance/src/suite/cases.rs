@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::SuiteError;
 
-/// The suites that have names: ONNX's, which `node_cases.py` writes side by side into one folder, and the matrix.
-pub const SUITES: [&str; 6] = ["node", "simple", "light", "pytorch-operator", "pytorch-converted", "matrix"];
+/// The suites that have names: ONNX's, which `node_cases.py` writes side by side into one folder, the matrix, and the
+/// development models, which `reference.py short` gives their inputs.
+pub const SUITES: [&str; 7] =
+    ["node", "simple", "light", "pytorch-operator", "pytorch-converted", "matrix", "models"];
 
 /// A model with inputs.
 #[derive(Clone, PartialEq, Eq, Debug)]

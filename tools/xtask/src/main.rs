@@ -13,6 +13,7 @@ mod demo;
 mod disputes;
 mod fuzz;
 mod generations;
+mod graphs;
 mod instructions;
 mod magika;
 mod matrix;
@@ -62,6 +63,8 @@ enum Task {
     Cuda(cuda::Options),
     /// Run the fuzz targets under libFuzzer.
     Fuzz(fuzz::Options),
+    /// Random graphs on every kernel path (opt-in; the tests check a few hundred).
+    Graphs(graphs::Options),
     /// Prove a scalar function over all of its inputs (opt-in, long; builds GMP and MPFR).
     Prove {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Aarch64(options) => aarch64::run_all(&options),
         Task::Demo => demo::show(),
         Task::Matrix(options) => matrix::check(&options),
+        Task::Graphs(options) => graphs::run(&options),
         Task::Slow(options) => slow::prove(&options),
         Task::Bench(options) => bench::measure(&options),
         Task::Disputes(options) => disputes::run(&options),
