@@ -52,7 +52,7 @@ fn drawn_graphs_give_the_same_bits_everywhere() {
             Err(finding) => findings.push(finding.to_string()),
         }
     }
-    let nodes: u64 = operators.values().fold(0, |sum, n| sum + n);
+    let nodes: u64 = operators.values().sum();
     println!("{count} graphs, {nodes} nodes of {} operators, {} executors", operators.len(), executors.len());
     println!("{operators:?}");
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));

@@ -1,3 +1,5 @@
+//! Pictures by hand, files that others wrote, and damaged ones.
+
 use super::*;
 use crate::ops::check::run;
 
