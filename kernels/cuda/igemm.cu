@@ -1,9 +1,10 @@
-// targets: 75
+// targets: 75 80
 // Products of bytes, exact modulo 2^32: MatMulInteger, and QLinearMatMul with its requantization.
 //
 // Unsigned bytes are made signed by flipping their highest bit, which is subtracting 128; zero points follow. With sums
 // over terms s = a b, ra = a of a row, cb = b of a column, the result is s - za cb - zb ra + K za zb, all modulo 2^32, so any
-// order and any unit gives it: mma.sync of 8 x 8 x 16 signed bytes for tiles, dp4a for few rows. Bytes past K are zeros
+// order and any unit gives it: mma.sync of signed bytes for tiles (8 x 8 x 16; from compute_80 on 16 x 8 x 32, which newer
+// tensor cores take at their full rate), dp4a for few rows. Bytes past K are zeros
 // of both (flipped) operands and count in no sum.
 //
 // A tile stages 64 terms of its rows and columns in shared memory, terms together, in rows of 16 words whose groups of four
@@ -56,11 +57,20 @@ DEVICE i32 dp4a(u32 a, u32 b, i32 c) {
     asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
     return d;
 }
+#if __CUDA_ARCH__ >= 800
+// Sixteen rows: `d` has the first eight, `e` the others; `a` and `a8` likewise, of 16 terms and (`_high`) 16 more.
+DEVICE void mma(i32 (&d)[2], i32 (&e)[2], u32 a, u32 a8, u32 a_high, u32 a8_high, u32 b, u32 b_high) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(e[0]), "+r"(e[1])
+        : "r"(a), "r"(a8), "r"(a_high), "r"(a8_high), "r"(b), "r"(b_high));
+}
+#else
 DEVICE void mma(i32 (&d)[2], u32 a, u32 b) {
     asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
         : "+r"(d[0]), "+r"(d[1])
         : "r"(a), "r"(b));
 }
+#endif
 DEVICE u32 prmt(u32 a, u32 b, u32 selectors) {
     u32 d;
     asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(selectors));
@@ -141,18 +151,37 @@ template <int MI, int NJ, int WM, int WN, class Store> DEVICE void tile(const In
         }
         if (loaded > 0) {
             const u32 *a_now = a_shared[(loaded - 1) % 2], *b_now = b_shared[(loaded - 1) % 2];
+            auto a_word = [&](u32 i, u32 group) { return a_now[place(row0 + 8 * i + lane / 4, 4 * group + lane % 4)]; };
+            auto b_word = [&](u32 j, u32 group) { return b_now[place(column0 + 8 * j + lane / 4, 4 * group + lane % 4)]; };
+#if __CUDA_ARCH__ >= 800
+#pragma unroll
+            for (u32 group = 0; group < 4; group += 2) {
+                u32 a_part[MI][2], b_part[NJ][2];
+#pragma unroll
+                for (u32 i = 0; i < MI; i++) a_part[i][0] = a_word(i, group), a_part[i][1] = a_word(i, group + 1);
+#pragma unroll
+                for (u32 j = 0; j < NJ; j++) b_part[j][0] = b_word(j, group), b_part[j][1] = b_word(j, group + 1);
+#pragma unroll
+                for (int i = 0; i < MI; i += 2)
+#pragma unroll
+                    for (int j = 0; j < NJ; j++)
+                        mma(sums[i][j], sums[i + 1][j], a_part[i][0], a_part[i + 1][0], a_part[i][1], a_part[i + 1][1],
+                            b_part[j][0], b_part[j][1]);
+            }
+#else
 #pragma unroll
             for (u32 group = 0; group < 4; group++) {
                 u32 a_part[MI], b_part[NJ];
 #pragma unroll
-                for (u32 i = 0; i < MI; i++) a_part[i] = a_now[place(row0 + 8 * i + lane / 4, 4 * group + lane % 4)];
+                for (u32 i = 0; i < MI; i++) a_part[i] = a_word(i, group);
 #pragma unroll
-                for (u32 j = 0; j < NJ; j++) b_part[j] = b_now[place(column0 + 8 * j + lane / 4, 4 * group + lane % 4)];
+                for (u32 j = 0; j < NJ; j++) b_part[j] = b_word(j, group);
 #pragma unroll
                 for (int i = 0; i < MI; i++)
 #pragma unroll
                     for (int j = 0; j < NJ; j++) mma(sums[i][j], a_part[i], b_part[j]);
             }
+#endif
         }
         if (more) {
             u32 *a_next = a_shared[loaded % 2], *b_next = b_shared[loaded % 2];

@@ -84,7 +84,7 @@ fn batches_repeat_and_follow_each_other() {
 #[test]
 fn gemm_scales_and_adds_in_its_order() {
     let mut draw = Draw::new(4);
-    for (m, n, k) in [(1, 33, 300), (5, 7, 40), (18, 21, 280)] {
+    for (m, n, k) in [(1, 33, 260), (5, 7, 40), (18, 5, 260)] {
         for (trans_a, trans_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             for (c, alpha, beta) in [
                 (None, 0.7, 1.0),
@@ -217,9 +217,21 @@ fn bytes(draw: &mut Draw, signed: bool, shape: &[usize]) -> Tensor {
 
 #[test]
 fn products_of_bytes() {
+    each_product_of_bytes(&Interpreter::new());
+}
+
+#[test]
+fn products_of_bytes_by_larger_instructions() {
+    let device = Interpreter::new();
+    device.replace("igemm", repops_cuda::launch::contract::integer::MODULE_80.ptx);
+    each_product_of_bytes(&device);
+}
+
+fn each_product_of_bytes(device: &Interpreter) {
+    let check = |case: Case| case.check_on(device).unwrap_or_else(|failure| panic!("{failure}"));
     let mut draw = Draw::new(8);
     for (index, (m, k, n)) in
-        [(1, 300, 130), (8, 70, 7), (3, 1, 4), (67, 130, 68), (9, 16, 64), (2, 0, 3)].into_iter().enumerate()
+        [(1, 150, 130), (8, 70, 7), (67, 66, 5), (9, 130, 66), (2, 0, 3)].into_iter().enumerate()
     {
         for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
             let (x, w) = (bytes(&mut draw, a, &[m, k]), bytes(&mut draw, b, &[k, n]));
@@ -255,7 +267,7 @@ fn products_of_bytes() {
     // Batches, and matrices of the large tile.
     let (x, w) = (bytes(&mut draw, false, &[2, 3, 9, 20]), bytes(&mut draw, true, &[3, 20, 12]));
     check(Case::new("MatMulInteger", Attrs::new(), vec![x, w]));
-    let (x, w) = (bytes(&mut draw, false, &[96, 65, 5]), bytes(&mut draw, true, &[5, 66]));
+    let (x, w) = (bytes(&mut draw, false, &[96, 65, 2]), bytes(&mut draw, true, &[2, 66]));
     let zero = bytes(&mut draw, false, &[65]);
     check(Case::new("MatMulInteger", Attrs::new(), vec![x, w, zero]));
 }

@@ -13,6 +13,11 @@ pub trait Device {
     /// Bytes on the device, aligned to at least 256; freed on drop.
     type Buffer;
 
+    /// The least compute capability that it has for sure, as 75 for 7.5. Some kernels exist twice, with the same bits.
+    fn architecture(&self) -> u32 {
+        75
+    }
+
     /// Contents undefined.
     fn alloc(&self, bytes: usize) -> Result<Self::Buffer, Error>;
 

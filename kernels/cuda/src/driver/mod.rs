@@ -186,6 +186,11 @@ impl Driver {
 impl Device for Driver {
     type Buffer = Buffer;
 
+    fn architecture(&self) -> u32 {
+        let (major, minor) = self.about.capability;
+        u32::try_from(10 * major + minor).unwrap_or(75)
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Buffer, Error> {
         self.inner.bind()?;
         Buffer::new(&self.inner, bytes)

@@ -105,7 +105,11 @@ pub fn attend<D: Device>(
         return Ok(());
     }
     let of_row = shape.heads * (position + rows).next_multiple_of(4) * 4;
-    let at_once = (SCORES_MAX / of_row.max(1) / 128 * 128).max(128);
+    // Whole tiles; of very long sequences few rows, whatever their scores take.
+    let at_once = match SCORES_MAX / of_row.max(1) {
+        fits @ 128.. => fits / 128 * 128,
+        fits => fits.max(16),
+    };
     let mut done = 0;
     while done < rows {
         let count = at_once.min(rows - done);

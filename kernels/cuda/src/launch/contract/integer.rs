@@ -20,6 +20,15 @@ kernels! {
     QGEMV = "qgemv";
 }
 
+// The same kernels, with the larger tensor instructions of compute_80.
+kernels! {
+    MODULE_80 = "igemm.80";
+    IGEMM_128X128_80 = "igemm_128x128";
+    IGEMM_64X64_80 = "igemm_64x64";
+    QGEMM_128X128_80 = "qgemm_128x128";
+    QGEMM_64X64_80 = "qgemm_64x64";
+}
+
 /// The launch of MatMulInteger.
 pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let (a, b) = (inputs.first()?.as_ref()?, inputs.get(1)?.as_ref()?);
@@ -82,7 +91,11 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         b_zero: call.optional(3),
         out: call.output(0)?,
     };
-    operands.launch(device, [&IGEMM_128X128, &IGEMM_64X64, &IGEMV], Vec::new())
+    let kernels = match device.architecture() {
+        ..80 => [&IGEMM_128X128, &IGEMM_64X64, &IGEMV],
+        _ => [&IGEMM_128X128_80, &IGEMM_64X64_80, &IGEMV],
+    };
+    operands.launch(device, kernels, Vec::new())
 }
 
 fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
@@ -102,7 +115,11 @@ fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
         scales.push(Argument::U32(step(call.optional(index).as_ref())));
     }
     scales.push(Argument::U32(u32::from(out.dtype == DType::I8)));
-    operands.launch(device, [&QGEMM_128X128, &QGEMM_64X64, &QGEMV], scales)
+    let kernels = match device.architecture() {
+        ..80 => [&QGEMM_128X128, &QGEMM_64X64, &QGEMV],
+        _ => [&QGEMM_128X128_80, &QGEMM_64X64_80, &QGEMV],
+    };
+    operands.launch(device, kernels, scales)
 }
 
 /// The step of a parameter that [`choose`] has found to be one value, or one a row or column.
