@@ -4,6 +4,9 @@
 //! compute_75 and `generated/NAME.80.ptx` for compute_80; without such a line it is for 75 alone.
 //! Invariant: what is written depends on the sources and on clang's version alone, and names both.
 
+mod audit;
+mod sass;
+
 use crate::command::{self, Error, Result, capture, command};
 use crate::setup;
 use std::path::{Path, PathBuf};
@@ -23,12 +26,18 @@ enum Action {
     },
     /// Compile the kernels again and compare with the PTX that is there.
     Check,
+    /// Assemble the PTX for every architecture and check the machine code (opt-in; fetches the assembler).
+    Audit {
+        /// Only the modules of these names; the table is then left as it is.
+        names: Vec<String>,
+    },
 }
 
 pub fn run(options: &Options) -> Result<()> {
     match &options.action {
         Action::Compile { names } => compile(names),
         Action::Check => check(),
+        Action::Audit { names } => audit::audit(names),
     }
 }
 

@@ -1,0 +1,249 @@
+//! `cargo xtask cuda audit`: what NVIDIA's assembler makes of the shipped PTX, for every architecture.
+//!
+//! The assembler and the disassembler come as Python packages into an environment of their own; no GPU is needed.
+//! Invariant: the table that is written says of every kernel what was found; one that is wrong fails the audit.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::sass::{self, Operations, Verdict};
+use super::{files, generated, shown};
+use crate::command::{self, Error, Result, command};
+use crate::setup;
+
+/// Architectures that are checked: from Turing to Blackwell.
+const ARCHITECTURES: [u32; 9] = [75, 80, 86, 87, 89, 90, 100, 103, 120];
+const REQUIREMENTS: &str = "tools/xtask/cuda.txt";
+const TABLE: &str = "kernels/cuda/AUDIT.md";
+
+/// What of a kernel the table says.
+struct Row {
+    registers: u32,
+    shared: u32,
+    spills: u32,
+    verdict: Verdict,
+}
+
+/// One PTX file for one architecture.
+struct Job {
+    ptx: PathBuf,
+    architecture: u32,
+}
+
+/// Rows by module, kernel and architecture.
+type Table = BTreeMap<(String, String), BTreeMap<u32, Row>>;
+
+pub fn audit(names: &[String]) -> Result<()> {
+    let tools = Tools::provide()?;
+    let scratch = command::target_dir().join("cuda-audit");
+    command::make_dir(&scratch)?;
+    let jobs = jobs(names)?;
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
+    let found: Vec<Result<Vec<((String, String), u32, Row)>>> = std::thread::scope(|scope| {
+        let work = || {
+            let mut done = Vec::new();
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done.push(tools.examine(job, &scratch));
+            }
+            done
+        };
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let mut table = Table::new();
+    for rows in found {
+        for (kernel, architecture, row) in rows? {
+            table.entry(kernel).or_default().insert(architecture, row);
+        }
+    }
+    let wrong = report(&table);
+    if names.is_empty() {
+        command::write(&command::root().join(TABLE), page(&table).as_bytes())?;
+        println!("wrote {TABLE}");
+    }
+    if wrong > 0 {
+        return Err(Error::Failed(format!("cuda audit: {wrong} findings")));
+    }
+    println!("cuda audit: {} kernels on {} architectures, nothing wrong", table.len(), ARCHITECTURES.len());
+    Ok(())
+}
+
+/// PTX for compute_80 is assembled for 80 and above.
+fn jobs(names: &[String]) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for ptx in files(&generated(), "ptx")? {
+        let stem = ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (name, least) = match stem.split_once('.') {
+            Some((name, least)) => (name.to_owned(), least.trim_end_matches('a').parse().unwrap_or(0)),
+            None => (stem, 75),
+        };
+        if names.is_empty() || names.contains(&name) {
+            let fits = ARCHITECTURES.into_iter().filter(|architecture| *architecture >= least);
+            jobs.extend(fits.map(|architecture| Job { ptx: ptx.clone(), architecture }));
+        }
+    }
+    Ok(jobs)
+}
+
+struct Tools {
+    assembler: PathBuf,
+    disassembler: PathBuf,
+}
+
+impl Tools {
+    fn provide() -> Result<Tools> {
+        let venv = command::target_dir().join("cuda-venv");
+        setup::environment(&venv, REQUIREMENTS, false, "`cargo xtask cuda audit`")?;
+        let find = |tail: &str| {
+            let lib = venv.join("lib");
+            let entries = std::fs::read_dir(&lib).map_err(|source| Error::file("listing", &lib, source))?;
+            let found = entries.flatten().map(|entry| entry.path().join("site-packages/nvidia").join(tail));
+            found
+                .into_iter()
+                .find(|path| path.is_file())
+                .ok_or_else(|| Error::Environment(format!("the packages of {REQUIREMENTS} have no {tail}")))
+        };
+        Ok(Tools { assembler: find("cuda_nvcc/bin/ptxas")?, disassembler: find("cu13/bin/nvdisasm")? })
+    }
+
+    /// Assembles, takes apart, counts.
+    fn examine(&self, job: &Job, scratch: &Path) -> Result<Vec<((String, String), u32, Row)>> {
+        let module = job.ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let cubin = scratch.join(format!("{module}.{}.cubin", job.architecture));
+        let text = command::read_text(&job.ptx)?;
+        let said = self.assemble(job, &text, &cubin)?;
+        let uses = resources(&said);
+        let sass = command::capture(command(&self.disassembler).arg("-c").arg(&cubin))?;
+        let code = sass::of_sass(&sass);
+        let wanted = sass::of_ptx(&text)
+            .map_err(|what| Error::Failed(format!("{}: {what} has no rounding", shown(&job.ptx))))?;
+        let none = Operations::default();
+        let rows = wanted.keys().map(|kernel| {
+            let verdict = match code.get(kernel) {
+                Some(code) => sass::compare(wanted.get(kernel).unwrap_or(&none), code),
+                None => Verdict::Wrong("not in the machine code".to_owned()),
+            };
+            let (registers, shared, spills) = uses.get(kernel).copied().unwrap_or_default();
+            ((module.clone(), kernel.clone()), job.architecture, Row { registers, shared, spills, verdict })
+        });
+        Ok(rows.collect())
+    }
+}
+
+impl Tools {
+    /// Writes the machine code unless it is there for this very text, and gives what the assembler said.
+    fn assemble(&self, job: &Job, text: &str, cubin: &Path) -> Result<String> {
+        let log = cubin.with_extension("log");
+        let stamp = format!("{}\n", command::sha256(text.as_bytes()));
+        if let Ok(known) = std::fs::read_to_string(&log)
+            && let Some(said) = known.strip_prefix(&stamp)
+            && cubin.is_file()
+        {
+            return Ok(said.to_owned());
+        }
+        let mut assembler = command(&self.assembler);
+        assembler.arg(format!("-arch=sm_{}", job.architecture)).arg("-v").arg(&job.ptx).arg("-o").arg(cubin);
+        let output = assembler.output().map_err(|source| command::start_error(&assembler, source))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            return Err(Error::Failed(format!("{}: {said}", shown(&job.ptx))));
+        }
+        command::write(&log, format!("{stamp}{said}").as_bytes())?;
+        Ok(said)
+    }
+}
+
+/// Registers, bytes of shared memory and of spills of each kernel, as the assembler tells them.
+fn resources(said: &str) -> BTreeMap<String, (u32, u32, u32)> {
+    let mut found: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
+    let mut kernel = String::new();
+    let before = |line: &str, what: &str| -> u32 {
+        let words: Vec<&str> = line.split(what).next().unwrap_or("").split_whitespace().collect();
+        if line.contains(what) { words.last().and_then(|word| word.parse().ok()).unwrap_or(0) } else { 0 }
+    };
+    for line in said.lines() {
+        if let Some(name) = line.split("Compiling entry function '").nth(1) {
+            kernel = name.split('\'').next().unwrap_or("").to_owned();
+        }
+        let entry = found.entry(kernel.clone()).or_default();
+        if line.contains(" registers") {
+            entry.0 = before(line, " registers");
+            entry.1 = before(line, " bytes smem");
+        }
+        if line.contains("spill stores") {
+            entry.2 = before(line, " bytes spill stores") + before(line, " bytes spill loads");
+        }
+    }
+    found
+}
+
+/// Prints what is wrong, and counts it.
+fn report(table: &Table) -> usize {
+    let mut wrong = 0;
+    for ((module, kernel), rows) in table {
+        for (architecture, row) in rows {
+            if let Verdict::Wrong(what) = &row.verdict {
+                println!("error: {module}, {kernel}, sm_{architecture}: {what}");
+                wrong += 1;
+            }
+        }
+    }
+    wrong
+}
+
+fn page(table: &Table) -> String {
+    let mut page = String::from(
+        "# Audit of the machine code\n\n\
+         Written by `cargo xtask cuda audit`: every kernel's PTX, assembled by NVIDIA's ptxas 12.9 for each architecture and taken apart again.\n\
+         A cell has the registers of a thread, `s` with the bytes of spilled registers if there are any, and the verdict:\n\n\
+         - `=`: as many additions, products and fused multiply-adds, in f32 and f64, as the PTX has, besides those that a division or a \
+         root is made of. So nothing was fused, and nothing left out.\n\
+         - `+`: loops were unrolled, so that there are more of each; no operation of a kind that the PTX has not.\n\
+         - `!`: neither; the audit fails.\n\n\
+         In all of them nothing flushes subnormals but the assembler's own code of divisions and roots, no function is taken from a table (MUFU is a seed of \
+         divisions and roots alone), no float is multiplied on tensor cores, and no float is added atomically.\n\
+         Of the order of additions it says nothing: an assembler does not reorder operations that round, and the interpreter checks the order of the PTX.\n\n",
+    );
+    let line =
+        |page: &mut String, text: &str| writeln!(page, "{text}").expect("writing to a String succeeds");
+    let heads: Vec<String> = ARCHITECTURES.iter().map(|architecture| format!("sm_{architecture}")).collect();
+    line(&mut page, &format!("| module | kernel | shared bytes | {} |", heads.join(" | ")));
+    line(&mut page, &format!("|---|---|---|{}", "---|".repeat(heads.len())));
+    for ((module, kernel), rows) in table {
+        let cells: Vec<String> = ARCHITECTURES
+            .iter()
+            .map(|architecture| match rows.get(architecture) {
+                None => String::new(),
+                Some(row) => {
+                    let mark = match row.verdict {
+                        Verdict::Equal => "=",
+                        Verdict::Unrolled => "+",
+                        Verdict::Wrong(_) => "!",
+                    };
+                    let spills = if row.spills > 0 { format!(" s{}", row.spills) } else { String::new() };
+                    format!("{}{spills} {mark}", row.registers)
+                }
+            })
+            .collect();
+        let shared = rows.values().map(|row| row.shared).max().unwrap_or(0);
+        line(&mut page, &format!("| {module} | {kernel} | {shared} | {} |", cells.join(" | ")));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_assembler_tells_is_understood() {
+        let said = "ptxas info    : Compiling entry function 'f' for 'sm_90'\n\
+                    ptxas info    : Function properties for f\n\
+                    \u{20}   8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads\n\
+                    ptxas info    : Used 47 registers, used 1 barriers, 4096 bytes smem\n";
+        assert_eq!(resources(said)["f"], (47, 4096, 16));
+    }
+}
