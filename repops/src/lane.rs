@@ -7,6 +7,8 @@
 //! masks, masks select. Constants enter by `splat`, tables by `lookup`. NaN payloads are not
 //! specified here; whoever stores a value canonicalizes it.
 
+use crate::scalar;
+
 /// A truth value per lane.
 pub trait MaskLane: Copy {
     fn and(self, other: Self) -> Self;
@@ -73,6 +75,12 @@ pub trait Lane: FloatLane<Scalar = f32, Bits: IntLane<Word = u32>> {
     fn widen(self) -> Self::F64;
     /// Rounds to nearest, ties to even; subnormal and infinite results as IEEE 754 has them.
     fn narrow(wide: Self::F64) -> Self;
+
+    /// The bits of [`scalar::exp`], which a machine may find in a way of its own.
+    #[inline(always)]
+    fn rounded_exp(self) -> Self {
+        scalar::exp(self)
+    }
 
     /// Replaces every NaN by the canonical quiet NaN `0x7fc00000`.
     ///

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the constants of repops/src/scalar: generated/tables.rs and generated/double_tables.rs.
+"""Writes the constants of repops/src/scalar, generated/tables.rs and generated/double_tables.rs, and those of the
+kernels' shorter way to the bits of exp, kernels/src/cpu/lane/quick_tables.rs.
 
 Polynomials are least-squares fits at Chebyshev nodes in 400-bit arithmetic, which is within a
 small factor of the best possible; coefficients are rounded to binary64 one after the
@@ -16,12 +17,18 @@ import sys
 from mpmath import mp, mpf
 
 mp.prec = 400
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "repops/src/scalar/generated"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "repops/src/scalar/generated"
 
 
 def rn(x):
     """Rounds to binary64, ties to even."""
     return mpf(float(mpf(x)))
+
+
+def rn32(x):
+    """Rounds to binary32, ties to even; by way of binary64, which moves no constant here."""
+    return mpf(struct.unpack("<f", struct.pack("<f", float(mpf(x))))[0])
 
 
 def bits(x):
@@ -69,6 +76,15 @@ def table(lines, name, values, doc):
     values = [repr(float(v)) for v in values]
     lines.append(f"/// {doc}")
     lines.append(f"pub static {name}: [f64; {len(values)}] = [")
+    lines.extend(f"    {v}," for v in values)
+    lines.append("];")
+
+
+def table32(lines, name, values, doc):
+    """Values that binary32 holds: their shortest decimals in binary64 read back as them."""
+    values = [repr(float(v)) for v in values]
+    lines.append(f"/// {doc}")
+    lines.append(f"pub(super) static {name}: [f32; {len(values)}] = [")
     lines.extend(f"    {v}," for v in values)
     lines.append("];")
 
@@ -160,6 +176,15 @@ def error_function(out):
             column.append(c)
     for i, column in enumerate(columns):
         table(out, f"ERF_{i}", column, f"Coefficients of t^{i} of erf(j * ERF_STEP + t).")
+
+
+def quick_exponential(out):
+    t = [mpf(2) ** (mpf(j) / 16) for j in range(16)]
+    bits32 = [struct.unpack("<I", struct.pack("<f", float(rn32(v))))[0] - (j << 19) for j, v in enumerate(t)]
+    stepped = [struct.unpack("<f", struct.pack("<I", b))[0] for b in bits32]
+    table32(out, "EXP_HIGH", stepped,
+            "2^(j/16) with j * 2^19 taken from its bits, so that adding k * 2^19, k = 16 n + j, gives 2^(k/16).")
+    table32(out, "EXP_REST", [rn32(v / rn32(v) - 1) for v in t], "What 2^(j/16) lacks, relative to it.")
 
 
 def trigonometry(out):
@@ -303,7 +328,7 @@ def double_words(out):
     pair_constant(out, "TWO_OVER_SQRT_PI", 2 / mp.sqrt(mp.pi), "2/sqrt(pi).")
 
 
-def write(name, doc, fill):
+def write(path, doc, fill):
     out = [
         f"//! {doc} Written by `tools/fit/fit.py`; do not edit.",
         "//! Every literal is the shortest decimal that reads back as the intended binary64 number.",
@@ -314,7 +339,6 @@ def write(name, doc, fill):
     for part in fill:
         part(out)
     text = "\n".join(out) + "\n"
-    path = FOLDER / name
     if "--check" in sys.argv:
         if path.read_text() != text:
             sys.exit(f"{path} differs from what this program writes")
@@ -323,9 +347,11 @@ def write(name, doc, fill):
 
 
 def main():
-    write("tables.rs", "Constants of the f32 functions.",
+    write(FOLDER / "tables.rs", "Constants of the f32 functions.",
           [exponentials, logarithms, error_function, trigonometry, inverse_trigonometry])
-    write("double_tables.rs", "Constants of the double-word functions; `(hi, lo)` is hi + lo.", [double_words])
+    write(FOLDER / "double_tables.rs", "Constants of the double-word functions; `(hi, lo)` is hi + lo.", [double_words])
+    write(ROOT / "kernels/src/cpu/lane/quick_tables.rs", "Constants of the shorter way to exp.",
+          [quick_exponential])
 
 
 if __name__ == "__main__":

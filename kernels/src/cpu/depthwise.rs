@@ -4,6 +4,7 @@
 //! neighbouring outputs is a contiguous run. A few lines of outputs are computed together: what is loaded of
 //! a line serves all outputs that it is under. Lanes span outputs; the chain over taps is the reference's.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use repops::reduce::CHUNK;
@@ -32,7 +33,6 @@ pub(crate) struct Depthwise {
     image: (usize, usize),
     kernel: (usize, usize),
     stride: (usize, usize),
-    dilation: (usize, usize),
     pad: (usize, usize),
     out: (usize, usize),
     /// Lines of the padded plane, and columns of each of its phases.
@@ -40,6 +40,39 @@ pub(crate) struct Depthwise {
     columns: usize,
     /// Where each tap of a line begins.
     taps: Vec<usize>,
+    /// For so many lines of outputs at once, less one: what each line under their windows is to them.
+    schedules: [Vec<Under>; ROWS],
+}
+
+/// A line of the padded plane, as lines of outputs that are computed together see it.
+#[derive(Clone, Copy)]
+struct Under {
+    /// Where the weights of the kernel's line begin, of each line of outputs; `usize::MAX`: not under its window.
+    weights: [usize; ROWS],
+    /// The lines of outputs that it is under, if they are neighbours.
+    low: usize,
+    high: usize,
+    are_neighbours: bool,
+}
+
+impl Under {
+    /// As lines of the plane ascend, so do each output's taps.
+    fn schedule(rows: usize, kernel: (usize, usize), stride: usize, dilation: usize) -> Vec<Under> {
+        let lines = (rows - 1) * stride + (kernel.0 - 1) * dilation + 1;
+        let under = |line: usize| {
+            let mut weights = [usize::MAX; ROWS];
+            for (r, weights) in weights.iter_mut().enumerate().take(rows) {
+                let below = line.checked_sub(r * stride).filter(|below| below.is_multiple_of(dilation));
+                if let Some(k) = below.map(|below| below / dilation).filter(|&k| k < kernel.0) {
+                    *weights = k * kernel.1;
+                }
+            }
+            let used = || (0..ROWS).filter(|&r| weights[r] != usize::MAX);
+            let (low, high) = (used().min().unwrap_or(0), used().max().map_or(0, |last| last + 1));
+            Under { weights, low, high, are_neighbours: used().count() == high - low }
+        };
+        (0..lines).map(under).collect()
+    }
 }
 
 impl Depthwise {
@@ -69,6 +102,8 @@ impl Depthwise {
             .map(|k| k * dilation.1 % stride.1 * lines * columns + k * dilation.1 / stride.1)
             .collect();
         let (images, channels, multiples) = (g.images, g.channels, g.group_out);
+        let schedules =
+            [1, 2, 3, 4].map(|rows| Under::schedule(rows.min(out.0), kernel, stride.0, dilation.0));
         Some(Depthwise {
             images,
             channels,
@@ -76,18 +111,59 @@ impl Depthwise {
             image,
             kernel,
             stride,
-            dilation,
             pad,
             out,
             lines,
             columns,
             taps,
+            schedules,
         })
     }
 
-    /// Copies a plane of the image with its padding.
+    /// Copies a plane of the image into the places that are inside of the image; outside of them, `to` is zero already.
     #[inline(always)]
     fn spread(&self, plane: &[f32], to: &mut [f32]) {
+        if self.stride.1 == 1 && self.lines >= self.pad.0 && self.columns > self.pad.1 {
+            self.spread_lines(plane, to);
+        } else {
+            self.spread_phases(plane, to);
+        }
+    }
+
+    /// The same for lines of one phase: in pieces of whole registers, whose ends run into the next line and are made
+    /// good after it.
+    #[inline(always)]
+    fn spread_lines(&self, plane: &[f32], to: &mut [f32]) {
+        const PIECE: usize = 16;
+        let width = self.image.1;
+        let inside = width.min(self.columns - self.pad.1);
+        let rows = self.image.0.min(self.lines - self.pad.0);
+        // No piece may run past the last line: what is below stays zero.
+        let start = |row: usize| (self.pad.0 + row) * self.columns + self.pad.1;
+        let end = start(rows.saturating_sub(1)) + inside;
+        let long = inside.next_multiple_of(PIECE);
+        for row in 0..rows {
+            let (from, start) = (&plane[row * width..], start(row));
+            if from.len() >= long && start + long <= end {
+                let (from, to) = (&from[..long], &mut to[start..start + long]);
+                for (to, from) in to.chunks_exact_mut(PIECE).zip(from.chunks_exact(PIECE)) {
+                    to.copy_from_slice(from);
+                }
+            } else {
+                to[start..start + inside].copy_from_slice(&from[..inside]);
+            }
+            // The next line's own places are written next; what is between is padding.
+            if row + 1 < rows {
+                for to in &mut to[start + inside..start + self.columns] {
+                    *to = 0.0;
+                }
+            }
+        }
+    }
+
+    /// The same for any stride.
+    #[inline(always)]
+    fn spread_phases(&self, plane: &[f32], to: &mut [f32]) {
         let (width, step) = (self.image.1, self.stride.1);
         for (phase, to) in to.chunks_exact_mut(self.lines * self.columns).enumerate() {
             // Columns of this phase that are inside of the image: pad <= column * step + phase < pad + width.
@@ -127,36 +203,38 @@ impl Depthwise {
         let (image, pixels) = (self.image.0 * self.image.1, self.out.0 * self.out.1);
         let size = self.lines * self.columns * self.stride.1;
         let shared = Shared::new(y);
-        let body = |plane: usize| {
-            with_scratch(size + SLACK, |padded: &mut [f32]| {
-                padded[size..].fill(0.0);
-                with_wide_moves(
-                    #[inline(always)]
-                    || self.spread(&x[plane * image..][..image], &mut padded[..size]),
-                );
-                for multiple in 0..self.multiples {
-                    let channel = plane % self.channels * self.multiples + multiple;
-                    let at = (plane / self.channels * self.channels * self.multiples + channel) * pixels;
-                    // SAFETY: each output plane belongs to one input plane.
-                    let y = unsafe { shared.slice(at..at + pixels) };
-                    let weights = &w[channel * taps..][..taps];
-                    let bias = bias.map(|bias| bias[channel]);
-                    let plane = Plane { shape: self, padded, weights, bias, y };
-                    if !dispatch(isa, plane) {
-                        not_finite.store(true, Ordering::Relaxed);
-                    }
+        let one = |plane: usize, padded: &mut [f32]| {
+            with_wide_moves(
+                #[inline(always)]
+                || self.spread(&x[plane * image..][..image], &mut padded[..size]),
+            );
+            for multiple in 0..self.multiples {
+                let channel = plane % self.channels * self.multiples + multiple;
+                let at = (plane / self.channels * self.channels * self.multiples + channel) * pixels;
+                // SAFETY: each output plane belongs to one input plane.
+                let y = unsafe { shared.slice(at..at + pixels) };
+                let weights = &w[channel * taps..][..taps];
+                let bias = bias.map(|bias| bias[channel]);
+                let plane = Plane { shape: self, padded, weights, bias, y };
+                if !dispatch(isa, plane) {
+                    not_finite.store(true, Ordering::Relaxed);
                 }
+            }
+        };
+        // The padding is the same for all planes.
+        let body = |planes: Range<usize>| {
+            with_scratch(size + SLACK, |padded: &mut [f32]| {
+                padded.fill(0.0);
+                planes.for_each(|plane| one(plane, padded));
             });
         };
         let planes = self.images * self.channels;
         if planes * pixels * taps < 1 << 16 {
-            (0..planes).for_each(body);
+            body(0..planes);
         } else {
             // Neighbouring planes together, so that tasks are not too many.
             let group = (1usize << 15).div_ceil(pixels * taps * self.multiples).max(1);
-            parallel(planes.div_ceil(group), |task| {
-                (task * group..planes.min((task + 1) * group)).for_each(&body);
-            });
+            parallel(planes.div_ceil(group), |task| body(task * group..planes.min((task + 1) * group)));
         }
     }
 }
@@ -227,45 +305,30 @@ impl Plane<'_> {
         seen: &mut V,
     ) {
         let d = self.shape;
-        let (height, width) = d.kernel;
-        debug_assert!(R <= ROWS && width == d.taps.len());
+        debug_assert!(R <= ROWS && d.kernel.1 == d.taps.len());
         let mut acc = [[V::splat(0.0); C]; R];
-        let lines = (R - 1) * d.stride.0 + (height - 1) * d.dilation.0 + 1;
         // SAFETY: lines of the padded plane that the outputs' windows cover.
         let start = unsafe { self.padded.as_ptr().add(row * d.stride.0 * d.columns + column) };
-        for line in 0..lines {
-            // Under which outputs the line is, and with which line of the kernel. As lines ascend, so do each
-            // output's taps.
-            let mut kernel_line = [usize::MAX; R];
-            for (r, kernel_line) in kernel_line.iter_mut().enumerate() {
-                if let Some(below) = line.checked_sub(r * d.stride.0) {
-                    let k = below / d.dilation.0;
-                    if k * d.dilation.0 == below && k < height {
-                        *kernel_line = k * width;
-                    }
-                }
-            }
-            let uses = |r: usize| r < R && kernel_line[r] != usize::MAX;
-            // SAFETY: as above; weights are `height * width`, taps `width`.
+        for (line, under) in d.schedules[R - 1].iter().enumerate() {
+            // SAFETY: as above; weights are the kernel's lines times taps.
             unsafe {
                 let start = start.add(line * d.columns);
                 // The common cases have loops without branches.
-                match (uses(0), uses(1), uses(2), uses(3)) {
-                    (true, true, true, true) => self.line::<V, R, C, 0, 4>(start, &kernel_line, &mut acc),
-                    (true, true, true, false) => self.line::<V, R, C, 0, 3>(start, &kernel_line, &mut acc),
-                    (true, true, false, false) => self.line::<V, R, C, 0, 2>(start, &kernel_line, &mut acc),
-                    (true, false, false, false) => self.line::<V, R, C, 0, 1>(start, &kernel_line, &mut acc),
-                    (false, true, true, true) => self.line::<V, R, C, 1, 4>(start, &kernel_line, &mut acc),
-                    (false, true, true, false) => self.line::<V, R, C, 1, 3>(start, &kernel_line, &mut acc),
-                    (false, true, false, false) => self.line::<V, R, C, 1, 2>(start, &kernel_line, &mut acc),
-                    (false, false, true, true) => self.line::<V, R, C, 2, 4>(start, &kernel_line, &mut acc),
-                    (false, false, true, false) => self.line::<V, R, C, 2, 3>(start, &kernel_line, &mut acc),
-                    (false, false, false, true) => self.line::<V, R, C, 3, 4>(start, &kernel_line, &mut acc),
+                match (under.low, under.high, under.are_neighbours) {
+                    (0, 4, true) => self.line::<V, R, C, 0, 4>(start, &under.weights, &mut acc),
+                    (0, 3, true) => self.line::<V, R, C, 0, 3>(start, &under.weights, &mut acc),
+                    (0, 2, true) => self.line::<V, R, C, 0, 2>(start, &under.weights, &mut acc),
+                    (0, 1, true) => self.line::<V, R, C, 0, 1>(start, &under.weights, &mut acc),
+                    (1, 4, true) => self.line::<V, R, C, 1, 4>(start, &under.weights, &mut acc),
+                    (1, 3, true) => self.line::<V, R, C, 1, 3>(start, &under.weights, &mut acc),
+                    (2, 4, true) => self.line::<V, R, C, 2, 4>(start, &under.weights, &mut acc),
+                    (2, 3, true) => self.line::<V, R, C, 2, 3>(start, &under.weights, &mut acc),
+                    (3, 4, true) => self.line::<V, R, C, 3, 4>(start, &under.weights, &mut acc),
                     _ => {
-                        for r in (0..R).filter(|&r| uses(r)) {
+                        for r in (0..R).filter(|&r| under.weights[r] != usize::MAX) {
                             let own = std::slice::from_mut(&mut acc[r]);
                             let own: &mut [[V; C]; 1] = own.try_into().unwrap_or_else(|_| unreachable!());
-                            self.line::<V, 1, C, 0, 1>(start, &[kernel_line[r]], own);
+                            self.line::<V, 1, C, 0, 1>(start, &[under.weights[r]; ROWS], own);
                         }
                     }
                 }
@@ -286,10 +349,8 @@ impl Plane<'_> {
                     // SAFETY: as many elements as lanes.
                     unsafe { sum.store(y.as_mut_ptr().add(c * V::LANES)) };
                 } else {
-                    let mut lanes = [0.0f32; SLACK];
-                    // SAFETY: the array has at least `LANES` elements.
-                    unsafe { sum.store(lanes.as_mut_ptr()) };
-                    y[c * V::LANES..].copy_from_slice(&lanes[..rest]);
+                    // SAFETY: `rest` elements are left.
+                    unsafe { sum.store_first(y.as_mut_ptr().add(c * V::LANES), rest) };
                 }
             }
         }
@@ -304,7 +365,7 @@ impl Plane<'_> {
     unsafe fn line<V: VectorLane, const R: usize, const C: usize, const LOW: usize, const HIGH: usize>(
         &self,
         start: *const f32,
-        kernel_line: &[usize; R],
+        kernel_line: &[usize; ROWS],
         acc: &mut [[V; C]; R],
     ) {
         for (k, &tap) in self.shape.taps.iter().enumerate() {

@@ -76,7 +76,12 @@ impl<L: Lane> Math for L {
         scalar::pow(self, exponent)
     }
 
-    functions!(scalar; exp, log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
+    #[inline(always)]
+    fn exp(self) -> L {
+        self.rounded_exp()
+    }
+
+    functions!(scalar; log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
 }
 
 impl Math for f64 {

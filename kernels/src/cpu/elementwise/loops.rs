@@ -9,6 +9,8 @@ use repops::lane_op::{
 };
 
 use super::super::lane::VectorLane;
+use super::super::lane::dispatch::{Vectorized, dispatch, each};
+use super::super::lane::divisor::Divisor;
 #[cfg(target_arch = "aarch64")]
 use super::super::lane::neon;
 #[cfg(target_arch = "x86_64")]
@@ -112,6 +114,26 @@ pub(crate) fn apply(isa: Isa, op: LaneOp, args: &[&[f32]], dst: &mut [f32]) {
         (LaneOp::Clip, &[x, low, high]) => map(isa, Clip, [x, low, high], dst),
         _ => unreachable!("{op:?} of {} arguments", args.len()),
     }
+}
+
+/// `dst[i] = x[i] / divisor`.
+pub(crate) fn divide(isa: Isa, x: &[f32], divisor: f32, dst: &mut [f32]) {
+    struct Divide<'a>(&'a [f32], f32, &'a mut [f32]);
+    impl Vectorized for Divide<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<V: VectorLane>(self) {
+            let divisor = Divisor::<V>::new(self.1);
+            each::<V, 1>(
+                [self.0],
+                self.2,
+                #[inline(always)]
+                |[x]| divisor.divide(x).canonical_nan(),
+            );
+        }
+    }
+    assert_eq!(x.len(), dst.len(), "arguments of a loop");
+    dispatch(isa, Divide(x, divisor, dst));
 }
 
 /// Loops in which the operator is a constant.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use repops::dtype::DType;
-use repops::lane_op::LaneOp;
+use repops::lane_op::{BinaryOp, LaneOp};
 use repops::ops::{self, OpClass};
 use repops::region::{PARAMS_MAX, Region, RegionArg, RegionBackend, RegionKernel};
 
@@ -219,7 +219,13 @@ impl TileKernel {
             debug_assert!(!step.args.contains(&step.to));
             // SAFETY: as above.
             let to = unsafe { std::slice::from_raw_parts_mut(locate(step.to).cast_mut(), len) };
-            loops::apply(self.isa, step.op, &sources[..step.args.len()], to);
+            let by_one_number = matches!(step.op, LaneOp::Binary(BinaryOp::Div))
+                && matches!(step.args[1], Place::Param(index) if matches!(args[index], RegionArg::Splat(_)));
+            if by_one_number {
+                loops::divide(self.isa, sources[0], sources[1][0], to);
+            } else {
+                loops::apply(self.isa, step.op, &sources[..step.args.len()], to);
+            }
         }
         for (index, &(place, dtype)) in self.results.iter().enumerate() {
             // SAFETY: as above; the output is another piece of memory than the value.

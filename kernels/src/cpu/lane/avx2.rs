@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::pair::Pair;
+use super::quick::{self, QuickLane};
 use super::{VectorLane, methods};
 
 /// One truth value per 32-bit lane.
@@ -218,11 +219,40 @@ impl Lane for F32x8 {
         }
     }
     #[inline(always)]
+    fn rounded_exp(self) -> Self {
+        let (y, sure) = quick::exp(self);
+        // SAFETY: see `methods`.
+        if Self::all(sure) { y } else { unsafe { exp_by_definition(self) } }
+    }
+    #[inline(always)]
     fn narrow(wide: Pair<F64x4>) -> Self {
         let (low, high) = (wide.0.0, wide.1.0);
         // SAFETY: see `methods`.
         unsafe { F32x8(_mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low))) }
     }
+}
+
+impl QuickLane for F32x8 {
+    #[inline(always)]
+    fn lookup_16(table: &'static [f32; 16], index: U32x8) -> Self {
+        let start = table.as_ptr();
+        // SAFETY: see `methods`; both halves are loaded, a permute looks at the low three bits of its index, and bit 3
+        // becomes the sign that chooses.
+        unsafe {
+            let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(start), index.0);
+            let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(start.add(8)), index.0);
+            F32x8(_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index.0))))
+        }
+    }
+}
+
+/// # Safety
+/// See `methods`.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+fn exp_by_definition(x: F32x8) -> F32x8 {
+    repops::scalar::exp(x)
 }
 
 impl VectorLane for F32x8 {
@@ -236,6 +266,11 @@ impl VectorLane for F32x8 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller promises 8 writable f32.
         unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn all(mask: Mask32) -> bool {
+        // SAFETY: see `methods`.
+        unsafe { _mm256_movemask_ps(mask.0) == 0xff }
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> Self {

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::pair::Pair;
+use super::quick::{self, QuickLane};
 use super::{VectorLane, methods};
 
 /// One truth value per 32-bit lane.
@@ -204,6 +205,12 @@ impl Lane for F32x16 {
         }
     }
     #[inline(always)]
+    fn rounded_exp(self) -> Self {
+        let (y, sure) = quick::exp(self);
+        // SAFETY: see `methods`.
+        if Self::all(sure) { y } else { unsafe { exp_by_definition(self) } }
+    }
+    #[inline(always)]
     fn narrow(wide: Pair<F64x8>) -> Self {
         let (low, high) = (wide.0.0, wide.1.0);
         // SAFETY: see `methods`.
@@ -214,6 +221,23 @@ impl Lane for F32x16 {
             ))
         }
     }
+}
+
+impl QuickLane for F32x16 {
+    #[inline(always)]
+    fn lookup_16(table: &'static [f32; 16], index: U32x16) -> Self {
+        // SAFETY: see `methods`; a permute looks at the low four bits of its index.
+        unsafe { F32x16(_mm512_permutexvar_ps(index.0, _mm512_loadu_ps(table.as_ptr()))) }
+    }
+}
+
+/// # Safety
+/// See `methods`.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
+fn exp_by_definition(x: F32x16) -> F32x16 {
+    repops::scalar::exp(x)
 }
 
 impl VectorLane for F32x16 {
@@ -227,6 +251,16 @@ impl VectorLane for F32x16 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller promises 16 writable f32.
         unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let mask = if count >= 16 { u16::MAX } else { (1 << count) - 1 };
+        // SAFETY: the caller promises as many writable f32.
+        unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
+    }
+    #[inline(always)]
+    fn all(mask: Mask32) -> bool {
+        mask.0 == u16::MAX
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> Self {

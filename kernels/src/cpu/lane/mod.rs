@@ -13,10 +13,15 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub(crate) mod dispatch;
+pub(crate) mod divisor;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 #[allow(dead_code)]
 pub(crate) mod pair;
+#[cfg(target_arch = "x86_64")]
+mod quick;
+#[cfg(target_arch = "x86_64")]
+mod quick_tables;
 
 /// A `Lane` that moves to and from memory.
 pub(crate) trait VectorLane: repops::lane::Lane {
@@ -32,6 +37,22 @@ pub(crate) trait VectorLane: repops::lane::Lane {
     /// # Safety
     /// `to` points at `LANES` writable f32.
     unsafe fn store(self, to: *mut f32);
+    /// Writes the first `count` numbers, of at most `LANES`.
+    ///
+    /// # Safety
+    /// `to` points at `count` writable f32.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let mut lanes = [0.0f32; 16];
+        const { assert!(Self::LANES <= 16) };
+        // SAFETY: the array holds the lanes; the caller's promise.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count.min(Self::LANES));
+        }
+    }
+    /// Whether the mask holds in every lane.
+    fn all(mask: Self::Mask) -> bool;
     /// Reads `LANES` f16 and widens them.
     ///
     /// # Safety
@@ -77,6 +98,10 @@ impl VectorLane for f32 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { *to = self }
+    }
+    #[inline(always)]
+    fn all(mask: bool) -> bool {
+        mask
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> f32 {

@@ -223,6 +223,11 @@ impl VectorLane for F32x4 {
         unsafe { vst1q_f32(to, self.0) }
     }
     #[inline(always)]
+    fn all(mask: Mask32) -> bool {
+        // SAFETY: see `methods`.
+        unsafe { vminvq_u32(mask.0) == u32::MAX }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> Self {
         // SAFETY: the caller promises 8 readable bytes; the instruction is part of Advanced SIMD.
         unsafe {

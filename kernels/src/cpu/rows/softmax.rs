@@ -8,6 +8,7 @@ use repops::tensor::{TensorViewMut, element_count};
 
 use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch};
+use super::super::lane::divisor::Divisor;
 use super::super::require_row_major;
 use super::sums;
 use crate::parallel::{Shared, parallel_ranges};
@@ -97,7 +98,7 @@ impl Vectorized for Softmax<'_> {
                 #[inline(always)]
                 |at, count| {
                     let d = sums::load::<V>(x, at, count).sub(max);
-                    let e = scalar::exp(d);
+                    let e = d.rounded_exp();
                     sums::store(if self.log { d } else { e }, &mut y[at..at + count]);
                     e
                 },
@@ -110,11 +111,11 @@ impl Vectorized for Softmax<'_> {
                     |d| d.sub(log).canonical_nan(),
                 );
             } else {
-                let sum = V::splat(sum);
+                let sum = Divisor::<V>::new(sum);
                 in_place::<V>(
                     y,
                     #[inline(always)]
-                    |e| e.div(sum).canonical_nan(),
+                    |e| sum.divide(e).canonical_nan(),
                 );
             }
         }

@@ -386,7 +386,7 @@ impl Vectorized for Scale<'_> {
 /// `exp(s - max)`, of as many scores as there are, in their place.
 #[inline(always)]
 fn exponential<V: VectorLane>(scores: &mut [f32], max: V) -> V {
-    let e = scalar::exp(FloatLane::sub(sums::load::<V>(scores, 0, scores.len()), max));
+    let e = FloatLane::sub(sums::load::<V>(scores, 0, scores.len()), max).rounded_exp();
     sums::store(e, scores);
     e
 }
