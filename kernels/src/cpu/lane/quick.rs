@@ -58,7 +58,6 @@ pub(super) fn exp<L: QuickLane>(x: L) -> (L, L::Mask) {
 
 #[cfg(test)]
 mod tests {
-    use repops::lane::Lane;
     use repops::scalar;
 
     use super::super::VectorLane;
