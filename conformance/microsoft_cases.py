@@ -236,7 +236,7 @@ def recurrent(case):
     ]:
         weights = [octets(dirs, size, 4 * hidden, dtype=np.int8, low=-100, high=100), octets(dirs, hidden, 4 * hidden, dtype=np.int8, low=-100, high=100)]
         scales = [np.abs(f32(dirs, scale=0.01)) + np.float32(0.002), octets(dirs, dtype=np.int8, low=0, high=1)] * 2
-        lengths = np.array([4, 2], np.int32) if batch == 2 else None
+        lengths = np.array([4, 3], np.int32) if batch == 2 else None
         initial = [f32(dirs, batch, hidden), f32(dirs, batch, hidden)] if name != "forward" else [None, None]
         peepholes = f32(dirs, 3 * hidden) if name == "reverse" else None
         inputs = [f32(4, batch, size), *weights, f32(dirs, 8 * hidden), lengths, *initial, peepholes, *scales]
