@@ -10,8 +10,11 @@ use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent, Unobserv
 use repops::ops::{Fault, SymType};
 use repops::program::{Block, Program, ValueId};
 use repops::reference::Reference;
-use repops::{DType, DimExpr, Layout, Tensor};
-use repops_cuda::{Argument, Device, Error, Kernel};
+use repops::sequence::example::Decoder;
+use repops::sequence::reference::{RowsError, RowsExecutor};
+use repops::{DType, Digest, DimExpr, Layout, Tensor};
+use repops_cuda::{Argument, Device, Error, Kernel, self_test};
+use repops_ptx::Interpreter;
 use repops_runtime::device::DeviceRuntime;
 use repops_runtime::{Runtime, RuntimeOptions};
 
@@ -221,4 +224,54 @@ fn memory_of_another_program_is_given_up_first() {
         assert!(runtime.buffer_bytes() >= 4 * 300 * n);
         assert!(runtime.buffer_bytes() <= used.load(Ordering::Relaxed));
     }
+}
+
+#[test]
+fn the_shipped_kernels_give_the_references_bits() {
+    let interpreter = Interpreter::new();
+    let runtime = on(interpreter.clone());
+    for (program, inputs) in programs() {
+        check(&runtime, &program, &inputs);
+    }
+    // Only what has data decide its size ran on the CPU, and digests were the device's.
+    assert_eq!(runtime.fallbacks().into_keys().collect::<Vec<_>>(), ["NonZero"]);
+    let launched = interpreter.launched();
+    assert!(launched.keys().any(|(module, _)| *module == "hash"), "{launched:?}");
+    assert!(launched.keys().any(|(module, _)| *module == "region"), "{launched:?}");
+}
+
+/// Logits from position `first` on, and the root of the log.
+fn log(executor: &dyn RowsExecutor, program: &Program, first: usize) -> (Vec<u32>, Option<Digest>) {
+    let tokens = [3, 1, 49, 0, 17, 3, 8];
+    let mut logits = Vec::new();
+    let visit = &mut |_: usize, row: &[f32]| -> Result<(), RowsError> {
+        logits.extend(row.iter().map(|value| value.to_bits()));
+        Ok(())
+    };
+    let root = executor.rows(program, &tokens, first, true, visit).unwrap();
+    (logits, root)
+}
+
+#[test]
+fn a_sequence_has_the_references_log() {
+    let program = Decoder { layers: 1, ..Decoder::default() }.program();
+    let (store, interpreter) = (on(Store::new(1 << 30)), on(Interpreter::new()));
+    for first in [0, 4] {
+        let expected = log(&Reference, &program, first);
+        assert_eq!(log(&store, &program, first), expected);
+        assert_eq!(log(&interpreter, &program, first), expected);
+    }
+    assert!(interpreter.fallbacks().is_empty(), "{:?}", interpreter.fallbacks());
+}
+
+#[test]
+fn the_self_test_passes_and_names_what_does_not() {
+    let interpreter = Interpreter::new();
+    self_test::run(&interpreter).unwrap();
+    // A device that fuses where it must not.
+    let ptx = repops_cuda::launch::elementwise::ELEMENTWISE.ptx;
+    assert!(ptx.contains("div.rn.f32"));
+    interpreter.replace("elementwise", &ptx.replace("div.rn.f32", "mul.rn.f32"));
+    let error = self_test::run(&interpreter).unwrap_err().to_string();
+    assert!(error.starts_with("kernel Div: this device gives other bits than specified"), "{error}");
 }

@@ -30,7 +30,7 @@ pub use report::{
     CaseReport, Counts, Difference, Machine, Outcome, OutputDigest, Report, differences, summarize,
 };
 #[cfg(feature = "compiler")]
-pub use run::run;
+pub use run::{packed, run};
 
 /// A file of the suite that cannot be read.
 #[derive(Debug, thiserror::Error)]

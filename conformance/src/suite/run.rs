@@ -69,6 +69,18 @@ pub fn run(case: &Case, kernels: Option<&dyn Executor>) -> CaseReport {
     report
 }
 
+/// A case's program, and the inputs of each of its data sets; or why there is none.
+pub fn packed(case: &Case) -> Result<(Program, Vec<Vec<Tensor>>), String> {
+    let graph = onnx::load(&case.model).map_err(|error| error.to_string())?;
+    let program = compiled(&graph).map_err(|failure| failure.reason)?;
+    let kinds = interface(&case.model).ok_or("the model cannot be read again")?;
+    let inputs = match &case.data {
+        Data::Protos(sets) => sets.iter().map(|set| protos(set, "input", &kinds[0])).collect(),
+        Data::Arrays(folder) => arrays(folder, &program).map(|inputs| vec![inputs]),
+    };
+    Ok((program, inputs.map_err(|failure: Failure| failure.reason)?))
+}
+
 fn check(
     case: &Case,
     kernels: Option<&dyn Executor>,

@@ -7,6 +7,7 @@
 
 mod memory;
 mod roots;
+mod rows;
 mod run;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,7 @@ struct Waiting {
 
 /// The leaves of the rows that are computed at once.
 #[derive(Default)]
-pub(super) struct Leaves {
+pub(crate) struct Leaves {
     bytes: Vec<u8>,
     waiting: Vec<Waiting>,
     /// By row: those of carried steps; by head row: those of the head's.

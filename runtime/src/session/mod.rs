@@ -4,7 +4,7 @@
 //! beginnings change no bit of the logits or of the log: every row is what the program says of its sequence.
 
 mod cache;
-mod hashing;
+pub(crate) mod hashing;
 mod plan;
 mod step;
 

@@ -78,6 +78,12 @@ pub enum ConformanceCommand {
     Run(ConformanceRun),
     /// Say in which cases two reports differ.
     Compare(ConformanceCompare),
+    /// Write a suite's cases as programs with inputs, for machines without a compiler.
+    Pack(ConformancePack),
+    /// Run what `pack` has written, on a device and by the CPU; say where they differ.
+    Replay(ConformanceReplay),
+    /// Compare a device with the CPU on every input of functions and conversions, and on drawn ones of others.
+    Exhaustive(ConformanceExhaustive),
     /// Make a page of reports: operators by machines, and what failed.
     Page(ConformancePage),
 }
@@ -107,6 +113,57 @@ pub struct ConformanceRun {
     /// Where to write the report.
     #[arg(short, long, value_name = "REPORT.json")]
     pub output: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConformancePack {
+    /// As of `conformance run`.
+    #[arg(long, value_name = "SUITE|DIR", default_value = "node")]
+    pub suite: String,
+    /// As of `conformance run`.
+    #[arg(long, value_name = "DIR", default_value = "conformance")]
+    pub folder: PathBuf,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    /// Leave out cases of more than so many KiB.
+    #[arg(long, value_name = "KIB", default_value_t = 256)]
+    pub most: u64,
+    /// The folder to write to.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ConformanceReplay {
+    /// What `pack` has written.
+    pub folder: PathBuf,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConformanceExhaustive {
+    /// Only checks whose name contains this: an operator, or `Cast f32 to i8`.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    /// Do one of so many runs of 4194304 inputs.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// Draw so many inputs where there are too many.
+    #[arg(long, value_name = "N", default_value_t = 1 << 26)]
+    pub drawn: u64,
+    #[command(flatten)]
+    pub engine: Engine,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -372,6 +429,9 @@ pub struct Inputs {
     /// NAME:DTYPE names the element type where the file cannot: bf16 in .npy, all types in raw files.
     #[arg(long = "input", short, value_name = "NAME=FILE")]
     pub inputs: Vec<String>,
+    /// All inputs at once, as `conformance pack` writes them.
+    #[arg(long, value_name = "FILE.inputs.rep", conflicts_with = "inputs")]
+    pub packed: Option<PathBuf>,
 }
 
 /// How to run. None of this changes a bit of any result.

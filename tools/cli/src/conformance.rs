@@ -4,9 +4,9 @@ use repops_conformance::suite::{self, Report};
 use repops_io::atomic;
 use serde_json::json;
 
-#[cfg(not(feature = "compile"))]
-use crate::arguments::ConformanceRun;
 use crate::arguments::{ConformanceCompare, ConformancePage};
+#[cfg(not(feature = "compile"))]
+use crate::arguments::{ConformancePack, ConformanceRun};
 use crate::report::{print, print_json};
 use crate::{Answer, Result};
 
@@ -17,8 +17,14 @@ pub fn run(arguments: &ConformanceRun) -> Result<Answer> {
     Err(crate::Failure(format!("{suite}: cases are ONNX models, and the compiler is not part of this build")))
 }
 
+#[cfg(not(feature = "compile"))]
+pub fn pack(arguments: &ConformancePack) -> Result<Answer> {
+    let suite = &arguments.suite;
+    Err(crate::Failure(format!("{suite}: cases are ONNX models, and the compiler is not part of this build")))
+}
+
 #[cfg(feature = "compile")]
-pub use with_compiler::run;
+pub use with_compiler::{pack, run};
 
 pub fn compare(arguments: &ConformanceCompare) -> Result<Answer> {
     let (first, second) = (Report::read(&arguments.first)?, Report::read(&arguments.second)?);
@@ -60,20 +66,22 @@ mod with_compiler {
     use std::path::{Path, PathBuf};
 
     use repops::exec::Executor;
+    use repops::{Program, Tensor};
     use repops_conformance::suite::{
-        Case, CaseReport, Counts, Goldens, Known, Machine, Outcome, Report, SUITES, cases, run as run_case,
+        Case, CaseReport, Counts, Goldens, Known, Machine, Outcome, Report, SUITES, cases, packed,
+        run as run_case,
     };
     use repops_io::atomic;
     use serde_json::json;
 
-    use crate::arguments::ConformanceRun;
+    use crate::arguments::{ConformancePack, ConformanceRun};
     use crate::engine::Engine;
     use crate::report::{print, print_json};
     use crate::{Answer, Failure, Result};
 
     pub fn run(arguments: &ConformanceRun) -> Result<Answer> {
         let engine = Engine::new(&arguments.engine)?;
-        let folder = folder_of(arguments)?;
+        let folder = folder_of(&arguments.suite, &arguments.folder)?;
         let mut chosen = cases(&folder)?;
         chosen.retain(|case| case.name.contains(&arguments.only));
         if chosen.is_empty() {
@@ -100,13 +108,47 @@ mod with_compiler {
         answer(arguments, &report)
     }
 
-    fn folder_of(arguments: &ConformanceRun) -> Result<PathBuf> {
-        let suite = &arguments.suite;
-        let folder = if SUITES.contains(&suite.as_str()) {
-            arguments.folder.join(suite)
-        } else {
-            PathBuf::from(suite)
-        };
+    /// Writes each case as `NAME.rep` and, for its data set number N, `NAME.N.inputs.rep`.
+    pub fn pack(arguments: &ConformancePack) -> Result<Answer> {
+        let folder = folder_of(&arguments.suite, &arguments.folder)?;
+        std::fs::create_dir_all(&arguments.output)?;
+        let (mut written, mut left, mut bytes) = (0, 0, 0u64);
+        for case in cases(&folder)?.iter().filter(|case| case.name.contains(&arguments.only)) {
+            // A case that is not supported, or whose inputs cannot be constants, is left out.
+            let Some(files) =
+                packed(case).ok().and_then(|(program, sets)| pack_case(case, &program, &sets).ok())
+            else {
+                left += 1;
+                continue;
+            };
+            let size: u64 = files.iter().map(|(_, file)| file.len() as u64).sum();
+            if size > arguments.most << 10 {
+                left += 1;
+                continue;
+            }
+            for (name, file) in files {
+                atomic::write(&arguments.output.join(name), |out| out.write_all(&file))?;
+            }
+            (written, bytes) = (written + 1, bytes + size);
+        }
+        print(&format!("{written} cases, {bytes} bytes; {left} left out"));
+        Ok(if written > 0 { Answer::Yes } else { Answer::No })
+    }
+
+    /// Names and contents of a case's files.
+    fn pack_case(case: &Case, program: &Program, sets: &[Vec<Tensor>]) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut files = vec![(format!("{}.rep", case.name), Vec::new())];
+        program.write(&mut files[0].1)?;
+        for (index, inputs) in sets.iter().enumerate() {
+            let mut file = Vec::new();
+            crate::replay::container(&program.header().inputs, inputs)?.write(&mut file)?;
+            files.push((format!("{}.{index}.inputs.rep", case.name), file));
+        }
+        Ok(files)
+    }
+
+    fn folder_of(suite: &String, folder: &Path) -> Result<PathBuf> {
+        let folder = if SUITES.contains(&suite.as_str()) { folder.join(suite) } else { PathBuf::from(suite) };
         if folder.is_dir() {
             return Ok(folder);
         }

@@ -18,6 +18,9 @@ struct Given<'a> {
 
 /// Reads the program's inputs; each must be given once, and nothing else.
 pub fn read(arguments: &arguments::Inputs, program: &Program) -> Result<Vec<Tensor>> {
+    if let Some(packed) = &arguments.packed {
+        return crate::replay::contained(&crate::engine::load(packed)?);
+    }
     let names = &program.header().inputs;
     let mut given = BTreeMap::new();
     for argument in &arguments.inputs {

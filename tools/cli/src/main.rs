@@ -14,6 +14,7 @@ mod conformance;
 mod devices;
 mod dispute;
 mod engine;
+mod exhaustive;
 mod generate;
 mod inputs;
 mod inspect;
@@ -21,6 +22,7 @@ mod interrupt;
 mod keys;
 mod page;
 mod party;
+mod replay;
 mod report;
 mod run;
 mod serve;
@@ -80,6 +82,13 @@ fn main() -> ExitCode {
         Command::Conformance { command: ConformanceCommand::Run(arguments) } => conformance::run(&arguments),
         Command::Conformance { command: ConformanceCommand::Compare(arguments) } => {
             conformance::compare(&arguments)
+        }
+        Command::Conformance { command: ConformanceCommand::Pack(arguments) } => {
+            conformance::pack(&arguments)
+        }
+        Command::Conformance { command: ConformanceCommand::Replay(arguments) } => replay::replay(&arguments),
+        Command::Conformance { command: ConformanceCommand::Exhaustive(arguments) } => {
+            exhaustive::exhaustive(&arguments)
         }
         Command::Conformance { command: ConformanceCommand::Page(arguments) } => {
             conformance::page(&arguments)

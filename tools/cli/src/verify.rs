@@ -16,7 +16,7 @@ use repops_provenance::{PublicKey, Receipt, Verdict};
 use repops_runtime::session::{SessionOptions, Vectorized};
 use serde_json::json;
 
-use crate::arguments::Verify;
+use crate::arguments::{DeviceChoice, Verify};
 use crate::engine::{self, Engine};
 use crate::interrupt::{Watcher, watch_for_interrupts};
 use crate::report::{print, print_json};
@@ -71,6 +71,12 @@ fn verify_generation(
     } else if receipt.claim.program != program.digest() {
         let (claimed, found) = (receipt.claim.program, program.digest());
         Some(generation::Difference::Program { claimed, found })
+    } else if let DeviceChoice::Cuda(_) = arguments.engine.device
+        && let Engine::Device(device) = Engine::new(&arguments.engine)?
+    {
+        let functions = Vectorized::new(device.cpu().isa());
+        let hash = repops_kernels::bytes_digest;
+        generation::verify(&receipt, &program, signer, device.as_ref(), &functions, hash)?
     } else {
         let level = receipt.claim.trace_root.map_or(HashLevel::None, |_| HashLevel::Operators);
         let program = Arc::new(program);

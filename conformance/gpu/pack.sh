@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Packs what a machine with a GPU needs to be checked and measured, without Rust, LLVM or a CUDA toolkit there.
+#
+#   conformance/gpu/pack.sh OUT [NODE_CASES_FOLDER]
+#
+# writes OUT/ (at most 64 MiB): `repops` without the compiler, cases as programs with inputs, programs to time, and
+# run.sh. The folder of node cases is what conformance/node_cases.py wrote (`node/` and others in it); without it only
+# the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a full `repops` that compiles
+# the cases, by default the one of the same profile; BENCH_PROGRAMS: further .rep files to time, without inputs they are
+# skipped.
+set -euo pipefail
+out=$(mkdir -p "${1:?where to}" && cd "$1" && pwd)
+cases=${2:-}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+profile=${PROFILE:-release}
+folder=$([ "$profile" = dev ] && echo debug || echo "$profile")
+target=${CARGO_TARGET_DIR:-$root/target}
+
+cd "$root"
+# The full one first: both have the same path.
+compiler=${COMPILER:-}
+if [ -z "$compiler" ]; then
+    cargo build --profile "$profile" -p repops-cli
+    compiler=$out/.compiler
+    cp "$target/$folder/repops" "$compiler"
+fi
+cargo build --profile "$profile" -p repops-cli --no-default-features
+cp "$target/$folder/repops" "$out/repops"
+strip "$out/repops"
+
+mkdir -p "$out/cases"
+[ -z "$cases" ] || "$compiler" conformance pack --suite node --folder "$cases" -o "$out/cases/node"
+"$compiler" conformance pack --suite matrix --folder conformance --most 8192 -o "$out/cases/matrix"
+rm -f "$out/.compiler"
+cp "$here/run.sh" "$out/run.sh"
+cp LICENSE "$out/"
+
+# What the loader over there must have: a system at least as new as this one's libc.
+{
+    echo "commit $(git rev-parse HEAD)"
+    echo "needs glibc $(objdump -T "$out/repops" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1 | cut -d_ -f2) or newer, and these libraries:"
+    objdump -p "$out/repops" | awk '/NEEDED/ { print "  " $2 }'
+} > "$out/NEEDS"
+cat "$out/NEEDS"
+size=$(du -sm "$out" | cut -f1)
+echo "$size MiB in $out"
+[ "$size" -le 64 ] || { echo "more than 64 MiB" >&2; exit 1; }

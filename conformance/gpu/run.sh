@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Checks and measures the GPU of this machine with what pack.sh has put beside this script.
+#
+#   run.sh [devices|cases|exhaustive|bench ...]        all of them by default
+#
+# Writes $OUT/gpu.log and reports in JSON beside it ($OUT: by default ./out). Exit code 0: everything is equal.
+# DEVICE: cuda:0 by default; cpu tries the script itself. EVERY: one of so many runs of the exhaustive checks (1: all).
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=${OUT:-$PWD/out}
+device=${DEVICE:-cuda:0}
+every=${EVERY:-64}
+mkdir -p "$out"
+exec > >(tee -a "$out/gpu.log") 2>&1
+repops=$here/repops
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(devices cases exhaustive bench)
+failed=0
+
+# said NAME COMMAND...: runs it, says how it ended and how long it took.
+said() {
+    local name=$1 start=$SECONDS code
+    shift
+    echo "== $name: $*"
+    "$@"
+    code=$?
+    echo "== $name: exit code $code, $((SECONDS - start)) s"
+    [ $code -eq 0 ] || failed=1
+}
+
+echo "repops on $(uname -sr), $(nproc) cores, $(ldd --version 2> /dev/null | head -1)"
+command -v nvidia-smi > /dev/null && nvidia-smi -L
+for part in "${parts[@]}"; do
+    case $part in
+        devices) said devices "$repops" devices ;;
+        cases)
+            for suite in "$here"/cases/*/; do
+                said "cases $(basename "$suite")" "$repops" conformance replay "$suite" --device "$device"
+            done
+            ;;
+        exhaustive)
+            said exhaustive "$repops" conformance exhaustive --device "$device" --every "$every"
+            ;;
+        bench)
+            for program in "$here"/cases/matrix/*.rep "$here"/programs/*.rep; do
+                case $program in *.inputs.rep | *'*'*) continue ;; esac
+                inputs=${program%.rep}.0.inputs.rep
+                [ -f "$inputs" ] || continue
+                for hash in none operators; do
+                    said "bench $(basename "$program") $hash" "$repops" bench "$program" --packed "$inputs" \
+                        --hash $hash --runs 20 --device "$device"
+                done
+            done
+            ;;
+        *)
+            echo "run.sh knows no $part" >&2
+            failed=1
+            ;;
+    esac
+done
+exit $failed
