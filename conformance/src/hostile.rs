@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use repops::digest::bytes_digest;
 use repops::program::{Program, ProgramError};
+use repops::reference::Reference;
 use repops_compiler::{model, onnx, safetensors};
 use repops_io::{npy, npz, tensor_proto};
+use repops_provenance::dispute::audit;
 use repops_provenance::trace_file::{self, TraceFile};
 use repops_provenance::{Key, Receipt, verify};
 
@@ -28,6 +31,7 @@ pub const SURFACES: &[Surface] = &[
     Surface { name: "receipt", enter: receipt },
     Surface { name: "trace", enter: trace },
     Surface { name: "dispute", enter: dispute },
+    Surface { name: "opening", enter: opening },
     Surface { name: "key", enter: key },
     Surface { name: "npy", enter: npy },
     Surface { name: "npz", enter: npz },
@@ -94,6 +98,25 @@ pub fn trace(bytes: &[u8]) -> bool {
 /// The transcript of a dispute: its receipts, its messages' form, and what the referee makes of their bodies.
 pub fn dispute(bytes: &[u8]) -> bool {
     repops_provenance::dispute::simulate::replay_signed_anew(bytes)
+}
+
+/// A program, a receipt (each after its length, u32) and the opening of a record: as an auditor reads them, then what the
+/// audit makes of them. A step is computed again only where program, trace and opening fit each other.
+pub fn opening(bytes: &[u8]) -> bool {
+    fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (length, tail) = rest.split_first_chunk::<4>()?;
+        let (own, tail) = tail.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        *rest = tail;
+        Some(own)
+    }
+    let mut rest = bytes;
+    let (Some(program), Some(receipt)) = (part(&mut rest), part(&mut rest)) else { return false };
+    let Ok(opening) = audit::Opening::decode(rest) else { return false };
+    assert!(opening.encode() == rest, "an opening is not written as it was read");
+    let Ok(program) = Program::decode(Arc::new(program.to_vec())) else { return false };
+    let Ok(receipt) = Receipt::parse(receipt) else { return false };
+    let _ = audit::check(&program, &receipt.claim, &opening, &Reference, bytes_digest);
+    true
 }
 
 /// A signing key's PEM text.

@@ -93,6 +93,11 @@ fn dispute() {
 }
 
 #[test]
+fn opening() {
+    replay("opening");
+}
+
+#[test]
 fn key() {
     replay("key");
 }

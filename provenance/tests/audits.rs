@@ -131,3 +131,31 @@ fn checkpoints_save_steps_and_change_nothing() {
         assert!(some <= every && plain.kept.bytes == 0);
     }
 }
+
+/// A program, a receipt and an opening in one piece: what the fuzz target of openings reads.
+#[test]
+fn openings_travel_with_what_they_are_about() {
+    for which in [0, 3, 4] {
+        let stage = stage(which, Keep::Nothing);
+        let (mut player, claim) = stage.honest();
+        let key = repops_provenance::Key::from_seed([9; 32]);
+        let receipt = claim.clone().sign(&key, Default::default()).to_json();
+        let mut program = Vec::new();
+        PROGRAMS[which].0.write(&mut program).unwrap();
+        let count = stage.trace.records.len() as u64;
+        for index in [0, count / 2, count] {
+            let opening = player.open_record(&claim, index).unwrap().encode();
+            let mut case = Vec::new();
+            for part in [program.as_slice(), receipt.as_bytes()] {
+                case.extend_from_slice(&(part.len() as u32).to_le_bytes());
+                case.extend_from_slice(part);
+            }
+            case.extend_from_slice(&opening);
+            assert!(case.len() > opening.len() + program.len());
+            if let Some(folder) = std::env::var_os("REPOPS_CORPUS") {
+                let name = format!("{which}-{index}.opening");
+                std::fs::write(std::path::Path::new(&folder).join(name), &case).unwrap();
+            }
+        }
+    }
+}

@@ -25,6 +25,8 @@ pub enum NoDispute {
     Different(&'static str),
     #[error("the {which} receipt claims no trace; disputes need level \"operators\"")]
     NoTrace { which: &'static str },
+    #[error("one receipt is of a run and the other of a generation")]
+    Kinds,
     #[error("the receipts claim the same")]
     Agreement,
 }
@@ -34,13 +36,17 @@ pub enum NoDispute {
 pub enum Tree {
     Trace,
     Output,
+    /// The entries of a sequence.
+    Log,
+    /// The steps of the row under dispute.
+    Steps,
 }
 
 /// What is asked.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a dispute holds one")]
 pub enum Ask {
-    /// Of each party's own trace, for the common number of records.
+    /// Of each party's own trace or log, for the common number of records or positions.
     Frontier {
         common: u64,
     },
@@ -65,6 +71,26 @@ pub enum Ask {
         terms: Vec<Term>,
     },
     Witness,
+    /// The roots of both halves of a row.
+    Row {
+        position: u64,
+    },
+    /// The number of the program's steps, and which of them are the head.
+    Heads,
+    /// Steps by which a step's output gets into keys or values.
+    Path {
+        step: u64,
+    },
+    /// The frontier of the tree of a row's carried steps (0) or of its head (1).
+    Steps {
+        position: u64,
+        half: usize,
+    },
+    /// The digests of what a step gave at a position.
+    Outputs {
+        position: u64,
+        step: u64,
+    },
     Evidence(Question),
 }
 
@@ -87,6 +113,9 @@ pub(super) fn answers(ask: &Ask, body: &Body) -> bool {
             | (Ask::Leaf { .. }, Body::Leaf(_))
             | (Ask::Claims { .. }, Body::Claims(_))
             | (Ask::Witness, Body::Witness { .. })
+            | (Ask::Row { .. } | Ask::Outputs { .. }, Body::Nodes(_))
+            | (Ask::Heads | Ask::Path { .. }, Body::Claims(_))
+            | (Ask::Steps { .. }, Body::Frontier(_))
             | (Ask::Evidence(_), Body::Evidence(_))
     )
 }

@@ -12,7 +12,7 @@ use repops::program::{Part, Program, Step};
 use repops::trace::{Frame, StepRecord};
 use repops::{DType, Digest, Tensor};
 
-use super::facts::{Facts, Gap, Verified};
+use super::facts::{Facts, Gap, Shared, Verified};
 use super::judge::{ClaimInputs, is_over, paths};
 use super::message::{Body, Evidence, MessageError, Reader, Writer};
 use super::paths::{Slice, Value, carried};
@@ -243,7 +243,7 @@ pub fn check(
 ) -> Finding {
     let Some(trace) = claim.trace else { return Finding::Unknown("the claim is of no trace".to_string()) };
     let mut facts = Verified::new(claim.program, trace.root, trace.steps);
-    if program.digest() != claim.program || !facts.add(&opening.evidence, trace.steps) {
+    if program.digest() != claim.program || !facts.add(&opening.evidence, Shared::Records(trace.steps)) {
         return Finding::Wrong(Reason::Evidence);
     }
     let unknown = |gap: Gap| match gap {

@@ -3,18 +3,20 @@
 //! A judgement is a function of [`Facts`] alone. The referee's facts are what was opened and verified
 //! ([`Verified`]); a party runs the same judgement over everything it has and sends what was asked for, so
 //! that nothing is missing. Invariant of `Verified`: every fact follows from the program's digest, the first
-//! party's trace root, or a tensor's own digest.
+//! party's trace or sequence root, or a tensor's own digest.
 
 use std::collections::BTreeMap;
 
 use repops::digest::{LEAF_BYTES, bind_tensor, leaf_hash, sha256};
 use repops::ops::dispute::{Stop, WHOLE_BYTES_MAX, bits_at};
 use repops::program::{Part, Step, ValueId, stored_byte_len};
+use repops::sequence::trace::{Entry, bind_entries, step_leaf};
 use repops::trace::{Frame, StepRecord};
 use repops::{DType, Digest, Layout, Tensor};
 
 use super::message::{Evidence, TensorEvidence};
 use super::partial;
+use super::rows::Heads;
 use crate::trace_file::decode_record;
 
 /// Why a fact is not there.
@@ -97,6 +99,8 @@ pub trait Facts {
     /// The leaf of the step that gives a value.
     fn producer(&mut self, value: u32) -> Result<u64, Gap>;
     fn record(&mut self, index: u64) -> Result<StepRecord, Gap>;
+    /// The digests of what a step gave at a position of a sequence.
+    fn row(&mut self, position: u64, step: u32) -> Result<Vec<Digest>, Gap>;
     /// The record of a path, before record `before`.
     fn record_of(&mut self, path: &[Frame], before: u64) -> Result<StepRecord, Gap>;
     fn header(&mut self, tensor: Digest) -> Result<TensorHeader, Gap>;
@@ -159,7 +163,32 @@ pub struct Verified {
     parts: BTreeMap<u64, Part>,
     records: BTreeMap<u64, StepRecord>,
     tensors: BTreeMap<Digest, (TensorHeader, BTreeMap<u64, Vec<u8>>)>,
+    /// The first party's log, where the dispute is about a generation.
+    log: Option<LogRoot>,
+    rows: BTreeMap<(u64, u32), Vec<Digest>>,
     bytes: usize,
+}
+
+/// What is known of a log before anything of it is opened.
+#[derive(Clone, Debug)]
+pub struct LogRoot {
+    pub root: Digest,
+    /// Positions, and the first one whose logits count.
+    pub count: u64,
+    pub first: u64,
+    pub tokens: Vec<u32>,
+    /// Which steps are the head, once both parties have said so.
+    pub heads: Option<Heads>,
+}
+
+/// What of the first party's trace or log both parties agree on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shared {
+    /// So many records.
+    Records(u64),
+    /// All rows before a position, and of its row the leaves of a half before one; of the head only after all of the
+    /// carried steps.
+    Rows { positions: u64, half: usize, leaves: u64 },
 }
 
 impl Verified {
@@ -167,15 +196,31 @@ impl Verified {
         Verified { program, trace_root, trace_count, ..Verified::default() }
     }
 
-    /// Checks and keeps what was opened; `agreed` is the number of records that both parties agree on.
+    /// The same about the log of a generation.
+    pub fn of_log(program: Digest, log: LogRoot) -> Verified {
+        Verified { program, log: Some(log), ..Verified::default() }
+    }
+
+    /// Says which steps are the head.
+    pub fn agree_on_heads(&mut self, heads: Heads) {
+        if let Some(log) = &mut self.log {
+            log.heads = Some(heads);
+        }
+    }
+
+    /// Checks and keeps what was opened, of the trace or log only what both parties share.
     /// `false`: something of it is not as the digests demand.
-    pub fn add(&mut self, evidence: &Evidence, agreed: u64) -> bool {
+    pub fn add(&mut self, evidence: &Evidence, shared: Shared) -> bool {
         let size = |leaves: &[(u64, Vec<u8>)]| leaves.iter().map(|l| l.1.len()).sum::<usize>();
         let tensors: usize = evidence.tensors.iter().map(|t| size(&t.leaves)).sum();
-        self.bytes += size(&evidence.parts) + size(&evidence.records) + tensors;
+        let halves = evidence.rows.iter().flat_map(|row| &row.halves);
+        let rows: usize = halves.flat_map(|half| &half.leaves).map(|leaf| 32 * leaf.1.len()).sum();
+        self.bytes += size(&evidence.parts) + size(&evidence.records) + tensors + rows;
+        let records = if let Shared::Records(count) = shared { count } else { 0 };
         self.bytes <= FACT_BYTES_MAX
             && self.add_parts(evidence)
-            && self.add_records(evidence, agreed)
+            && self.add_records(evidence, records)
+            && self.add_rows(evidence, shared)
             && evidence.tensors.iter().all(|tensor| self.add_tensor(tensor))
     }
 
@@ -221,6 +266,51 @@ impl Verified {
                 Ok(record) => self.records.insert(*index, record),
                 Err(_) => return false,
             };
+        }
+        true
+    }
+
+    fn add_rows(&mut self, evidence: &Evidence, shared: Shared) -> bool {
+        if evidence.rows.is_empty() {
+            return evidence.row_hashes.is_empty();
+        }
+        let (Some(log), Shared::Rows { positions, half, leaves }) = (&self.log, shared) else { return false };
+        let Some(heads) = &log.heads else { return false };
+        let mut entries = Vec::new();
+        for row in &evidence.rows {
+            let Some(token) = log.tokens.get(row.position as usize) else { return false };
+            let mut roots = [Digest::default(); 2];
+            for (own, opened) in row.halves.iter().enumerate() {
+                let mut found = Vec::new();
+                for (step, outputs) in &opened.leaves {
+                    let Some((_, index)) = heads.place(*step).filter(|place| place.0 == own) else {
+                        return false;
+                    };
+                    let is_shared = row.position < positions
+                        || (row.position == positions && (own < half || (own == half && index < leaves)));
+                    if !is_shared {
+                        return false;
+                    }
+                    found.push((index, step_leaf(*step as u32, outputs)));
+                }
+                let root = match (found.as_slice(), opened.hashes.as_slice()) {
+                    ([], [root]) => Some(*root),
+                    _ => partial::root(heads.count(own), &found, &opened.hashes),
+                };
+                let Some(root) = root else { return false };
+                roots[own] = root;
+            }
+            let entry = Entry { token: *token, carried: roots[0], head: Some(roots[1]) };
+            entries.push((row.position, entry.digest(row.position)));
+        }
+        let root = partial::root(log.count, &entries, &evidence.row_hashes);
+        if root.is_none_or(|root| bind_entries(log.count, log.first, &root) != log.root) {
+            return false;
+        }
+        for row in &evidence.rows {
+            for (step, outputs) in row.halves.iter().flat_map(|half| &half.leaves) {
+                self.rows.insert((row.position, *step as u32), outputs.clone());
+            }
         }
         true
     }
@@ -285,6 +375,10 @@ impl Facts for Verified {
 
     fn record(&mut self, index: u64) -> Result<StepRecord, Gap> {
         self.records.get(&index).cloned().ok_or(Gap::Missing("a record"))
+    }
+
+    fn row(&mut self, position: u64, step: u32) -> Result<Vec<Digest>, Gap> {
+        self.rows.get(&(position, step)).cloned().ok_or(Gap::Missing("a row"))
     }
 
     fn record_of(&mut self, path: &[Frame], before: u64) -> Result<StepRecord, Gap> {

@@ -8,12 +8,15 @@ use repops::ops::{Fault, OpClass, OpError};
 use repops::program::{Part, Step};
 use repops::trace::{Frame, StepRecord};
 
+use super::choice;
 use super::facts::{Facts, Gap};
 use super::message::Party;
 use super::moved::{moved, moved_element, moved_type};
 use super::opened::{StepInputs, infer, input_types, read_for_claims, whole};
 use super::paths::{Inputs, Paths, Value, carried};
+use super::rows::{RowPlace, RowView};
 use super::verdict::{Loser, Reason};
+use crate::generation::GenerationClaim;
 use crate::receipt::Claim;
 
 /// The tensor of a record that the parties state differently.
@@ -22,6 +25,10 @@ pub enum Disputed {
     Output(u32),
     /// An input that is a slice of a scanned tensor.
     Slice(u32),
+    /// The log-probabilities of a generation's tokens.
+    Logprobs,
+    /// The token that follows from logits.
+    Choice,
 }
 
 impl Disputed {
@@ -30,6 +37,7 @@ impl Disputed {
         match self {
             Disputed::Output(at) => record.outputs.get(at as usize).copied(),
             Disputed::Slice(at) => record.inputs.get(at as usize).copied().flatten(),
+            Disputed::Logprobs | Disputed::Choice => None,
         }
     }
 
@@ -37,6 +45,7 @@ impl Disputed {
     pub fn number(self) -> u32 {
         match self {
             Disputed::Output(at) | Disputed::Slice(at) => at,
+            Disputed::Logprobs | Disputed::Choice => 0,
         }
     }
 
@@ -44,6 +53,7 @@ impl Disputed {
         match self {
             Disputed::Output(at) => Reason::OutputType(at),
             Disputed::Slice(at) => Reason::Input(at),
+            Disputed::Logprobs | Disputed::Choice => Reason::Outcome,
         }
     }
 }
@@ -78,6 +88,43 @@ pub enum Question {
         output: u32,
         element: u64,
     },
+    /// How many steps the program has.
+    Steps {
+        counts: [u64; 2],
+    },
+    /// Whether a step's output gets into keys or values, by the steps that a party names.
+    Path {
+        by: Party,
+        step: u64,
+        path: Vec<u64>,
+    },
+    /// What a step gave at a position.
+    Row {
+        position: u64,
+        step: u64,
+        outputs: [Vec<Digest>; 2],
+    },
+    /// The logits of a position, from which different tokens were chosen.
+    Logits {
+        position: u64,
+        tokens: [u64; 2],
+    },
+    /// The logits of a position, which give different log-probabilities of a token.
+    Logprob {
+        position: u64,
+        token: u64,
+        values: [u64; 2],
+    },
+}
+
+impl Question {
+    /// Who opens what is needed.
+    pub fn presenter(&self) -> Party {
+        match self {
+            Question::Path { by, .. } => *by,
+            _ => Party::First,
+        }
+    }
 }
 
 /// What a judgement found.
@@ -90,6 +137,8 @@ pub enum Finding {
     Fault,
     /// The types are agreed.
     Agreed,
+    /// A term differs.
+    Term(Term, [u64; 2]),
 }
 
 /// The step under dispute, once its record has been judged.
@@ -98,16 +147,41 @@ pub struct Place {
     pub index: u64,
     pub path: Vec<Frame>,
     pub step: Step,
+    /// In a dispute about a generation.
+    pub row: Option<RowPlace>,
+}
+
+/// What the parties claim.
+#[derive(Clone, Copy)]
+pub enum Claims<'a> {
+    Runs([&'a Claim; 2]),
+    Generations([&'a GenerationClaim; 2]),
 }
 
 /// What judgements know besides facts.
 pub struct Context<'a> {
-    pub claims: [&'a Claim; 2],
+    pub claims: Claims<'a>,
     pub records: Option<&'a [StepRecord; 2]>,
     pub place: Option<&'a Place>,
     pub types: Option<&'a (Vec<Option<TensorType>>, Vec<TensorType>)>,
     /// Claims that both parties made.
     pub agreed: &'a std::collections::BTreeMap<Term, u64>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn runs(&self) -> Result<[&'a Claim; 2], Gap> {
+        match self.claims {
+            Claims::Runs(claims) => Ok(claims),
+            Claims::Generations(_) => Err(Gap::Undecidable("a generation is no run")),
+        }
+    }
+
+    pub(super) fn generations(&self) -> Result<[&'a GenerationClaim; 2], Gap> {
+        match self.claims {
+            Claims::Generations(claims) => Ok(claims),
+            Claims::Runs(_) => Err(Gap::Undecidable("a run is no generation")),
+        }
+    }
 }
 
 pub(super) struct ClaimInputs<'a>(pub &'a Claim);
@@ -119,7 +193,7 @@ impl Inputs for ClaimInputs<'_> {
 }
 
 /// Who is wrong when `right` says whose statement is as it must be.
-fn losers(right: [bool; 2], reason: Reason) -> Finding {
+pub(super) fn losers(right: [bool; 2], reason: Reason) -> Finding {
     let loser = match right {
         [true, false] => Loser::Second,
         [false, true] => Loser::First,
@@ -153,14 +227,14 @@ pub fn end(
     shorter: Party,
     facts: &mut dyn Facts,
 ) -> Result<Finding, Gap> {
-    let over = is_over(context.claims[0], common, facts)?;
+    let over = is_over(context.runs()?[0], common, facts)?;
     let loser = if over { shorter.other() } else { shorter };
     Ok(Finding::Lost(loser.into(), Reason::Length))
 }
 
 /// Claims that differ although their traces do not.
 pub fn outcome(context: &Context<'_>, facts: &mut dyn Facts) -> Result<Finding, Gap> {
-    let [a, b] = context.claims;
+    let [a, b] = context.runs()?;
     let steps = a.trace.map_or(0, |t| t.steps);
     let fault = match steps.checked_sub(1) {
         Some(last) => facts.record(last)?.fault.map(|fault| (fault, last)),
@@ -199,7 +273,7 @@ pub fn record(
     records: &[StepRecord; 2],
     facts: &mut dyn Facts,
 ) -> Result<(Finding, Option<Place>), Gap> {
-    let inputs = ClaimInputs(context.claims[0]);
+    let inputs = ClaimInputs(context.runs()?[0]);
     let before = match index.checked_sub(1) {
         Some(last) => Some(facts.record(last)?),
         None => None,
@@ -215,7 +289,7 @@ pub fn record(
     let right = records.each_ref().map(|r| r.path == path);
     let last = *path.last().ok_or(Gap::Undecidable("an empty path"))?;
     let step = facts.step(last.block, last.step)?.step;
-    let place = Place { index, path: path.clone(), step: step.clone() };
+    let place = Place { index, path: path.clone(), step: step.clone(), row: None };
     let finding = 'found: {
         if right != [true; 2] {
             break 'found lost(right, Reason::Path);
@@ -326,7 +400,7 @@ pub fn types(
     Ok((losers(right, Reason::OutputType(output)), types))
 }
 
-fn step_and_inputs<'a>(context: &Context<'a>) -> Result<(&'a Step, &'a [Option<Digest>]), Gap> {
+pub(super) fn step_and_inputs<'a>(context: &Context<'a>) -> Result<(&'a Step, &'a [Option<Digest>]), Gap> {
     match (context.place, context.records) {
         (Some(place), Some(records)) => Ok((&place.step, &records[0].inputs)),
         _ => Err(Gap::Undecidable("no step is under dispute")),
@@ -341,7 +415,9 @@ pub fn claims(
     facts: &mut dyn Facts,
 ) -> Result<Vec<Term>, Gap> {
     let (step, digests) = step_and_inputs(context)?;
-    if matches!(of, Disputed::Slice(_)) || matches!(step.def().class, OpClass::Control) {
+    if !matches!(of, Disputed::Output(_)) && !matches!(of, Disputed::Logprobs)
+        || matches!(step.def().class, OpClass::Control)
+    {
         return Ok(Vec::new());
     }
     let (inputs, outputs) = context.types.ok_or(Gap::Undecidable("types are not agreed"))?;
@@ -441,8 +517,13 @@ pub fn fault(
 pub enum Learned {
     Nothing,
     Place(Option<Place>),
-    Types((Vec<Option<TensorType>>, Vec<TensorType>)),
+    Types(StepTypes),
+    /// A place of a sequence, what its step reads by name, and types where they are known.
+    Row(Place, Vec<Option<Digest>>, Option<StepTypes>),
 }
+
+/// Types of a step's inputs and outputs.
+pub type StepTypes = (Vec<Option<TensorType>>, Vec<TensorType>);
 
 /// Answers a question from facts.
 pub fn decide(
@@ -451,6 +532,22 @@ pub fn decide(
     facts: &mut dyn Facts,
 ) -> Result<(Finding, Learned), Gap> {
     let alone = |finding: Result<Finding, Gap>| finding.map(|f| (f, Learned::Nothing));
+    if let Some(place) = context.place.and_then(|place| place.row.as_ref()) {
+        let tokens = context.generations()?[0].rows();
+        let view = &mut RowView { inner: facts, place, tokens: &tokens };
+        match question {
+            Question::Types { of, types: claimed } => {
+                return types(context, *of, claimed, view).map(|(f, types)| (f, Learned::Types(types)));
+            }
+            Question::Element { term, values, .. } if place.is_choice => {
+                return alone(choice::judge(context, place, *term, *values, view));
+            }
+            Question::Element { of, term, values } => {
+                return alone(element(context, *of, *term, values, view));
+            }
+            _ => {}
+        }
+    }
     match question {
         Question::Outcome => alone(outcome(context, facts)),
         Question::End { common, shorter } => alone(end(context, *common, *shorter, facts)),
@@ -462,5 +559,31 @@ pub fn decide(
         }
         Question::Element { of, term, values } => alone(element(context, *of, *term, values, facts)),
         Question::Fault { by, output, element } => alone(fault(context, *by, *output, *element, facts)),
+        Question::Steps { counts } => alone(choice::steps(counts, facts)),
+        Question::Path { by, step, path } => alone(choice::path(*by, *step, path, facts)),
+        Question::Row { position, step, outputs } => choice::row(*position, *step, outputs, facts),
+        Question::Logits { position, tokens } => choice::logits(context, *position, *tokens, facts),
+        Question::Logprob { position, token, values } => {
+            choice::logprob(context, *position, *token, *values, facts)
+        }
     }
+}
+
+/// The finer terms of a term about which the parties differ: [`claims`], of whatever is under dispute.
+pub fn finer(
+    context: &Context<'_>,
+    of: Disputed,
+    term: Term,
+    values: [u64; 2],
+    facts: &mut dyn Facts,
+) -> Result<Vec<Term>, Gap> {
+    let Some(place) = context.place.and_then(|place| place.row.as_ref()) else {
+        return claims(context, of, term, facts);
+    };
+    let tokens = context.generations()?[0].rows();
+    let view = &mut RowView { inner: facts, place, tokens: &tokens };
+    if place.is_choice {
+        return choice::finer(context, place, term, values, view);
+    }
+    claims(context, of, term, view)
 }

@@ -69,6 +69,25 @@ pub struct Evidence {
     pub records: Vec<(u64, Vec<u8>)>,
     pub record_hashes: Vec<Digest>,
     pub tensors: Vec<TensorEvidence>,
+    /// Rows of the first party's log, by position; the other entries' hashes.
+    pub rows: Vec<RowEvidence>,
+    pub row_hashes: Vec<Digest>,
+}
+
+/// What steps gave at a position of a sequence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RowEvidence {
+    pub position: u64,
+    /// Of the carried steps and of the head.
+    pub halves: [HalfEvidence; 2],
+}
+
+/// Leaves of the steps of one half of a row: steps, digests of their outputs, and the other subtrees' hashes. Without
+/// leaves the root alone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HalfEvidence {
+    pub leaves: Vec<(u64, Vec<Digest>)>,
+    pub hashes: Vec<Digest>,
 }
 
 /// Leaves of a tensor.
@@ -165,7 +184,8 @@ impl Body {
                 out.u64(*element);
             }
             Body::Evidence(evidence) => {
-                out.kind(8).u64(evidence.part_count);
+                let has_rows = !evidence.rows.is_empty();
+                out.kind(if has_rows { 9 } else { 8 }).u64(evidence.part_count);
                 out.leaves(&evidence.parts);
                 out.digests(&evidence.part_hashes);
                 out.leaves(&evidence.records);
@@ -176,6 +196,10 @@ impl Body {
                     out.ty(tensor.dtype, &tensor.shape);
                     out.leaves(&tensor.leaves);
                     out.digests(&tensor.hashes);
+                }
+                if has_rows {
+                    out.rows(&evidence.rows);
+                    out.digests(&evidence.row_hashes);
                 }
             }
         }
@@ -196,6 +220,15 @@ impl Body {
             6 => Body::Claims(rest.longs()?),
             7 => Body::Witness { output: rest.u32()?, element: rest.u64()? },
             8 => Body::Evidence(rest.evidence()?),
+            9 => {
+                let mut evidence = rest.evidence()?;
+                evidence.rows = rest.rows()?;
+                evidence.row_hashes = rest.digests()?;
+                if evidence.rows.is_empty() {
+                    return Err(MessageError("it has no rows"));
+                }
+                Body::Evidence(evidence)
+            }
             _ => return Err(MessageError("its kind is unknown")),
         };
         rest.end()?;
@@ -242,6 +275,21 @@ impl Writer {
     fn ty(&mut self, dtype: DType, shape: &[u64]) {
         self.0.push(dtype.code());
         self.longs(shape);
+    }
+
+    fn rows(&mut self, rows: &[RowEvidence]) {
+        self.u32(rows.len() as u32);
+        for row in rows {
+            self.u64(row.position);
+            for half in &row.halves {
+                self.u32(half.leaves.len() as u32);
+                for (step, outputs) in &half.leaves {
+                    self.u64(*step);
+                    self.digests(outputs);
+                }
+                self.digests(&half.hashes);
+            }
+        }
     }
 
     fn leaves(&mut self, leaves: &[(u64, Vec<u8>)]) {
@@ -336,7 +384,16 @@ impl<'a> Reader<'a> {
                 let (dtype, shape) = rest.ty()?;
                 Ok(TensorEvidence { dtype, layout, shape, leaves: rest.leaves()?, hashes: rest.digests()? })
             })?,
+            ..Evidence::default()
         })
+    }
+
+    fn rows(&mut self) -> Result<Vec<RowEvidence>, MessageError> {
+        fn half(rest: &mut Reader<'_>) -> Result<HalfEvidence, MessageError> {
+            let leaves = rest.list(12, |rest| Ok((rest.u64()?, rest.digests()?)))?;
+            Ok(HalfEvidence { leaves, hashes: rest.digests()? })
+        }
+        self.list(24, |rest| Ok(RowEvidence { position: rest.u64()?, halves: [half(rest)?, half(rest)?] }))
     }
 
     pub fn end(&self) -> Result<(), MessageError> {

@@ -9,9 +9,13 @@
 
 pub mod ask;
 pub mod audit;
+mod choice;
+pub mod claimed;
 pub mod facts;
+mod generation;
 pub mod judge;
 mod kept;
+pub mod log;
 pub mod message;
 mod moved;
 mod opened;
@@ -19,13 +23,17 @@ pub mod partial;
 pub mod paths;
 pub mod player;
 pub mod referee;
+pub mod rows;
 mod section;
 pub mod simulate;
+mod source;
 pub mod transcript;
 pub mod verdict;
 
 pub use ask::{Ask, NoDispute, Received, Terms};
+pub use claimed::Claimed;
 pub use kept::{Checkpoints, Keep, Keeper};
+pub use log::SequenceLog;
 pub use message::{Body, MESSAGE_BYTES_MAX, Message, Party};
 pub use player::{Player, PlayerError};
 pub use referee::Referee;

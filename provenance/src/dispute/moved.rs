@@ -23,7 +23,10 @@ pub(super) fn moved(
     facts: &mut dyn Facts,
 ) -> Result<Option<Moved>, Gap> {
     let place = context.place.ok_or(Gap::Undecidable("no step is under dispute"))?;
-    let inputs = ClaimInputs(context.claims[0]);
+    if place.row.is_some() {
+        return Ok(None);
+    }
+    let inputs = ClaimInputs(context.runs()?[0]);
     match of {
         Disputed::Slice(at) => {
             let value = place.step.inputs.get(at as usize).copied().flatten();
@@ -42,7 +45,7 @@ pub(super) fn moved(
             let stack = paths.stack(&place.step, at as usize, &place.path, last.as_deref())?;
             Ok(Some(Moved::Stack(stack)))
         }
-        Disputed::Output(_) => Ok(None),
+        Disputed::Output(_) | Disputed::Logprobs | Disputed::Choice => Ok(None),
     }
 }
 
@@ -76,7 +79,7 @@ pub(super) fn moved_type(
 
 fn stacked(context: &Context<'_>, stack: &Stack, at: u64, facts: &mut dyn Facts) -> Result<Digest, Gap> {
     let place = context.place.ok_or(Gap::Undecidable("no step is under dispute"))?;
-    let inputs = ClaimInputs(context.claims[0]);
+    let inputs = ClaimInputs(context.runs()?[0]);
     paths(facts, &inputs, place.index).stacked(stack, &place.path, at)
 }
 

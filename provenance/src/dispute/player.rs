@@ -5,21 +5,29 @@
 //! `repops::ops::dispute`; what it opens is what the judgement asked for and nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use repops::digest::{LEAF_BYTES, Layout, leaf_hash, tensor_digest};
 use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent};
-use repops::ops::dispute::{Evaluator, OpenInputs, Stop, Subject, Term, WHOLE_BYTES_MAX, bits_at};
+use repops::ops::dispute::{Evaluator, OpenInputs, Stop, Subject, Term, WHOLE_BYTES_MAX};
 use repops::ops::{self, Fault};
-use repops::program::{Part, Program};
-use repops::trace::{Frame, StepRecord, Trace};
+use repops::program::Program;
+use repops::sequence::Row;
+use repops::sequence::choice::{Choice, Known};
+use repops::sequence::sampling::Draw;
+use repops::sequence::trace::row_digest;
+use repops::trace::{StepRecord, Trace};
 use repops::{Digest, Tensor, TensorView};
 
 use super::ask::{Ask, Tree};
-use super::facts::{BlockPlan, Facts, Gap, Plan, TensorHeader, row_major, stored_offset};
-use super::judge::decide;
+use super::facts::{TensorHeader, row_major};
+use super::judge::{Disputed, decide};
 use super::kept::Checkpoints;
-use super::message::{Body, Evidence, Party, TensorEvidence};
+use super::log::{self, SequenceLog};
+use super::message::{Body, Party};
 use super::referee::Referee;
+use super::rows::value_name;
+use super::simulate::Dice;
 use super::{partial, section};
 
 /// Why a party cannot answer.
@@ -37,20 +45,20 @@ pub enum PlayerError {
 
 /// A tensor's stored bytes.
 #[derive(Clone, Debug)]
-struct Stored {
-    header: TensorHeader,
-    bytes: Vec<u8>,
+pub(super) struct Stored {
+    pub header: TensorHeader,
+    pub bytes: Vec<u8>,
 }
 
 /// One party's knowledge.
 pub struct Player<'a> {
-    program: &'a Program,
+    pub(super) program: &'a Program,
     inputs: &'a [Tensor],
     executor: &'a dyn Executor,
-    parts: Vec<Vec<u8>>,
-    records: Vec<StepRecord>,
-    digests: Vec<Digest>,
-    tensors: BTreeMap<Digest, Stored>,
+    pub(super) parts: Vec<Vec<u8>>,
+    pub(super) records: Vec<StepRecord>,
+    pub(super) digests: Vec<Digest>,
+    pub(super) tensors: BTreeMap<Digest, Stored>,
     /// Values put in place of what the rules give: a fault of this party.
     presets: Vec<(Term, u64)>,
     kept: Checkpoints,
@@ -58,8 +66,16 @@ pub struct Player<'a> {
     step: Option<(u64, Evaluator, Vec<Option<Tensor>>)>,
     /// Looking for slices of scanned tensors, which themselves are no slices.
     is_searching: bool,
-    /// Steps that were run again.
+    /// Of a generation.
+    pub(super) log: Option<SequenceLog>,
+    /// The choice whose terms are stated, by its position.
+    choice: Option<(u64, Known)>,
+    /// Changes one of the values stated of a choice, now and then: a fault of this party.
+    twist: Option<Dice>,
+    /// Steps that were run again, in how many runs, and the time of these.
     pub steps_rerun: u64,
+    pub reruns: u32,
+    pub rerun_time: Duration,
 }
 
 impl<'a> Player<'a> {
@@ -83,8 +99,63 @@ impl<'a> Player<'a> {
             kept: Checkpoints::default(),
             step: None,
             is_searching: false,
+            log: None,
+            choice: None,
+            twist: None,
             steps_rerun: 0,
+            reruns: 0,
+            rerun_time: Duration::ZERO,
         }
+    }
+
+    /// A party that generated, and has the log of it. `inputs` are the program's for the whole sequence.
+    pub fn of_generation(
+        program: &'a Program,
+        inputs: &'a [Tensor],
+        log: SequenceLog,
+        executor: &'a dyn Executor,
+    ) -> Player<'a> {
+        let trace = log.records(program);
+        let mut player = Player::new(program, inputs, trace, executor);
+        let first = program.first_param(repops::program::BlockId(0)).0;
+        for (value, input) in (first..).zip(inputs) {
+            player.store(value_name(value), input.view(), Layout::RowMajor);
+        }
+        player.keep(&log.logprobs);
+        player.log = Some(log);
+        player
+    }
+
+    /// Makes it lie about terms of a choice.
+    pub fn twist(&mut self, dice: Dice) {
+        self.twist = Some(dice);
+    }
+
+    /// Gives it a row that no run gives.
+    pub fn keep_row(&mut self, row: &Row, bytes: &[u8]) -> Digest {
+        let digest = row_digest(row, bytes);
+        let view = TensorView { dtype: row.dtype, shape: &row.shape, bytes };
+        self.store(digest, view, Layout::RowMajor);
+        digest
+    }
+
+    /// The digests of what a step gave at a position; the rows are at hand then.
+    pub(super) fn row(&mut self, position: u64, step: u32) -> Result<Vec<Digest>, PlayerError> {
+        let log = self.log.as_ref().ok_or(PlayerError::Unknown("the log"))?;
+        if let Some(outputs) = log.stated.get(&(position, step)) {
+            return Ok(outputs.clone());
+        }
+        let record = self.records.get(step as usize).ok_or(PlayerError::Unknown("a step"))?;
+        let rows = log.rows_of(step).ok_or(PlayerError::Unknown("a step"))?.to_vec();
+        let names = record.outputs.clone();
+        let mut outputs = Vec::new();
+        for (name, row) in names.iter().zip(&rows) {
+            let (size, start) = (row.bytes(), position as usize * row.bytes());
+            let bytes = self.stored(*name)?.bytes.get(start..start + size);
+            let bytes = bytes.ok_or(PlayerError::Unknown("a position"))?.to_vec();
+            outputs.push(self.keep_row(row, &bytes));
+        }
+        Ok(outputs)
     }
 
     pub(super) fn program(&self) -> &'a Program {
@@ -166,6 +237,8 @@ impl<'a> Player<'a> {
         let section = checkpoint.and_then(|at| self.section(at, last));
         let first = if section.is_some() { checkpoint.map_or(0, |at| self.kept.list[at].records) } else { 0 };
         let mut catcher = Catcher { at: wanted, first, last, found: Vec::new(), steps: 0 };
+        #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
+        let start = Instant::now();
         let ran = match &section {
             Some((program, inputs)) => self.executor.execute(program, inputs, HashLevel::None, &mut catcher),
             None => self.executor.execute(self.program, self.inputs, HashLevel::None, &mut catcher),
@@ -175,6 +248,8 @@ impl<'a> Player<'a> {
             Err(error) => return Err(error.into()),
         }
         self.steps_rerun += catcher.steps;
+        self.reruns += 1;
+        self.rerun_time += start.elapsed();
         for (digest, tensor) in catcher.found {
             self.store(digest, tensor.view(), Layout::RowMajor);
         }
@@ -248,7 +323,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn stored(&mut self, digest: Digest) -> Result<&Stored, PlayerError> {
+    pub(super) fn stored(&mut self, digest: Digest) -> Result<&Stored, PlayerError> {
         self.fetch(&[digest])?;
         self.tensors.get(&digest).ok_or(PlayerError::Unknown("a tensor"))
     }
@@ -256,7 +331,31 @@ impl<'a> Player<'a> {
     /// The answer to what the referee asks.
     pub fn answer(&mut self, referee: &Referee, party: Party) -> Result<Body, PlayerError> {
         Ok(match referee.ask() {
-            Ask::Frontier { common } => Body::Frontier(partial::frontier_hashes(&self.digests, *common)),
+            Ask::Frontier { common } => {
+                let leaves = self.log.as_ref().map_or(&self.digests, |log| &log.entries);
+                Body::Frontier(partial::frontier_hashes(leaves, *common))
+            }
+            Ask::Nodes { tree: tree @ (Tree::Log | Tree::Steps), first, height, levels } => {
+                let (log, row) = (self.own_log()?, referee.row());
+                let leaves =
+                    if *tree == Tree::Log { &log.entries } else { log.leaves(row.position, row.half) };
+                let nodes = partial::nodes(leaves, *first, *height, *levels);
+                Body::Nodes(nodes.ok_or(PlayerError::Unknown("a node of the log"))?)
+            }
+            Ask::Row { position } => {
+                let log = self.own_log()?;
+                Body::Nodes([0, 1].map(|half| log.root(*position, half)).to_vec())
+            }
+            Ask::Heads => Body::Claims(self.own_log()?.heads.stated()),
+            Ask::Path { step } => Body::Claims(log::path(self.program, *step)),
+            Ask::Steps { position, half } => {
+                let leaves = self.own_log()?.leaves(*position, *half);
+                Body::Frontier(partial::frontier_hashes(leaves, leaves.len() as u64))
+            }
+            Ask::Outputs { position, step } => {
+                let step = u32::try_from(*step).map_err(|_| PlayerError::Unknown("a step"))?;
+                Body::Nodes(self.row(*position, step)?)
+            }
             Ask::Nodes { tree: Tree::Trace, first, height, levels } => {
                 let nodes = partial::nodes(&self.digests, *first, *height, *levels);
                 Body::Nodes(nodes.ok_or(PlayerError::Unknown("a node of the trace"))?)
@@ -302,8 +401,23 @@ impl<'a> Player<'a> {
         })
     }
 
+    fn own_log(&self) -> Result<&SequenceLog, PlayerError> {
+        self.log.as_ref().ok_or(PlayerError::Unknown("the log"))
+    }
+
     /// The disputed tensor as this party has it.
     fn output(&mut self, referee: &Referee, party: Party) -> Result<&Stored, PlayerError> {
+        let is_logprobs = matches!(referee.ask(), Ask::Tensor { of: Disputed::Logprobs })
+            || referee.disputed() == Some(Disputed::Logprobs);
+        if is_logprobs {
+            let claim = referee.receipts()[party as usize].generation();
+            let digest = claim.map(|claim| claim.logprobs);
+            return self.stored(digest.ok_or(PlayerError::Unknown("log-probabilities"))?);
+        }
+        if let Some(row) = referee.place().and_then(|place| place.row.as_ref()) {
+            let (position, step) = (row.position, referee.place().map_or(0, |place| place.index as u32));
+            self.row(position, step)?;
+        }
         let records = referee.records().ok_or(PlayerError::Unknown("the record"))?;
         let of = match referee.ask() {
             Ask::Tensor { of } => Some(*of),
@@ -337,6 +451,9 @@ impl<'a> Player<'a> {
     /// Evaluates terms of the step under dispute.
     pub fn claims(&mut self, referee: &Referee, terms: &[Term]) -> Result<Vec<u64>, PlayerError> {
         let place = referee.place().ok_or(PlayerError::Unknown("the step"))?;
+        if let Some(row) = place.row.as_ref().filter(|row| row.is_choice) {
+            return self.choice_terms(referee, row.position, terms);
+        }
         let (inputs, outputs) = referee.types().ok_or(PlayerError::Unknown("the types"))?;
         if self.step.as_ref().is_none_or(|step| step.0 != place.index) {
             let tensors = self.step_inputs(referee)?;
@@ -358,6 +475,41 @@ impl<'a> Player<'a> {
             Subject { def: step.def(), attrs: &step.attrs, region: step.region.as_ref(), inputs, outputs };
         let mut open = OpenInputs(tensors);
         terms.iter().map(|term| Ok(evaluator.value(&subject, *term, &mut open)?)).collect()
+    }
+
+    /// Values of terms of a choice.
+    fn choice_terms(
+        &mut self,
+        referee: &Referee,
+        position: u64,
+        terms: &[Term],
+    ) -> Result<Vec<u64>, PlayerError> {
+        let claim = referee.receipts()[0].generation().ok_or(PlayerError::Unknown("the claim"))?;
+        let name = referee.records().and_then(|records| records[0].inputs.first().copied().flatten());
+        if self.choice.as_ref().is_none_or(|choice| choice.0 != position) {
+            let logits = self.stored(name.ok_or(PlayerError::Unknown("the logits"))?)?;
+            let vocabulary = logits.header.shape.get(1).copied().unwrap_or(0);
+            let start = position as usize * vocabulary * 4;
+            let bytes = logits.bytes.get(start..start + vocabulary * 4);
+            let tensor = bytes.and_then(|b| Tensor::from_bytes(repops::DType::F32, &[vocabulary], b).ok());
+            let tensor = tensor.ok_or(PlayerError::Unknown("the logits"))?;
+            let all = [claim.prompt.as_slice(), claim.tokens.as_slice()].concat();
+            let known = all.get(..=position as usize).ok_or(PlayerError::Unknown("a position"))?;
+            let draw = Draw { seed: claim.seed, nonce: claim.nonce, position: position as u32 };
+            let choice = Choice::new(claim.sampling, known, claim.prompt.len(), draw, vocabulary as u64);
+            self.choice = Some((position, Known::new(choice, tensor.as_slice())?));
+        }
+        let Some((_, known)) = &self.choice else { return Ok(Vec::new()) };
+        // Terms that nobody has a value of are asked about by liars alone.
+        let mut values: Vec<u64> = terms.iter().map(|term| known.value(*term).unwrap_or(0)).collect();
+        if let Some(dice) = &mut self.twist
+            && dice.below(8) > 0
+            && !values.is_empty()
+        {
+            let at = dice.below(values.len() as u64) as usize;
+            values[at] = if dice.below(2) == 0 { values[at] ^ 1 } else { dice.below(1000) };
+        }
+        Ok(values)
     }
 
     /// The element that meets the fault this party claims.
@@ -399,42 +551,6 @@ impl<'a> Player<'a> {
         }
         Ok(whole)
     }
-
-    /// Opens what a judgement over everything that this party has reads.
-    pub(super) fn evidence(&mut self, judgement: impl FnOnce(&mut dyn Facts)) -> Evidence {
-        let mut source = Source::new(self);
-        judgement(&mut source);
-        let log = source.log;
-        self.open(&log)
-    }
-
-    /// Opens what a judgement read.
-    fn open(&self, log: &Log) -> Evidence {
-        let opened = |wanted: &BTreeSet<u64>| wanted.iter().copied().collect::<Vec<u64>>();
-        let mut evidence = Evidence { part_count: self.parts.len() as u64, ..Evidence::default() };
-        if !log.parts.is_empty() {
-            let leaves: Vec<Digest> = self.parts.iter().map(|part| leaf_hash(part)).collect();
-            evidence.part_hashes = partial::prove(&leaves, &opened(&log.parts));
-            evidence.parts = log.parts.iter().map(|&i| (i, self.parts[i as usize].clone())).collect();
-        }
-        if !log.records.is_empty() {
-            evidence.record_hashes = partial::prove(&self.digests, &opened(&log.records));
-            evidence.records = log.records.iter().map(|&i| (i, self.records[i as usize].encode())).collect();
-        }
-        for (digest, wanted) in &log.tensors {
-            let Some(stored) = self.tensors.get(digest) else { continue };
-            let chunks: Vec<&[u8]> = stored.bytes.chunks(LEAF_BYTES).collect();
-            let leaves: Vec<Digest> = chunks.iter().map(|chunk| leaf_hash(chunk)).collect();
-            evidence.tensors.push(TensorEvidence {
-                dtype: stored.header.dtype,
-                layout: stored.header.layout,
-                shape: stored.header.shape.iter().map(|&d| d as u64).collect(),
-                leaves: wanted.iter().map(|&i| (i, chunks[i as usize].to_vec())).collect(),
-                hashes: partial::prove(&leaves, &opened(wanted)),
-            });
-        }
-        evidence
-    }
 }
 
 fn is_fault(found: &Result<u64, Stop>, claimed: Option<Fault>) -> bool {
@@ -466,115 +582,5 @@ impl Observer for Catcher<'_> {
 
     fn interrupted(&mut self) -> bool {
         self.first + self.steps > self.last
-    }
-}
-
-/// What a judgement read.
-#[derive(Default)]
-struct Log {
-    parts: BTreeSet<u64>,
-    records: BTreeSet<u64>,
-    tensors: BTreeMap<Digest, BTreeSet<u64>>,
-}
-
-/// Facts of a party that has everything; remembers what was asked for.
-struct Source<'p, 'a> {
-    player: &'p mut Player<'a>,
-    log: Log,
-}
-
-impl<'p, 'a> Source<'p, 'a> {
-    fn new(player: &'p mut Player<'a>) -> Source<'p, 'a> {
-        Source { player, log: Log::default() }
-    }
-
-    fn stored(&mut self, digest: Digest) -> Result<Stored, Gap> {
-        let stored = self.player.stored(digest).map_err(|_| Gap::Missing("a tensor"))?.clone();
-        self.log.tensors.entry(digest).or_default();
-        Ok(stored)
-    }
-}
-
-impl Facts for Source<'_, '_> {
-    fn plan(&mut self) -> Result<Plan, Gap> {
-        let program = self.player.program;
-        let constants = program.constants().len() as u64;
-        // The blocks, and a neighbour on each side that shows that these are all.
-        let end = (constants + 1 + program.blocks().len() as u64).min(self.player.parts.len() as u64 - 1);
-        self.log.parts.extend(constants..=end);
-        let block = |b: &repops::program::Block| BlockPlan {
-            params: b.params.len() as u32,
-            steps: b.steps.len() as u32,
-            results: b.results.clone(),
-        };
-        Ok(Plan { constants: constants as u32, blocks: program.blocks().iter().map(block).collect() })
-    }
-
-    fn part(&mut self, leaf: u64) -> Result<Part, Gap> {
-        let part = self.player.parts.get(leaf as usize).ok_or(Gap::Missing("a part"))?;
-        let part = Part::decode(part).map_err(|_| Gap::Missing("a part of the program"))?;
-        self.log.parts.insert(leaf);
-        Ok(part)
-    }
-
-    fn producer(&mut self, value: u32) -> Result<u64, Gap> {
-        let program = self.player.program;
-        let mut leaf = 1 + program.constants().len() as u64 + program.blocks().len() as u64;
-        for block in 0..program.blocks().len() as u32 {
-            let block = repops::program::BlockId(block);
-            for (first, step) in program.first_outputs(block).iter().zip(&program.block(block).steps) {
-                if value.checked_sub(first.0).is_some_and(|k| (k as usize) < step.outputs.len()) {
-                    self.log.parts.insert(leaf);
-                    return Ok(leaf);
-                }
-                leaf += 1;
-            }
-        }
-        Err(Gap::Missing("the step that gives a value"))
-    }
-
-    fn record(&mut self, index: u64) -> Result<StepRecord, Gap> {
-        let record = self.player.records.get(index as usize).cloned().ok_or(Gap::Missing("a record"))?;
-        self.log.records.insert(index);
-        Ok(record)
-    }
-
-    fn record_of(&mut self, path: &[Frame], before: u64) -> Result<StepRecord, Gap> {
-        let earlier = self.player.records.iter().take(before as usize);
-        let index = earlier.enumerate().find(|(_, record)| record.path == path).map(|(i, _)| i as u64);
-        self.record(index.ok_or(Gap::Missing("the record of an earlier step"))?)
-    }
-
-    fn header(&mut self, tensor: Digest) -> Result<TensorHeader, Gap> {
-        Ok(self.stored_header(tensor)?.0)
-    }
-
-    fn element(&mut self, tensor: Digest, at: u64) -> Result<u64, Gap> {
-        let (header, _) = self.stored_header(tensor)?;
-        let offset = stored_offset(&header, at).ok_or(Gap::Stop(Stop::NoTerm))?;
-        self.log.tensors.entry(tensor).or_default().insert((offset / LEAF_BYTES) as u64);
-        let stored = self.player.tensors.get(&tensor).ok_or(Gap::Missing("a tensor"))?;
-        bits_at(header.dtype, &stored.bytes, offset / header.dtype.size()).ok_or(Gap::Stop(Stop::NoTerm))
-    }
-
-    fn whole(&mut self, tensor: Digest) -> Result<Tensor, Gap> {
-        let (_, bytes) = self.stored_header(tensor)?;
-        if bytes > WHOLE_BYTES_MAX {
-            return Err(Gap::Stop(Stop::TooLarge { bytes }));
-        }
-        let stored = self.stored(tensor)?;
-        let leaves = 0..stored.bytes.len().div_ceil(LEAF_BYTES) as u64;
-        self.log.tensors.entry(tensor).or_default().extend(leaves);
-        row_major(&stored.header, &stored.bytes)
-    }
-}
-
-impl Source<'_, '_> {
-    /// Header and number of bytes, without copying the bytes.
-    fn stored_header(&mut self, digest: Digest) -> Result<(TensorHeader, usize), Gap> {
-        let stored = self.player.stored(digest).map_err(|_| Gap::Missing("a tensor"))?;
-        let found = (stored.header.clone(), stored.bytes.len());
-        self.log.tensors.entry(digest).or_default();
-        Ok(found)
     }
 }

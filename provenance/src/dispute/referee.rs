@@ -11,15 +11,18 @@ use repops::Digest;
 use repops::digest::{LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root, sha256};
 use repops::ops::dispute::{TensorType, Term, bits_at};
 use repops::program::stored_byte_len;
+use repops::sequence::choice::TOKEN;
+use repops::sequence::trace::bind_entries;
 use repops::trace::StepRecord;
 
 use super::ask::{self, Ask, NoDispute, Received, Terms, Tree};
-use super::facts::{Gap, Verified};
-use super::judge::{self, Context, Disputed, Finding, Place, Question};
+use super::claimed::Claimed;
+use super::facts::{Gap, Shared, Verified};
+use super::generation::{RowState, Sequences};
+use super::judge::{self, Claims, Context, Disputed, Finding, Place, Question};
 use super::message::{Body, Evidence, Message, Party};
 use super::partial;
 use super::verdict::{Loser, Reason, Verdict};
-use crate::receipt::{Receipt, TraceClaim};
 use crate::trace_file::decode_record;
 
 /// Levels of a tree that one answer goes down.
@@ -32,60 +35,84 @@ const CLAIMS_MAX: usize = 8400;
 /// A dispute under way.
 #[derive(Clone, Debug)]
 pub struct Referee {
-    receipts: [Receipt; 2],
-    traces: [TraceClaim; 2],
-    terms: Terms,
-    id: Digest,
-    round: u32,
-    deadline: u64,
-    ask: Ask,
-    asked: [bool; 2],
-    answers: [Option<Body>; 2],
+    pub(super) receipts: [Claimed; 2],
+    /// Roots and numbers of records, or of positions.
+    pub(super) traces: [(Digest, u64); 2],
+    /// Where the dispute is about a generation.
+    pub(super) sequence: Option<Sequences>,
+    pub(super) terms: Terms,
+    pub(super) id: Digest,
+    pub(super) round: u32,
+    pub(super) deadline: u64,
+    pub(super) ask: Ask,
+    pub(super) asked: [bool; 2],
+    pub(super) answers: [Option<Body>; 2],
     /// Digests of the messages of each round.
-    seen: Vec<[Option<Digest>; 2]>,
-    state: State,
-    verdict: Option<Verdict>,
-    bytes: u64,
+    pub(super) seen: Vec<[Option<Digest>; 2]>,
+    pub(super) state: State,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) bytes: u64,
 }
 
 /// What has been found so far.
 #[derive(Clone, Debug, Default)]
-struct State {
-    facts: Verified,
+pub(super) struct State {
+    pub(super) facts: Verified,
     /// The hashes about which the parties differ.
-    hashes: [Digest; 2],
-    records: Option<[StepRecord; 2]>,
-    place: Option<Place>,
-    disputed: Option<Disputed>,
-    output_types: Option<[TensorType; 2]>,
-    frontiers: [Vec<Digest>; 2],
-    types: Option<(Vec<Option<TensorType>>, Vec<TensorType>)>,
-    term: Option<(Term, [u64; 2])>,
-    first_term: Option<Term>,
-    agreed: BTreeMap<Term, u64>,
+    pub(super) hashes: [Digest; 2],
+    pub(super) records: Option<[StepRecord; 2]>,
+    pub(super) place: Option<Place>,
+    pub(super) disputed: Option<Disputed>,
+    pub(super) output_types: Option<[TensorType; 2]>,
+    pub(super) frontiers: [Vec<Digest>; 2],
+    pub(super) types: Option<(Vec<Option<TensorType>>, Vec<TensorType>)>,
+    pub(super) term: Option<(Term, [u64; 2])>,
+    pub(super) first_term: Option<Term>,
+    pub(super) agreed: BTreeMap<Term, u64>,
+    pub(super) row: RowState,
 }
 
 impl Referee {
-    /// Begins the dispute of two receipts at the time `now`, in milliseconds.
-    pub fn open(receipts: [Receipt; 2], terms: Terms, now: u64) -> Result<Referee, NoDispute> {
+    /// Begins the dispute of two receipts, of runs or of generations, at the time `now`, in milliseconds.
+    pub fn open<R: Into<Claimed>>(receipts: [R; 2], terms: Terms, now: u64) -> Result<Referee, NoDispute> {
+        let receipts = receipts.map(Into::into);
         let [a, b] = &receipts;
         for (which, receipt) in [("first", a), ("second", b)] {
             receipt.validate().map_err(|error| NoDispute::Receipt { which, error })?;
         }
-        if a.signer == b.signer {
+        if a.signer() == b.signer() {
             return Err(NoDispute::OneParty);
         }
-        if a.claim.program != b.claim.program {
+        if a.program() != b.program() {
             return Err(NoDispute::Different("programs"));
         }
-        if a.claim.inputs != b.claim.inputs {
-            return Err(NoDispute::Different("inputs"));
-        }
-        let trace = |which, receipt: &Receipt| receipt.claim.trace.ok_or(NoDispute::NoTrace { which });
-        let traces = [trace("first", a)?, trace("second", b)?];
-        let same_end = a.claim.outputs == b.claim.outputs && a.claim.fault == b.claim.fault;
-        if traces[0] == traces[1] && same_end {
-            return Err(NoDispute::Agreement);
+        let trace = |which, receipt: &Claimed| receipt.trace().ok_or(NoDispute::NoTrace { which });
+        let (ask, asked, facts, sequence, traces);
+        match (a, b) {
+            (Claimed::Run(one), Claimed::Run(two)) => {
+                if one.claim.inputs != two.claim.inputs {
+                    return Err(NoDispute::Different("inputs"));
+                }
+                traces = [trace("first", a)?, trace("second", b)?];
+                let same_end = one.claim.outputs == two.claim.outputs && one.claim.fault == two.claim.fault;
+                if traces[0] == traces[1] && same_end {
+                    return Err(NoDispute::Agreement);
+                }
+                facts = Verified::new(one.claim.program, traces[0].0, traces[0].1);
+                (ask, asked) = match traces[0] == traces[1] {
+                    true => (Ask::Evidence(Question::Outcome), [true, false]),
+                    false => (Ask::Frontier { common: traces[0].1.min(traces[1].1) }, [true, true]),
+                };
+                sequence = None;
+            }
+            (Claimed::Generation(one), Claimed::Generation(two)) => {
+                let found = Sequences::of([&one.claim, &two.claim])?;
+                traces = [trace("first", a)?, trace("second", b)?];
+                facts = Verified::of_log(one.claim.program, found.log(&one.claim, traces[0]));
+                (ask, asked) = (found.first_ask(&traces), [true, true]);
+                sequence = Some(found);
+            }
+            _ => return Err(NoDispute::Kinds),
         }
         let id = sha256(&[
             b"repops.dispute.0",
@@ -94,17 +121,10 @@ impl Referee {
             &terms.answer_ms.to_le_bytes(),
             &terms.number.to_le_bytes(),
         ]);
-        let facts = Verified::new(a.claim.program, traces[0].root, traces[0].steps);
-        let (ask, asked) = match traces[0] == traces[1] {
-            true => (Ask::Evidence(Question::Outcome), [true, false]),
-            false => {
-                let common = traces[0].steps.min(traces[1].steps);
-                (Ask::Frontier { common }, [true, true])
-            }
-        };
         Ok(Referee {
             receipts,
             traces,
+            sequence,
             terms,
             id,
             round: 0,
@@ -147,7 +167,7 @@ impl Referee {
         self.verdict.as_ref()
     }
 
-    pub fn receipts(&self) -> &[Receipt; 2] {
+    pub fn receipts(&self) -> &[Claimed; 2] {
         &self.receipts
     }
 
@@ -188,8 +208,14 @@ impl Referee {
 
     /// The context of judgements: what a party needs to find out which evidence is asked for.
     pub fn context(&self) -> Context<'_> {
+        let claims = match &self.receipts {
+            [Claimed::Run(a), Claimed::Run(b)] => Claims::Runs([&a.claim, &b.claim]),
+            [Claimed::Generation(a), Claimed::Generation(b)] => Claims::Generations([&a.claim, &b.claim]),
+            // Not opened.
+            [Claimed::Run(own), _] | [_, Claimed::Run(own)] => Claims::Runs([&own.claim, &own.claim]),
+        };
         Context {
-            claims: [&self.receipts[0].claim, &self.receipts[1].claim],
+            claims,
             records: self.state.records.as_ref(),
             place: self.state.place.as_ref(),
             types: self.state.types.as_ref(),
@@ -220,7 +246,7 @@ impl Referee {
             return Received::Ignored("it belongs to another dispute");
         }
         let party = message.party;
-        if !message.is_signed_by(&self.receipts[party as usize].signer) {
+        if !message.is_signed_by(&self.receipts[party as usize].signer()) {
             return Received::Ignored("its signature is not the party's");
         }
         // From here on the party has said it.
@@ -252,12 +278,12 @@ impl Referee {
         Received::Accepted
     }
 
-    fn lose(&mut self, loser: Loser, reason: Reason) {
+    pub(super) fn lose(&mut self, loser: Loser, reason: Reason) {
         self.verdict = Some(Verdict { loser, reason });
     }
 
     /// Ends the dispute for whoever is wrong; `true` when nobody is.
-    fn demand(&mut self, right: [bool; 2], reason: Reason) -> bool {
+    pub(super) fn demand(&mut self, right: [bool; 2], reason: Reason) -> bool {
         match right {
             [true, true] => return true,
             [false, true] => self.lose(Loser::First, reason),
@@ -267,7 +293,7 @@ impl Referee {
         false
     }
 
-    fn next(&mut self, now: u64, ask: Ask, asked: [bool; 2]) {
+    pub(super) fn next(&mut self, now: u64, ask: Ask, asked: [bool; 2]) {
         if self.round + 1 >= ROUNDS_MAX {
             return self.undecided("too many rounds".to_string());
         }
@@ -279,7 +305,7 @@ impl Referee {
         self.seen.push([None, None]);
     }
 
-    fn undecided(&mut self, why: String) {
+    pub(super) fn undecided(&mut self, why: String) {
         self.lose(Loser::Neither, Reason::Undecided(why));
     }
 
@@ -306,11 +332,30 @@ impl Referee {
             (Ask::Witness, [a, b]) => {
                 let by = if a.is_some() { Party::First } else { Party::Second };
                 if let Some(Body::Witness { output, element }) = a.or(b) {
-                    self.next(now, Ask::Evidence(Question::Fault { by, output, element }), [true, false]);
+                    self.present(now, Question::Fault { by, output, element });
                 }
             }
-            (Ask::Evidence(question), [Some(Body::Evidence(evidence)), _]) => {
+            (
+                Ask::Evidence(question),
+                [Some(Body::Evidence(evidence)), _] | [_, Some(Body::Evidence(evidence))],
+            ) => {
                 self.judge(now, question, &evidence);
+            }
+            (Ask::Row { position }, [Some(Body::Nodes(a)), Some(Body::Nodes(b))]) => {
+                self.rows(now, position, [a, b]);
+            }
+            (Ask::Heads, [Some(Body::Claims(a)), Some(Body::Claims(b))]) => self.heads(now, [a, b]),
+            (Ask::Path { step }, [a, b]) => {
+                let by = if a.is_some() { Party::First } else { Party::Second };
+                if let Some(Body::Claims(path)) = a.or(b) {
+                    self.present(now, Question::Path { by, step, path });
+                }
+            }
+            (Ask::Steps { half, .. }, [Some(Body::Frontier(a)), Some(Body::Frontier(b))]) => {
+                self.steps(now, half, [a, b]);
+            }
+            (Ask::Outputs { position, step }, [Some(Body::Nodes(a)), Some(Body::Nodes(b))]) => {
+                self.outputs(now, position, step, [a, b]);
             }
             _ => self.undecided("answers that do not fit".to_string()),
         }
@@ -318,28 +363,39 @@ impl Referee {
 
     fn frontiers(&mut self, now: u64, common: u64, hashes: [Vec<Digest>; 2]) {
         let right = [0, 1].map(|p| {
-            let TraceClaim { root, steps } = self.traces[p];
-            partial::frontier_root(steps, common, &hashes[p])
-                .is_some_and(|found| sha256(&[b"repops.trace.0\0\0", &steps.to_le_bytes(), &found.0]) == root)
+            let (root, count) = self.traces[p];
+            let bound = |found: Digest| match &self.sequence {
+                Some(sequence) => bind_entries(count, sequence.first, &found),
+                None => sha256(&[b"repops.trace.0\0\0", &count.to_le_bytes(), &found.0]),
+            };
+            partial::frontier_root(count, common, &hashes[p]).is_some_and(|found| bound(found) == root)
         });
         if !self.demand(right, Reason::Hashes) {
             return;
         }
         match first_difference(common, &hashes) {
-            Some((first, height, at)) => self.descend(now, Tree::Trace, first, height, at),
+            Some((first, height, at)) => {
+                let tree = if self.sequence.is_some() { Tree::Log } else { Tree::Trace };
+                self.descend(now, tree, first, height, at);
+            }
+            None if self.sequence.is_some() => self.same_rows(now),
             None => {
-                let shorter =
-                    if self.traces[0].steps < self.traces[1].steps { Party::First } else { Party::Second };
-                self.next(now, Ask::Evidence(Question::End { common, shorter }), [true, false]);
+                let shorter = if self.traces[0].1 < self.traces[1].1 { Party::First } else { Party::Second };
+                self.present(now, Question::End { common, shorter });
             }
         }
     }
 
-    fn descend(&mut self, now: u64, tree: Tree, first: u64, height: u32, hashes: [Digest; 2]) {
+    pub(super) fn descend(&mut self, now: u64, tree: Tree, first: u64, height: u32, hashes: [Digest; 2]) {
         self.state.hashes = hashes;
         let ask = match (tree, height) {
             (Tree::Trace, 0) => Ask::Record { index: first },
             (Tree::Output, 0) => Ask::Leaf { index: first },
+            (Tree::Log, 0) => Ask::Row { position: first },
+            (Tree::Steps, 0) => match self.step_of_row(first) {
+                Some((position, step)) => Ask::Outputs { position, step },
+                None => return self.undecided("a step that is none".to_string()),
+            },
             _ => Ask::Nodes { tree, first, height, levels: height.min(LEVELS) },
         };
         self.next(now, ask, [true, true]);
@@ -371,12 +427,18 @@ impl Referee {
         }
         if let [Some(a), Some(b)] = records {
             self.state.records = Some([a.clone(), b.clone()]);
-            self.next(now, Ask::Evidence(Question::Record { index, records: [a, b] }), [true, false]);
+            self.present(now, Question::Record { index, records: [a, b] });
         }
     }
 
     fn tensors(&mut self, now: u64, of: Disputed, bodies: [Body; 2]) {
-        let Some(records) = &self.state.records else { return };
+        let digests = match of {
+            Disputed::Logprobs => self.logprobs(),
+            _ => {
+                let Some(records) = &self.state.records else { return };
+                records.each_ref().map(|record| of.digest(record))
+            }
+        };
         let check = |p: usize| {
             let Body::Output { dtype, shape, hashes } = &bodies[p] else { return None };
             let shape: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
@@ -385,8 +447,7 @@ impl Referee {
             let count = total.div_ceil(LEAF_BYTES) as u64;
             let root = partial::frontier_root(count, count, hashes)?;
             let digest = bind_tensor(*dtype, Layout::RowMajor, &shape, total as u64, &root);
-            (of.digest(&records[p]) == Some(digest))
-                .then(|| (TensorType { dtype: *dtype, shape }, hashes.clone()))
+            (digests[p] == Some(digest)).then(|| (TensorType { dtype: *dtype, shape }, hashes.clone()))
         };
         let checked = [check(0), check(1)];
         if !self.demand(checked.each_ref().map(Option::is_some), Reason::Hashes) {
@@ -396,7 +457,11 @@ impl Referee {
             self.state.disputed = Some(of);
             self.state.frontiers = [left, right];
             self.state.output_types = Some([a.clone(), b.clone()]);
-            self.next(now, Ask::Evidence(Question::Types { of, types: [a, b] }), [true, false]);
+            if of == Disputed::Logprobs {
+                return self.logprob_types(now, [a, b]);
+            }
+            let [a, b] = [a, b].map(|ty| self.all_rows(ty));
+            self.present(now, Question::Types { of, types: [a, b] });
         }
     }
 
@@ -414,6 +479,10 @@ impl Referee {
         match (0..count).find(|&at| value(0, at) != value(1, at)) {
             Some(at) => {
                 let element = index * (LEAF_BYTES / ty.dtype.size()) as u64 + at as u64;
+                if self.state.disputed == Some(Disputed::Logprobs) {
+                    return self.logprob(now, element, [value(0, at), value(1, at)]);
+                }
+                let element = element + self.elements_before(&ty);
                 let output = self.state.disputed.map_or(0, Disputed::number);
                 let term = Term::Output { output, element };
                 self.state.first_term = Some(term);
@@ -424,14 +493,14 @@ impl Referee {
     }
 
     /// Goes on with a term about whose value the parties differ.
-    fn term(&mut self, now: u64, term: Term, values: [u64; 2]) {
+    pub(super) fn term(&mut self, now: u64, term: Term, values: [u64; 2]) {
         self.state.term = Some((term, values));
         let Some(of) = self.state.disputed else { return };
         let mut facts = std::mem::take(&mut self.state.facts);
-        let finer = judge::claims(&self.context(), of, term, &mut facts);
+        let finer = judge::finer(&self.context(), of, term, values, &mut facts);
         self.state.facts = facts;
         match finer {
-            Err(gap) => self.stuck(gap, false),
+            Err(gap) => self.stuck(gap, None),
             Ok(finer) => {
                 let mut unknown: Vec<Term> = Vec::new();
                 for term in finer {
@@ -442,7 +511,7 @@ impl Referee {
                 if unknown.len() > CLAIMS_MAX {
                     self.undecided("a term of too many claims".to_string());
                 } else if unknown.is_empty() {
-                    self.next(now, Ask::Evidence(Question::Element { of, term, values }), [true, false]);
+                    self.present(now, Question::Element { of, term, values });
                 } else {
                     self.next(now, Ask::Claims { terms: unknown }, [true, true]);
                 }
@@ -463,35 +532,45 @@ impl Referee {
             self.state.agreed.insert(*term, a);
         }
         if let (Some((term, values)), Some(of)) = (self.state.term, self.state.disputed) {
-            self.next(now, Ask::Evidence(Question::Element { of, term, values }), [true, false]);
+            self.present(now, Question::Element { of, term, values });
         }
     }
 
-    /// Records of the first party's trace that evidence may open: those that both have.
-    fn agreed_records(&self, question: &Question) -> u64 {
-        match question {
-            Question::Outcome => self.traces[0].steps,
+    /// What evidence may open of the first party's trace or log: what both have.
+    fn shared(&self, question: &Question) -> Shared {
+        if self.sequence.is_some() {
+            return self.shared_rows();
+        }
+        Shared::Records(match question {
+            Question::Outcome => self.traces[0].1,
             Question::End { common, .. } => *common,
             Question::Record { index, .. } => *index,
             _ => self.state.place.as_ref().map_or(0, |place| place.index),
-        }
+        })
+    }
+
+    /// Asks whoever has to for what a judgement needs.
+    pub(super) fn present(&mut self, now: u64, question: Question) {
+        let by = question.presenter();
+        self.next(now, Ask::Evidence(question), Party::BOTH.map(|party| party == by));
     }
 
     fn judge(&mut self, now: u64, question: Question, evidence: &Evidence) {
-        let agreed = self.agreed_records(&question);
-        if !self.state.facts.add(evidence, agreed) {
-            return self.lose(Loser::First, Reason::Evidence);
+        let (shared, by) = (self.shared(&question), question.presenter());
+        if !self.state.facts.add(evidence, shared) {
+            return self.lose(by.into(), Reason::Evidence);
         }
         let mut facts = std::mem::take(&mut self.state.facts);
         let found = judge::decide(&self.context(), &question, &mut facts);
         self.state.facts = facts;
         let (finding, learned) = match found {
             Ok(found) => found,
-            Err(gap) => return self.stuck(gap, true),
+            Err(gap) => return self.stuck(gap, Some(by)),
         };
         match learned {
             judge::Learned::Place(place) => self.state.place = place,
             judge::Learned::Types(types) => self.state.types = Some(types),
+            judge::Learned::Row(place, inputs, types) => self.learn_row(&question, place, &inputs, types),
             judge::Learned::Nothing => {}
         }
         match finding {
@@ -503,10 +582,18 @@ impl Referee {
                 self.next(now, Ask::Witness, [claims, !claims]);
             }
             Finding::Agreed => self.agreed_types(now),
+            Finding::Term(term, values) => {
+                self.state.disputed = Some(match term {
+                    TOKEN if matches!(question, Question::Logits { .. }) => Disputed::Choice,
+                    _ => Disputed::Logprobs,
+                });
+                self.state.first_term = Some(term);
+                self.term(now, term, values);
+            }
         }
     }
 
-    fn agreed_types(&mut self, now: u64) {
+    pub(super) fn agreed_types(&mut self, now: u64) {
         let Some([ty, _]) = &self.state.output_types else { return };
         let count = (ty.len() * ty.dtype.size()).div_ceil(LEAF_BYTES) as u64;
         match first_difference(count, &self.state.frontiers) {
@@ -516,20 +603,20 @@ impl Referee {
     }
 
     /// A judgement could not be made.
-    fn stuck(&mut self, gap: Gap, with_evidence: bool) {
-        match gap {
-            Gap::Missing(_) if with_evidence => self.lose(Loser::First, Reason::Evidence),
-            Gap::Missing(what) => self.undecided(format!("{what} is missing")),
-            Gap::Program(problem) => self.undecided(format!("the program cannot be run: {problem}")),
-            Gap::Undecidable(what) => self.undecided(what.to_string()),
-            Gap::Stop(stop) => self.undecided(stop.to_string()),
+    fn stuck(&mut self, gap: Gap, by: Option<Party>) {
+        match (gap, by) {
+            (Gap::Missing(_), Some(by)) => self.lose(by.into(), Reason::Evidence),
+            (Gap::Missing(what), None) => self.undecided(format!("{what} is missing")),
+            (Gap::Program(problem), _) => self.undecided(format!("the program cannot be run: {problem}")),
+            (Gap::Undecidable(what), _) => self.undecided(what.to_string()),
+            (Gap::Stop(stop), _) => self.undecided(stop.to_string()),
         }
     }
 }
 
 /// The first complete subtree of a frontier of `common` leaves whose hashes differ: its first leaf, height,
 /// and the hashes.
-fn first_difference(common: u64, hashes: &[Vec<Digest>; 2]) -> Option<(u64, u32, [Digest; 2])> {
+pub(super) fn first_difference(common: u64, hashes: &[Vec<Digest>; 2]) -> Option<(u64, u32, [Digest; 2])> {
     let ranges = partial::frontier(common, common);
     let differs = |(at, range): (usize, &(u64, u64))| {
         let (a, b) = (hashes[0].get(at)?, hashes[1].get(at)?);

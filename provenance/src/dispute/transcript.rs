@@ -4,9 +4,10 @@
 //! is signed by the parties.
 
 use super::ask::{NoDispute, Received, Terms};
+use super::claimed::Claimed;
 use super::message::{MESSAGE_BYTES_MAX, MessageError, Reader, Writer};
 use super::referee::Referee;
-use crate::receipt::{RECEIPT_BYTES_MAX, Receipt, ReceiptError};
+use crate::receipt::{RECEIPT_BYTES_MAX, ReceiptError};
 
 const TAG: &[u8; 16] = b"repops.game.0\0\0\0";
 
@@ -95,7 +96,7 @@ impl Transcript {
     /// The referee's state after all that happened.
     pub fn replay(&self) -> Result<Referee, TranscriptError> {
         let [a, b] = &self.receipts;
-        let receipts = [Receipt::parse(a)?, Receipt::parse(b)?];
+        let receipts = [Claimed::parse(a)?, Claimed::parse(b)?];
         let mut referee = Referee::open(receipts, self.terms, self.start)?;
         for event in &self.events {
             match &event.message {
@@ -115,7 +116,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    pub fn open(receipts: [Receipt; 2], terms: Terms, now: u64) -> Result<Recorded, NoDispute> {
+    pub fn open<R: Into<Claimed>>(receipts: [R; 2], terms: Terms, now: u64) -> Result<Recorded, NoDispute> {
+        let receipts: [Claimed; 2] = receipts.map(Into::into);
         let texts = receipts.each_ref().map(|receipt| receipt.to_json().into_bytes());
         let referee = Referee::open(receipts, terms, now)?;
         let transcript = Transcript { receipts: texts, terms, start: now, events: Vec::new() };

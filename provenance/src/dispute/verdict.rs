@@ -71,6 +71,10 @@ pub enum Reason {
     Output(u32),
     #[error("an element of the output is not what the operator gives")]
     Element,
+    #[error("the steps on which later positions depend are not those of the program")]
+    Heads,
+    #[error("the token does not follow from the logits")]
+    Token,
     #[error("the fault is not the one that the step meets")]
     Fault,
     #[error("not decided: {0}")]
@@ -98,6 +102,8 @@ impl Reason {
             Reason::OutputType(_) => "output-type",
             Reason::Output(_) => "output",
             Reason::Element => "element",
+            Reason::Heads => "heads",
+            Reason::Token => "token",
             Reason::Fault => "fault",
             Reason::Undecided(_) => "undecided",
         }

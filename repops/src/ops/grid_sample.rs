@@ -192,16 +192,7 @@ fn keys_far<W: Real>(d: W) -> W {
 
 fn sample<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let (x, grid) = (ctx.input(0), ctx.input(1));
-    let (mode, padding) = modes(ctx.attrs)?;
     let image = &x.shape[2..];
-    let axes: Vec<Axis<T::Wide>> = image
-        .iter()
-        .map(|&extent| Axis {
-            extent: T::Wide::count(extent),
-            align: ctx.attrs.int("align_corners") != 0,
-            padding,
-        })
-        .collect();
     let out = &grid.shape[1..grid.shape.len() - 1];
     let mut y = Tensor::zeros(T::DTYPE, &[&x.shape[..2], out].concat())?;
     let (channels, plane, count) = (x.shape[1], element_count(image), element_count(out));
@@ -210,11 +201,8 @@ fn sample<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let values = y.as_mut_slice::<T>();
     for (at, point) in points.chunks_exact(image.len()).enumerate() {
         let (n, position) = (at / count, at % count);
-        // The grid names the last axis first.
-        let coordinates: Vec<T::Wide> =
-            axes.iter().zip(point.iter().rev()).map(|(axis, g)| axis.coordinate(*g)).collect();
-        let finite = point.iter().chain(&coordinates).all(|v| v.abs() < T::Wide::INFINITY);
-        let taps = if finite { window(&axes, &coordinates, image, mode) } else { Vec::new() };
+        let found = taps(ctx.attrs, image, point)?;
+        let (finite, taps) = (found.is_some(), found.unwrap_or_default());
         for channel in 0..channels {
             let image = &elements[(n * channels + channel) * plane..][..plane];
             let sum = contract(taps.len(), |p| {
@@ -226,6 +214,24 @@ fn sample<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         }
     }
     Ok(vec![y])
+}
+
+/// What a point reads: offsets in the image, if they are within it, and weights, in the order of the contraction; `None` where it
+/// is not finite.
+pub(super) fn taps<W: Real>(
+    attrs: &Attrs,
+    image: &[usize],
+    point: &[W],
+) -> Result<Option<Vec<(Option<usize>, W)>>, OpError> {
+    let (mode, padding) = modes(attrs)?;
+    let align = attrs.int("align_corners") != 0;
+    let axis = |&extent: &usize| Axis { extent: W::count(extent), align, padding };
+    let axes: Vec<Axis<W>> = image.iter().map(axis).collect();
+    // The grid names the last axis first.
+    let coordinates: Vec<W> =
+        axes.iter().zip(point.iter().rev()).map(|(axis, g)| axis.coordinate(*g)).collect();
+    let finite = point.iter().chain(&coordinates).all(|v| v.abs() < W::INFINITY);
+    Ok(finite.then(|| window(&axes, &coordinates, image, mode)))
 }
 
 /// The taps of all axes, in row-major order: offset in the image, weight.

@@ -195,6 +195,32 @@ fn generate(ctx: &EvalCtx<'_>, number: fn(&Attrs, Stream, u64) -> f64) -> Result
     Ok(vec![y])
 }
 
+/// The bits of the number at a position, as a dispute needs it alone.
+pub(super) fn bits(name: &str, attrs: &Attrs, dtype: DType, at: u64) -> Result<u64, OpError> {
+    fn of<T: Convert>(number: f64) -> Result<u64, OpError> {
+        let mut bytes = [0; 8];
+        let element = T::of(Exact::Float(number)).canonical();
+        bytes[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(&element));
+        Ok(u64::from_le_bytes(bytes))
+    }
+    let stream = stream_of(attrs);
+    let number = match name {
+        "RandomUniform" | "RandomUniformLike" => uniform(attrs, stream, at),
+        _ => normal(attrs, stream, at),
+    };
+    with_float!(dtype, of(number))
+}
+
+/// The bits of Bernoulli's element at a position.
+pub(super) fn is_drawn(attrs: &Attrs, at: u64, p: f64, dtype: DType) -> u64 {
+    let mut bytes = [0; 8];
+    if stream_of(attrs).uniform_f64(at) < p {
+        let one = one_of(dtype);
+        bytes[..one.len()].copy_from_slice(&one);
+    }
+    u64::from_le_bytes(bytes)
+}
+
 fn bernoulli(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.input(0);
     let stream = stream_of(ctx.attrs);

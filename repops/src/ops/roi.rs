@@ -1,5 +1,9 @@
 //! RoiAlign and MaxRoiPool: regions of an image pooled to a fixed size.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::dispute::Stop;
 use super::float::{Float, Real, with_float};
 use super::{Arity, AttrDef, EvalCtx, Fault, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue, Attrs};
@@ -140,12 +144,13 @@ fn options(attrs: &Attrs) -> Result<Options, OpError> {
 /// A sample along one axis: two positions and the second one's weight; `None` outside.
 type Sample<W> = Option<(usize, usize, W)>;
 
-/// The samples of each output along an axis.
+/// The samples of the wanted ones of all outputs along an axis.
 fn samples<W: Real>(
     options: &Options,
     [first, last]: [W; 2],
     extent: usize,
     outputs: usize,
+    wanted: Range<usize>,
 ) -> Result<Vec<Vec<Sample<W>>>, Fault> {
     let zero = W::from_f64(0.0);
     let start = if options.half_pixel { first - W::from_f64(0.5) } else { first };
@@ -177,7 +182,7 @@ fn samples<W: Real>(
         let offset = |i: usize| ((W::count(i) + W::from_f64(0.5)) * bin) / W::count(count);
         (0..count).map(|i| sample(begin + offset(i))).collect()
     };
-    Ok((0..outputs).map(of_output).collect())
+    Ok(wanted.map(of_output).collect())
 }
 
 fn align<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -193,52 +198,86 @@ fn align<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         let sample = ctx.input(2).as_slice::<i64>()[r];
         let sample = usize::try_from(sample).ok().filter(|s| *s < batch).ok_or(Fault::IndexOutOfRange)?;
         let [x1, y1, x2, y2] = [0, 1, 2, 3].map(|i| region[i].widen() * scale);
-        let vertical = samples(&options, [y1, y2], height, rows)?;
-        let horizontal = samples(&options, [x1, x2], width, columns)?;
+        let vertical = samples(&options, [y1, y2], height, rows, 0..rows)?;
+        let horizontal = samples(&options, [x1, x2], width, columns, 0..columns)?;
         for c in 0..channels {
             let plane = &values[(sample * channels + c) * height * width..][..height * width];
             let out = &mut y.as_mut_slice::<T>()[(r * channels + c) * rows * columns..][..rows * columns];
             for (at, out) in out.iter_mut().enumerate() {
                 let (down, across) = (&vertical[at / columns], &horizontal[at % columns]);
-                *out = T::narrow(pool(&options, plane, width, down, across));
+                let read = |at: usize| Ok::<_, OpError>(plane[at].widen());
+                *out = T::narrow(pool(&options, width, down, across, read)?);
             }
         }
     }
     Ok(vec![y])
 }
 
-/// One element of Y.
-fn pool<T: Float>(
+/// One element of Y; `read` gives elements of the plane.
+fn pool<W: Real, E>(
     options: &Options,
-    plane: &[T],
     width: usize,
-    down: &[Sample<T::Wide>],
-    across: &[Sample<T::Wide>],
-) -> T::Wide {
-    let (zero, one) = (T::Wide::ZERO, T::Wide::ONE);
-    let products = |i: usize| -> [T::Wide; 4] {
+    down: &[Sample<W>],
+    across: &[Sample<W>],
+    mut read: impl FnMut(usize) -> Result<W, E>,
+) -> Result<W, E> {
+    let (zero, one) = (W::ZERO, W::ONE);
+    let count = down.len() * across.len();
+    let mut products = |i: usize| -> Result<[W; 4], E> {
         let (Some((top, bottom, fy)), Some((left, right, fx))) =
             (down[i / across.len()], across[i % across.len()])
         else {
-            return [zero; 4];
+            return Ok([zero; 4]);
         };
-        let at = |row: usize, column: usize| plane[row * width + column].widen();
-        [
-            ((one - fy) * (one - fx)) * at(top, left),
-            ((one - fy) * fx) * at(top, right),
-            (fy * (one - fx)) * at(bottom, left),
-            (fy * fx) * at(bottom, right),
-        ]
+        let mut at = |row: usize, column: usize| read(row * width + column);
+        Ok([
+            ((one - fy) * (one - fx)) * at(top, left)?,
+            ((one - fy) * fx) * at(top, right)?,
+            (fy * (one - fx)) * at(bottom, left)?,
+            (fy * fx) * at(bottom, right)?,
+        ])
     };
-    let count = down.len() * across.len();
     if options.average {
-        let sum = row_sum(count, |i| {
-            let [a, b, c, d] = products(i);
-            ((a + b) + c) + d
+        let (products, failed) = (RefCell::new(products), RefCell::new(None));
+        let sum = row_sum(count, |i| match (*products.borrow_mut())(i) {
+            Ok([a, b, c, d]) => ((a + b) + c) + d,
+            Err(error) => {
+                failed.replace(Some(error));
+                zero
+            }
         });
-        return sum / T::Wide::count(count.max(1));
+        return failed.into_inner().map_or(Ok(sum / W::count(count.max(1))), Err);
     }
-    (0..count).flat_map(products).reduce(|a, b| a.larger(b)).unwrap_or(zero)
+    let mut largest = None;
+    for i in 0..count {
+        for product in products(i)? {
+            largest = Some(largest.map_or(product, |a: W| a.larger(product)));
+        }
+    }
+    Ok(largest.unwrap_or(zero))
+}
+
+/// The most samples of one element that a dispute computes.
+const DISPUTED_MAX: usize = 4096;
+
+/// One element of RoiAlign alone, of a region with these corners and at a place of its output.
+pub(super) fn aligned_at<W: Real>(
+    attrs: &Attrs,
+    corners: [W; 4],
+    [height, width]: [usize; 2],
+    [rows, columns]: [usize; 2],
+    [row, column]: [usize; 2],
+    read: impl FnMut(usize) -> Result<W, Stop>,
+) -> Result<W, Stop> {
+    let options = options(attrs)?;
+    let scale = W::from_f64(f64::from(attrs.float("spatial_scale")));
+    let [x1, y1, x2, y2] = corners.map(|corner| corner * scale);
+    let down = samples(&options, [y1, y2], height, rows, row..row + 1)?.pop().unwrap_or_default();
+    let across = samples(&options, [x1, x2], width, columns, column..column + 1)?.pop().unwrap_or_default();
+    if down.len().saturating_mul(across.len()) > DISPUTED_MAX {
+        return Err(Stop::TooLarge { bytes: down.len() * across.len() });
+    }
+    pool(&options, width, &down, &across, read)
 }
 
 fn infer_max(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {

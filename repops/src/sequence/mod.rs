@@ -6,6 +6,7 @@
 //! Hence rows may be computed in one piece, in pieces, one by one, or beside the rows of other sequences, and
 //! the bits are the same. SPEC.md, "Sequence programs".
 
+pub mod choice;
 pub mod example;
 pub mod reference;
 pub mod sampling;

@@ -75,13 +75,19 @@ impl Observer for Leaves<'_> {
     }
 }
 
-/// Runs `tokens` through a sequence program; logits count from position `first` on.
-pub fn run(program: &Program, sequence: &Sequence, tokens: &[u32], first: usize) -> Result<Rows, ExecError> {
+/// The program's inputs for a whole sequence.
+pub fn inputs(program: &Program, sequence: &Sequence, tokens: &[u32]) -> Vec<Tensor> {
     let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
     let positions: Vec<i64> = (0..tokens.len() as i64).collect();
     let shape = [tokens.len()];
     let mut inputs = vec![Tensor::from_slice(&shape, &positions); program.header().inputs.len()];
     inputs[sequence.tokens] = Tensor::from_slice(&shape, &ids);
+    inputs
+}
+
+/// Runs `tokens` through a sequence program; logits count from position `first` on.
+pub fn run(program: &Program, sequence: &Sequence, tokens: &[u32], first: usize) -> Result<Rows, ExecError> {
+    let inputs = inputs(program, sequence, tokens);
     let leaves = vec![[Vec::new(), Vec::new()]; tokens.len()];
     let mut observer = Leaves { sequence, firsts: program.first_outputs(BlockId(0)), leaves };
     let execution = Reference.execute(program, &inputs, HashLevel::None, &mut observer)?;

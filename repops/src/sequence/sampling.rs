@@ -74,6 +74,20 @@ impl Sampling {
         let f = self.frequency_penalty;
         check("frequency_penalty", f, within(f, -1e3, 1e3), "from -1000 to 1000")
     }
+
+    /// The logit of a token that was generated `count` times; `None`: that has not occurred.
+    pub(super) fn penalize(&self, mut logit: f32, count: Option<u32>) -> f32 {
+        let Some(count) = count else { return logit };
+        let r = self.repetition_penalty;
+        if r != 1.0 {
+            logit = if logit > 0.0 { logit / r } else { logit * r };
+        }
+        if count > 0 {
+            logit -= count as f32 * self.frequency_penalty;
+            logit -= self.presence_penalty;
+        }
+        logit
+    }
 }
 
 /// What makes the noise of one choice.
@@ -88,7 +102,7 @@ pub struct Draw {
 
 impl Draw {
     /// A number in (0, 1) for each token.
-    fn noise(&self, tokens: &[u32]) -> Vec<f32> {
+    pub(super) fn noise(&self, tokens: &[u32]) -> Vec<f32> {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         let block = |number| {
             philox::block(key, [number, self.position, self.nonce as u32, (self.nonce >> 32) as u32])
@@ -194,23 +208,21 @@ fn penalized(logits: &[f32], sampling: &Sampling, tokens: &[u32], prompt: usize)
     if none {
         return logits;
     }
-    // How often each token was generated; those of the prompt alone 0 times.
+    for (token, count) in occurrences(tokens, prompt) {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit = sampling.penalize(*logit, Some(count));
+        }
+    }
+    logits
+}
+
+/// How often each token that occurred was generated; those of the prompt alone 0 times.
+pub(super) fn occurrences(tokens: &[u32], prompt: usize) -> BTreeMap<u32, u32> {
     let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
     for (at, &token) in tokens.iter().enumerate() {
         *counts.entry(token).or_default() += u32::from(at >= prompt);
     }
-    for (token, count) in counts {
-        let Some(logit) = logits.get_mut(token as usize) else { continue };
-        let r = sampling.repetition_penalty;
-        if r != 1.0 {
-            *logit = if *logit > 0.0 { *logit / r } else { *logit * r };
-        }
-        if count > 0 {
-            *logit -= count as f32 * sampling.frequency_penalty;
-            *logit -= sampling.presence_penalty;
-        }
-    }
-    logits
+    counts
 }
 
 /// The token of the greatest value, the lower one of equals. Values of -infinity count as any other.

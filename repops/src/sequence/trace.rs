@@ -53,10 +53,10 @@ impl Entry {
 
 /// The root over the entries of a sequence, the logits of which count from position `first` on.
 pub fn sequence_root(entries: &[Digest], first: u64) -> Digest {
-    sha256(&[
-        b"repops.rows.0\0\0\0",
-        &(entries.len() as u64).to_le_bytes(),
-        &first.to_le_bytes(),
-        &merkle_root(entries).0,
-    ])
+    bind_entries(entries.len() as u64, first, &merkle_root(entries))
+}
+
+/// The root of a sequence of `count` entries over which `root` stands.
+pub fn bind_entries(count: u64, first: u64, root: &Digest) -> Digest {
+    sha256(&[b"repops.rows.0\0\0\0", &count.to_le_bytes(), &first.to_le_bytes(), &root.0])
 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
 use repops::ops::dispute::Term;
-use repops_provenance::dispute::simulate::{Kind, Outcome, Scenario, Stage, part_of};
+use repops_provenance::dispute::simulate::{
+    GenerationStage, Kind, Outcome, Scenario, SimulateError, Stage, part_of,
+};
 use repops_provenance::dispute::{Loser, Party, Referee, Transcript};
 use serde_json::{Value, json};
 
 use crate::arguments::{DisputeReplay, DisputeSimulate};
 use crate::engine::{self, Engine};
 use crate::report::{print, print_json};
-use crate::{Answer, Failure, Result, inputs, page};
+use crate::{Answer, Failure, Result, generate, inputs, page};
 
 /// Larger transcripts are refused.
 const TRANSCRIPT_BYTES_MAX: u64 = 1 << 30;
@@ -30,17 +33,69 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
         ),
     };
     let liar = if arguments.liar_first { Party::First } else { Party::Second };
-    let program = engine::load(&arguments.program)?;
-    let tensors = inputs::read(&arguments.inputs, &program)?;
+    let what = Lie { kind, step, liar };
+    let program = Arc::new(engine::load(&arguments.program)?);
+    #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
+    let now = std::time::Instant::now;
     let engine = Engine::new(&arguments.engine)?;
     engine.check_constants(&program)?;
-    let stage =
-        Stage::keeping(&program, &tensors, &engine, repops_kernels::bytes_digest, arguments.keep.of())?;
+    let hash = repops_kernels::bytes_digest;
+    let keep = arguments.keep.of();
+    if let Some(claim) =
+        generate::claim_for(&arguments.generation, &program, &arguments.engine, arguments.seed)?
+    {
+        let start = now();
+        let stage = GenerationStage::regenerate(&program, claim.clone(), &engine, hash, keep)?;
+        if claim.trace_root.is_some_and(|root| Some(root) != stage.claim.trace_root) {
+            return Err(SimulateError::Root.into());
+        }
+        let op = |record: u64| stage.program.main().steps[stage.place(record).1 as usize].def().name;
+        let play = |scenario: &Scenario| stage.play(scenario);
+        let run = Run { records: stage.records(), kept_bytes: stage.kept.bytes, time: start.elapsed() };
+        return played(arguments, what, &run, &op, &play);
+    }
+    let tensors = inputs::read(&arguments.inputs, &program)?;
+    let start = now();
+    let stage = Stage::keeping(&program, &tensors, &engine, hash, keep)?;
+    let run_time = start.elapsed();
+    let records = &stage.trace.records;
+    let op = |record: u64| {
+        let record = &records[record as usize];
+        repops::ops::by_id(record.op, record.version).map_or("", |def| def.name)
+    };
+    let play = |scenario: &Scenario| stage.play(scenario);
+    let run = Run { records: records.len() as u64, kept_bytes: stage.kept.bytes, time: run_time };
+    played(arguments, what, &run, &op, &play)
+}
+
+/// What the honest party has run before the first dispute, once and with all its hashes.
+struct Run {
+    records: u64,
+    kept_bytes: u64,
+    time: std::time::Duration,
+}
+
+/// What is lied about, where, and by whom.
+#[derive(Clone, Copy)]
+struct Lie {
+    kind: Kind,
+    step: Option<u64>,
+    liar: Party,
+}
+
+/// Plays the disputes that the arguments ask for, over a run or a generation.
+fn played(
+    arguments: &DisputeSimulate,
+    Lie { kind, step, liar }: Lie,
+    run: &Run,
+    op: &dyn Fn(u64) -> &'static str,
+    play: &dyn Fn(&Scenario) -> std::result::Result<Outcome, SimulateError>,
+) -> Result<Answer> {
     let mut table = Table::default();
     let mut last = None;
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
-        let outcome = stage.play(&Scenario { kind, step, seed, liar })?;
-        table.note(&stage, &outcome, liar)?;
+        let outcome = play(&Scenario { kind, step, seed, liar })?;
+        table.note(op(outcome.step), run.records, &outcome, liar)?;
         last = Some(outcome);
     }
     let Some(outcome) = last else { return Err(Failure::new("no dispute was played")) };
@@ -48,17 +103,20 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
         repops_io::atomic::write(path, |out| out.write_all(&outcome.transcript.encode()))?;
     }
     if arguments.count > 1 || arguments.table {
-        table.print(arguments.json, stage.kept.bytes);
+        table.print(arguments.json, run);
     } else {
         let mut object = describe(&outcome.recorded.referee);
         object.insert("rounds".into(), json!(outcome.rounds));
         object.insert("bytes".into(), json!(outcome.bytes));
         object.insert("referee_ms".into(), json!(crate::run::milliseconds(outcome.referee)));
-        object.insert("lie".into(), json!({ "kind": kind.name(), "step": outcome.step }));
-        object.insert("steps".into(), json!(stage.trace.records.len()));
+        object.insert(
+            "lie".into(),
+            json!({ "kind": kind.name(), "record": outcome.step, "step": outcome.step }),
+        );
+        object.insert("steps".into(), json!(run.records));
         object.insert("steps_rerun".into(), json!(outcome.steps_rerun));
         object.insert("party_ms".into(), json!(crate::run::milliseconds(outcome.honest)));
-        object.insert("kept_bytes".into(), json!(stage.kept.bytes));
+        object.insert("kept_bytes".into(), json!(run.kept_bytes));
         show(object, arguments.json);
     }
     Ok(if table.wrong == 0 { Answer::Yes } else { Answer::No })
@@ -108,7 +166,7 @@ pub fn describe(referee: &Referee) -> serde_json::Map<String, Value> {
     object.insert("verdict".into(), json!(verdict.map(|v| v.reason.to_string())));
     object.insert("reason".into(), json!(verdict.map(|v| v.reason.word())));
     object.insert("loser".into(), json!(verdict.map(|v| v.loser.to_string())));
-    let signer = |party: Party| referee.receipts()[party as usize].signer.to_string();
+    let signer = |party: Party| referee.receipts()[party as usize].signer().to_string();
     let key = verdict.and_then(|v| match v.loser {
         Loser::First => Some(signer(Party::First)),
         Loser::Second => Some(signer(Party::Second)),
@@ -117,12 +175,19 @@ pub fn describe(referee: &Referee) -> serde_json::Map<String, Value> {
     object.insert("loser_key".into(), json!(key));
     if let Some(place) = referee.place() {
         object.insert("step".into(), json!(place.index));
+        if let Some(row) = &place.row {
+            object.insert("position".into(), json!(row.position));
+        }
         object.insert("op".into(), json!(place.step.def().name));
         let nodes: Vec<&str> = place.step.origins.iter().map(|o| o.name.as_str()).collect();
         object.insert("node".into(), json!(nodes.join(", ")));
     }
     if let Some((top, term, values)) = referee.element() {
-        if let Term::Output { output, element } = top {
+        let is_token = referee.place().and_then(|place| place.row.as_ref()).is_some_and(|row| row.is_choice);
+        if is_token {
+            object
+                .insert("token".into(), json!(referee.sequence().and_then(|s| s.token).map(|token| token.1)));
+        } else if let Term::Output { output, element } = top {
             object.insert("output".into(), json!(output));
             object.insert("element".into(), json!(element));
         }
@@ -170,31 +235,37 @@ struct Row {
     micros: Vec<u64>,
     rerun: u64,
     party_micros: u64,
+    rerun_micros: u64,
+    reruns: u64,
 }
 
 impl Table {
-    fn note(&mut self, stage: &Stage<'_>, outcome: &Outcome, liar: Party) -> Result<()> {
+    fn note(&mut self, op: &str, records: u64, outcome: &Outcome, liar: Party) -> Result<()> {
         let time = referee_time(&outcome.transcript)?;
-        let record = &stage.trace.records[outcome.step as usize];
-        let def = repops::ops::by_id(record.op, record.version);
         let verdict = &outcome.verdict;
-        let row = self.rows.entry(def.map_or(String::new(), |d| d.name.to_string())).or_default();
+        let row = self.rows.entry(op.to_string()).or_default();
         row.count += 1;
         row.undecided += u64::from(verdict.loser == Loser::Neither);
         // A verdict against the honest party would be a fault of the game.
         self.wrong += u64::from(!matches!(verdict.loser, Loser::Neither) && verdict.loser != liar.into());
         let place = outcome.recorded.referee.place();
-        row.named += u64::from(place.is_some_and(|place| place.index == outcome.step));
+        let steps = outcome.recorded.referee.row().heads.as_ref().map_or(records, |heads| heads.steps);
+        let named = place
+            .map(|place| place.row.as_ref().map_or(place.index, |row| row.position * steps + place.index));
+        row.named += u64::from(named == Some(outcome.step));
         row.rounds = (row.rounds.0 + u64::from(outcome.rounds), row.rounds.1.max(outcome.rounds));
         row.bytes = (row.bytes.0 + outcome.bytes, row.bytes.1.max(outcome.bytes));
         row.micros.push(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         row.rerun += outcome.steps_rerun;
-        row.party_micros += u64::try_from(outcome.honest.as_micros()).unwrap_or(u64::MAX);
+        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        row.party_micros += micros(outcome.honest);
+        row.rerun_micros += micros(outcome.rerun);
+        row.reruns = row.reruns.max(u64::from(outcome.reruns));
         Ok(())
     }
 
     #[expect(clippy::float_arithmetic, reason = "statistics, for people")]
-    fn print(&mut self, as_json: bool, kept_bytes: u64) {
+    fn print(&mut self, as_json: bool, run: &Run) {
         let mut rows = Vec::new();
         if !as_json {
             print(
@@ -229,7 +300,11 @@ impl Table {
             };
             let games = sum(|row| row.count);
             print_json(&json!({
-                "operators": rows, "against_the_honest": self.wrong, "kept_bytes": kept_bytes,
+                "operators": rows, "against_the_honest": self.wrong, "kept_bytes": run.kept_bytes,
+                "run_ms": crate::run::milliseconds(run.time),
+                "rerun_ms_mean": sum(|row| row.rerun_micros) / 1000.0 / games,
+                "own_ms_mean": sum(|row| row.party_micros - row.rerun_micros.min(row.party_micros)) / 1000.0 / games,
+                "reruns_max": self.rows.values().map(|row| row.reruns).max(),
                 "steps_rerun_mean": sum(|row| row.rerun) / games,
                 "party_ms_mean": sum(|row| row.party_micros) / 1000.0 / games,
             }));

@@ -10,6 +10,7 @@ use repops::exec::HashLevel;
 use repops::sequence::reference::RowsExecutor;
 use repops::sequence::sampling::{Sampling, log_probability, standing};
 use repops_io::atomic::Staged;
+use repops_provenance::generation::{GenerationClaim, GenerationReceipt};
 use repops_provenance::{Info, Key};
 use repops_runtime::generation::{Event, Finish, Finished, Request, Scheduler, SchedulerOptions};
 use repops_runtime::session::{Session, SessionOptions, Vectorized};
@@ -47,6 +48,44 @@ pub fn generate(arguments: &Generate) -> Result<Answer> {
     let mut scheduler = Scheduler::new(session, options);
     let answer = answer(&mut scheduler, request, text.as_ref(), &arguments.stop, !arguments.json)?;
     report(arguments, &program, &scheduler, key.as_ref(), &answer)
+}
+
+/// What is claimed of the generation that arguments of a dispute ask for; `None` where they ask for none.
+pub fn claim_for(
+    arguments: &crate::arguments::Generation,
+    program: &Arc<Program>,
+    engine: &crate::arguments::Engine,
+    seed: u64,
+) -> Result<Option<GenerationClaim>> {
+    if let Some(path) = &arguments.generation {
+        let text = std::fs::read(path).map_err(|e| Failure(format!("{}: {e}", path.display())))?;
+        return Ok(Some(GenerationReceipt::parse(&text)?.claim));
+    }
+    let prompt = Prompt {
+        prompt: arguments.prompt.clone(),
+        chat: arguments.chat.clone(),
+        messages: None,
+        tokens: arguments.tokens.clone(),
+    };
+    if prompt.prompt.is_none() && prompt.chat.is_none() && prompt.tokens.is_empty() {
+        return Ok(None);
+    }
+    let text = text_of(program)?;
+    let prompt = prompt_tokens(&prompt, text.as_ref())?;
+    let sampling = Sampling {
+        temperature: arguments.temperature,
+        top_k: arguments.top_k,
+        top_p: arguments.top_p,
+        min_p: arguments.min_p,
+        ..Sampling::default()
+    };
+    sampling.check()?;
+    let stop = text.as_ref().map(|text| text.generation().eos_token_ids.clone()).unwrap_or_default();
+    let request = Request { prompt, max_tokens: arguments.max_tokens, sampling, seed, nonce: 0, stop };
+    let session = session(program, engine, HashLevel::Operators, SessionOptions::default().cache_bytes)?;
+    let mut scheduler = Scheduler::new(session, SchedulerOptions::default());
+    let generated = answer(&mut scheduler, request, text.as_ref(), &[], false)?;
+    Ok(Some(repops_serve::claim(program, &generated.finished)))
 }
 
 /// The program's tokenizer, if it has one.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use repops::DimExpr;
 use repops::Program;
 use repops::ops::SymType;
+use repops::ops::dispute::{self, Subject, TensorType};
 use repops::program::{Block, BlockId, Origin, Output, Step, ValueId};
 use repops::region::Region;
 use repops::sequence::{self, Sequence};
@@ -79,6 +81,12 @@ fn program_text(program: &Program) -> String {
             Err(error) => format!("sequence  no: {error}"),
         });
     }
+    for (place, name, size) in beyond_disputes(program) {
+        out.push(format!(
+            "undecided step {place} ({name}): a dispute about it would read {} at once, more than may be",
+            bytes(size as u64)
+        ));
+    }
     let counts = operator_counts(program).into_iter().map(|(name, count)| format!("{name} {count}"));
     out.push(format!("operators {}", counts.collect::<Vec<_>>().join(", ")));
     for (id, block) in (0..).map(BlockId).zip(program.blocks()) {
@@ -94,6 +102,31 @@ fn program_text(program: &Program) -> String {
         out.push(table(&constant_rows(program)));
     }
     out.join("\n")
+}
+
+/// Steps that are too large for the rule by which disputes decide them: place, operator, bytes.
+fn beyond_disputes(program: &Program) -> Vec<(String, &'static str, usize)> {
+    let fixed = |ty: SymType| {
+        let shape = ty.shape.iter().map(DimExpr::as_extent).collect::<Option<Vec<usize>>>()?;
+        Some(TensorType { dtype: ty.dtype, shape })
+    };
+    let mut found = Vec::new();
+    for (id, block) in (0..).map(BlockId).zip(program.blocks()) {
+        for (index, step) in block.steps.iter().enumerate() {
+            // Sizes that are not fixed are not known to be too large.
+            let ty =
+                |value: &Option<ValueId>| value.and_then(|value| value_type(program, value)).and_then(fixed);
+            let inputs: Vec<Option<TensorType>> = step.inputs.iter().map(ty).collect();
+            let outputs: Vec<TensorType> =
+                step.outputs.iter().filter_map(|output| output.ty.clone().and_then(fixed)).collect();
+            let (def, region) = (step.def(), step.region.as_ref());
+            let subject = Subject { def, attrs: &step.attrs, region, inputs: &inputs, outputs: &outputs };
+            if let Some(bytes) = dispute::exceeds(&subject) {
+                found.push((format!("{}:{index}", id.0), def.name, bytes));
+            }
+        }
+    }
+    found
 }
 
 fn step_rows(program: &Program, id: BlockId, block: &Block) -> Vec<Vec<String>> {
@@ -286,11 +319,16 @@ fn program_json(program: &Program) -> Value {
             "results": program.block(BlockId(block)).results.iter().map(|v| v.0).collect::<Vec<_>>(),
         })
     });
+    let undecided = beyond_disputes(program).into_iter();
+    let undecided = undecided
+        .map(|(place, op, bytes)| json!({ "step": place, "op": op, "bytes": bytes }))
+        .collect::<Vec<_>>();
     let source = |s: &repops::program::Source| json!({ "name": s.name, "digest": s.digest.to_hex() });
     json!({
         "program": program.digest().to_hex(),
         "spec": format!("{}.{}", header.spec.0, header.spec.1),
         "compiler": header.compiler,
+        "undecided": undecided,
         "sources": header.sources.iter().map(source).collect::<Vec<_>>(),
         "inputs": header.inputs.iter().zip(&main.params).map(input).collect::<Vec<_>>(),
         "outputs": header.outputs.iter().zip(&main.results).map(output).collect::<Vec<_>>(),

@@ -8,7 +8,7 @@ use repops::digest::LEAF_BYTES;
 use repops::{DType, Digest};
 use repops_provenance::dispute::ask::Tree;
 use repops_provenance::dispute::message::Evidence;
-use repops_provenance::dispute::{Ask, Body, Loser, Message, Referee, Transcript};
+use repops_provenance::dispute::{Ask, Body, Claimed, Loser, Message, Referee, Transcript};
 
 use crate::dispute;
 
@@ -55,8 +55,8 @@ pub fn dispute(transcript: &Transcript) -> String {
         None => out.push_str("<p class=\"open\">It is under way.</p>"),
         Some(verdict) => {
             let key = match verdict.loser {
-                Loser::First => Some(end.receipts()[0].signer),
-                Loser::Second => Some(end.receipts()[1].signer),
+                Loser::First => Some(end.receipts()[0].signer()),
+                Loser::Second => Some(end.receipts()[1].signer()),
                 Loser::Both | Loser::Neither => None,
             };
             let key = key.map_or(String::new(), |key| format!(" <code>{key}</code>"));
@@ -72,11 +72,23 @@ pub fn dispute(transcript: &Transcript) -> String {
         let mark = if first == second { "" } else { " class=\"lost\"" };
         let _ = write!(out, "<tr><th>{name}<td{mark}><code>{first}</code><td{mark}><code>{second}</code>");
     };
-    row("key", a.signer.to_string(), b.signer.to_string());
-    let root = |r: &repops_provenance::Receipt| r.claim.trace.map_or(String::new(), |t| t.root.to_hex());
-    let steps = |r: &repops_provenance::Receipt| r.claim.trace.map_or(0, |t| t.steps).to_string();
-    row("trace root", root(a), root(b));
-    row("records", steps(a), steps(b));
+    row("key", a.signer().to_string(), b.signer().to_string());
+    let root = |r: &Claimed| r.trace().map_or(String::new(), |t| t.0.to_hex());
+    let count = |r: &Claimed| r.trace().map_or(0, |t| t.1).to_string();
+    match (a.generation(), b.generation()) {
+        (Some(one), Some(two)) => {
+            row("sequence root", root(a), root(b));
+            row("positions", count(a), count(b));
+            let text = |tokens: &[u32]| tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+            row("prompt", text(&one.prompt), text(&two.prompt));
+            row("tokens", text(&one.tokens), text(&two.tokens));
+            row("log-probabilities", one.logprobs.to_hex(), two.logprobs.to_hex());
+        }
+        _ => {
+            row("trace root", root(a), root(b));
+            row("records", count(a), count(b));
+        }
+    }
     if let Some((_, _, [first, second])) = end.element() {
         let dtype = end.types().and_then(|types| types.1.first()).map(|ty| ty.dtype);
         row("the value", value(first, dtype), value(second, dtype));
@@ -105,9 +117,12 @@ fn way(out: &mut String, end: &Referee) {
     if let Some(place) = end.place() {
         let nodes = place.step.origins.iter().map(|o| format!("{} ({})", o.name, o.op_type));
         let nodes = nodes.collect::<Vec<_>>().join(", ");
+        let position = place.row.as_ref().map(|row| format!("position {} &rsaquo; ", row.position));
         let _ = write!(
             out,
-            "<p class=\"way\">record {} &rsaquo; {} &rsaquo; ONNX node <b>{}</b>",
+            "<p class=\"way\">{}{} {} &rsaquo; {} &rsaquo; ONNX node <b>{}</b>",
+            position.as_deref().unwrap_or_default(),
+            if position.is_some() { "step" } else { "record" },
             place.index,
             escaped(place.step.def().name),
             escaped(&nodes)
@@ -161,11 +176,13 @@ fn deciding(out: &mut String, evidence: &Evidence) {
     let size = |leaves: &[(u64, Vec<u8>)]| leaves.iter().map(|leaf| leaf.1.len()).sum::<usize>();
     let _ = write!(
         out,
-        "<p>The last evidence: {} parts of the program ({} bytes), {} records ({} bytes), and of tensors:</p>",
+        "<p>The last evidence: {} parts of the program ({} bytes), {} records ({} bytes), rows of {} positions, and of \
+         tensors:</p>",
         evidence.parts.len(),
         size(&evidence.parts),
         evidence.records.len(),
-        size(&evidence.records)
+        size(&evidence.records),
+        evidence.rows.len()
     );
     for tensor in &evidence.tensors {
         let _ = write!(
@@ -205,19 +222,22 @@ struct Round {
 
 impl Round {
     fn of(referee: &Referee) -> Round {
-        let steps = referee.receipts().each_ref().map(|r| r.claim.trace.map_or(0, |trace| trace.steps));
+        let steps = referee.receipts().each_ref().map(|r| r.trace().map_or(0, |trace| trace.1));
+        let row = referee.row();
         let leaves = referee.types().and_then(|(_, outputs)| {
             let at = referee.disputed()?.number() as usize;
             let ty = outputs.get(at).or(outputs.first())?;
             Some((ty.len() * ty.dtype.size()).div_ceil(LEAF_BYTES) as u64)
         });
         let of = |tree: &Tree| match tree {
-            Tree::Trace => steps[0].max(steps[1]),
+            Tree::Trace | Tree::Log => steps[0].max(steps[1]),
+            Tree::Steps => row.heads.as_ref().map_or(1, |heads| heads.count(row.half)),
             Tree::Output => leaves.unwrap_or(1),
         };
         let span = match referee.ask() {
             Ask::Nodes { tree, first, height, .. } => Some((*first, *first + (1 << height), of(tree))),
             Ask::Record { index } => Some((*index, index + 1, of(&Tree::Trace))),
+            Ask::Row { position } => Some((*position, position + 1, of(&Tree::Log))),
             Ask::Leaf { index } => Some((*index, index + 1, of(&Tree::Output))),
             _ => None,
         };
@@ -261,9 +281,22 @@ fn rounds(transcript: &Transcript) -> Vec<Round> {
 
 fn asked(ask: &Ask) -> String {
     match ask {
-        Ask::Frontier { common } => format!("the traces' frontiers for {common} records"),
+        Ask::Frontier { common } => format!("the frontiers for {common} records or positions"),
+        Ask::Row { position } => format!("the roots of position {position}"),
+        Ask::Heads => "which steps are the head".to_string(),
+        Ask::Path { step } => format!("how step {step} gets into keys or values"),
+        Ask::Steps { position, half } => {
+            let half = if *half == 0 { "carried steps" } else { "head" };
+            format!("the frontier of the {half} at position {position}")
+        }
+        Ask::Outputs { position, step } => format!("what step {step} gave at position {position}"),
         Ask::Nodes { tree, levels, .. } => {
-            let of = if *tree == Tree::Trace { "records" } else { "kilobytes" };
+            let of = match tree {
+                Tree::Trace => "records",
+                Tree::Log => "positions",
+                Tree::Steps => "steps",
+                Tree::Output => "kilobytes",
+            };
             format!("{} hashes over these {of}", 1 << levels)
         }
         Ask::Record { index } => format!("record {index}"),
@@ -288,7 +321,8 @@ fn said(body: &[u8]) -> String {
         Ok(Body::Witness { output, element }) => format!("output {output}, element {element}"),
         Ok(Body::Evidence(e)) => {
             let leaves: usize = e.tensors.iter().map(|t| t.leaves.len()).sum();
-            format!("{} parts, {} records, {leaves} leaves", e.parts.len(), e.records.len())
+            let rows = e.rows.len();
+            format!("{} parts, {} records, {rows} rows, {leaves} leaves", e.parts.len(), e.records.len())
         }
         Err(error) => error.to_string(),
     }

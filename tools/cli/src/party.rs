@@ -11,10 +11,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use repops::Digest;
-use repops_provenance::dispute::simulate::{Kind, Scenario, Stage};
-use repops_provenance::dispute::{Message, Party, Player, Referee, Transcript};
+use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, Stage};
+use repops_provenance::dispute::{Claimed, Message, Party, Player, Referee, Transcript};
+use repops_provenance::generation::GenerationReceipt;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
-use repops_provenance::{Info, Key, Receipt};
+use repops_provenance::{Info, Key};
 use serde_json::{Value, json};
 use tiny_http::Server;
 
@@ -118,38 +119,67 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
         None => keys::user_key()?,
     };
     let program = engine::load(&arguments.program)?;
-    let tensors = inputs::read(&arguments.inputs, &program)?;
     let engine = Engine::new(&arguments.engine)?;
     engine.check_constants(&program)?;
-    let stage =
-        Stage::keeping(&program, &tensors, &engine, repops_kernels::bytes_digest, arguments.keep.of())?;
-    let (mut player, claim) = match &arguments.fault {
-        None => stage.honest(),
+    let hash = repops_kernels::bytes_digest;
+    let keep = arguments.keep.of();
+    let fault = match &arguments.fault {
+        None => None,
         Some(fault) => {
             let step = match fault.as_str() {
                 "random" => None,
                 number => Some(number.parse().map_err(|_| Failure(format!("--fault {number}: a number")))?),
             };
             note("this provider is faulty, as it was told to be");
-            let scenario = Scenario { kind: Kind::Output, step, seed: arguments.seed, liar: Party::Second };
-            stage.liar(&scenario)?
+            Some(Scenario { kind: Kind::Output, step, seed: arguments.seed, liar: Party::Second })
         }
     };
-    let receipt = claim.sign(&key, Info::default());
-    match std::fs::read(&arguments.claim) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let prior = match std::fs::read(&arguments.claim) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Failure(format!("{}: {error}", arguments.claim.display()))),
+        Ok(text) => Some(Claimed::parse(&text)?),
+    };
+    let like = match &arguments.generation {
+        Some(path) => {
+            let text = std::fs::read(path).map_err(|e| Failure(format!("{}: {e}", path.display())))?;
+            Some(GenerationReceipt::parse(&text)?.claim)
+        }
+        None => prior.as_ref().and_then(Claimed::generation).cloned(),
+    };
+    if let Some(like) = like {
+        let stage = GenerationStage::regenerate(&program, like, &engine, hash, keep)?;
+        let (player, claim) = match &fault {
+            None => stage.honest(),
+            Some(scenario) => stage.liar(scenario)?,
+        };
+        return stand_for(arguments, &key, player, claim.sign(&key, Info::default()).into(), prior);
+    }
+    let tensors = inputs::read(&arguments.inputs, &program)?;
+    let stage = Stage::keeping(&program, &tensors, &engine, hash, keep)?;
+    let (player, claim) = match &fault {
+        None => stage.honest(),
+        Some(scenario) => stage.liar(scenario)?,
+    };
+    stand_for(arguments, &key, player, claim.sign(&key, Info::default()).into(), prior)
+}
+
+/// Answers for a receipt that this party has signed, which is the one on disk if there is one.
+fn stand_for(
+    arguments: &ProviderServe,
+    key: &Key,
+    mut player: Player<'_>,
+    receipt: Claimed,
+    prior: Option<Claimed>,
+) -> Result<Answer> {
+    match prior {
+        None => {
             let text = receipt.to_json();
             repops_io::atomic::write(&arguments.claim, |out| out.write_all(text.as_bytes()))?;
         }
-        Err(error) => return Err(Failure(format!("{}: {error}", arguments.claim.display()))),
-        Ok(text) => {
-            let claimed = Receipt::parse(&text)?;
-            if claimed.digest() != receipt.digest() {
-                return Err(Failure::new(
-                    "this run does not give what the claim says, or another key signed it",
-                ));
-            }
+        Some(claimed) if claimed.digest() != receipt.digest() => {
+            return Err(Failure::new("this run does not give what the claim says, or another key signed it"));
         }
+        Some(_) => {}
     }
     let log = arguments.log.clone().unwrap_or_else(|| arguments.claim.with_added_extension("said"));
     let mut said = Said::open(&log)?;
@@ -157,7 +187,7 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
         Some(address) => Some(Server::http(address).map_err(|error| Failure(format!("{address}: {error}")))?),
         None => None,
     };
-    note(&format!("answering for {} as {}", receipt.digest(), receipt.signer));
+    note(&format!("answering for {} as {}", receipt.digest(), receipt.signer()));
     if let Some(server) = &server {
         note(&format!("openings at http://{}", server.server_addr()));
     }
@@ -165,7 +195,7 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
     let poll = Duration::from_millis(arguments.poll_ms);
     loop {
         if let Some(remote) = &remote {
-            match answer_all(remote, &receipt, &key, &mut player, &mut said) {
+            match answer_all(remote, &receipt, key, &mut player, &mut said) {
                 Ok(true) if arguments.until_over => return Ok(Answer::Yes),
                 Ok(_) => {}
                 Err(Failure(problem)) => note(&problem),
@@ -184,15 +214,16 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
 }
 
 /// Answers an auditor.
-fn give(request: tiny_http::Request, receipt: &Receipt, player: &mut Player<'_>) {
+fn give(request: tiny_http::Request, receipt: &Claimed, player: &mut Player<'_>) {
     let url = request.url().to_string();
     let path: Vec<&str> = url.split('/').filter(|s| !s.is_empty()).collect();
     let (status, body) = match (request.method(), path.as_slice()) {
         (tiny_http::Method::Get, ["claim"]) => (200, receipt.to_json().into_bytes()),
         (tiny_http::Method::Get, ["openings", index]) => match index.parse() {
-            Ok(index) => match player.open_record(&receipt.claim, index) {
-                Ok(opening) => (200, opening.encode()),
-                Err(error) => (500, error.to_string().into_bytes()),
+            Ok(index) => match receipt.run().map(|claim| player.open_record(claim, index)) {
+                Some(Ok(opening)) => (200, opening.encode()),
+                Some(Err(error)) => (500, error.to_string().into_bytes()),
+                None => (404, b"generations have no such records".to_vec()),
             },
             Err(_) => (404, b"there is no such record".to_vec()),
         },
@@ -249,13 +280,13 @@ impl Said {
 /// Answers what is owed; whether there are disputes about the receipt and all are over.
 fn answer_all(
     remote: &Remote,
-    receipt: &Receipt,
+    receipt: &Claimed,
     key: &Key,
     player: &mut Player<'_>,
     said: &mut Said,
 ) -> Result<bool> {
     let listed = remote.json("disputes")?;
-    let own = receipt.signer.to_string();
+    let own = receipt.signer().to_string();
     let (mut about, mut over) = (0, 0);
     for entry in listed.as_array().into_iter().flatten() {
         let is_own = entry["keys"].as_array().is_some_and(|keys| keys.iter().any(|k| k == own.as_str()));
@@ -276,7 +307,7 @@ fn answer_all(
 /// The message that is owed, if one is.
 fn answer(
     referee: &Referee,
-    receipt: &Receipt,
+    receipt: &Claimed,
     key: &Key,
     player: &mut Player<'_>,
     said: &mut Said,

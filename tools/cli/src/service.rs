@@ -12,9 +12,10 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use repops::Digest;
-use repops_provenance::Receipt;
 use repops_provenance::dispute::transcript::encode_event;
-use repops_provenance::dispute::{MESSAGE_BYTES_MAX, Received, Recorded, Referee, Terms, Transcript};
+use repops_provenance::dispute::{
+    Claimed, MESSAGE_BYTES_MAX, Received, Recorded, Referee, Terms, Transcript,
+};
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response, Server};
@@ -201,7 +202,7 @@ impl Service {
             let referee = &session.recorded.referee;
             json!({
                 "id": id.to_hex(),
-                "keys": referee.receipts().each_ref().map(|r| r.signer.to_string()),
+                "keys": referee.receipts().each_ref().map(|r| r.signer().to_string()),
                 "over": referee.verdict().is_some(),
             })
         };
@@ -274,11 +275,11 @@ fn body_of(request: &mut Request, most: usize) -> std::result::Result<Vec<u8>, R
     }
 }
 
-fn receipts_of(body: &[u8]) -> std::result::Result<([Receipt; 2], u64), String> {
+fn receipts_of(body: &[u8]) -> std::result::Result<([Claimed; 2], u64), String> {
     let value: Value = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let receipt = |field: &str| {
         let text = value[field].as_str().ok_or(format!("{field}: the text of a receipt is needed"))?;
-        Receipt::parse(text.as_bytes()).map_err(|e| format!("{field}: {e}"))
+        Claimed::parse(text.as_bytes()).map_err(|e| format!("{field}: {e}"))
     };
     Ok(([receipt("first")?, receipt("second")?], value["number"].as_u64().unwrap_or(0)))
 }

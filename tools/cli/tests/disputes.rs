@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use fixture::{Folder, WEIGHTS, program};
 use repops::Tensor;
+use repops::sequence::example::Decoder;
 use serde_json::json;
 
 fn folder() -> Folder {
@@ -71,6 +72,71 @@ fn every_kind_of_lie_loses_on_either_side() {
     assert!(text.contains("verdicts against the honest party: 0"), "{text}");
     folder.repops(SIMULATE.into_iter().chain(["--kind", "mood"])).expect(2);
     folder.repops(SIMULATE.into_iter().chain(["--fault", "99"])).expect(2);
+}
+
+const TOKENS: [&str; 9] =
+    ["dispute", "simulate", "d.rep", "--tokens", "3,1,4,1,5", "--max-tokens", "6", "--seed", "4"];
+
+fn decoder() -> Folder {
+    let folder = Folder::new();
+    folder.write_program("d.rep", &Decoder { context: 64, layers: 1, ..Decoder::default() }.program());
+    folder
+}
+
+#[test]
+fn a_disputed_generation_names_position_step_and_token() {
+    let folder = decoder();
+    let play = |further: &[&str]| folder.repops(TOKENS.into_iter().chain(further.iter().copied()));
+    let object = play(&["--json", "--transcript", "g.game"]).json();
+    assert_eq!((&object["loser"], &object["reason"]), (&json!("second"), &json!("element")), "{object}");
+    for name in ["position", "step", "node", "element", "rounds", "bytes", "referee_ms"] {
+        assert!(!object[name].is_null(), "{name}: {object}");
+    }
+    let replayed = folder.repops(["dispute", "replay", "g.game", "--page", "g.html", "--json"]).json();
+    for name in ["loser", "loser_key", "reason", "position", "step", "node", "element", "claimed"] {
+        assert_eq!(replayed[name], object[name], "{name}");
+    }
+    let page = std::fs::read_to_string(folder.path("g.html")).unwrap();
+    assert!(page.contains("sequence root") && page.contains("position"), "{page}");
+    for kind in ["wiring", "operator", "length", "digest", "stale", "proof", "silence", "outcome", "token"] {
+        let object = play(&["--kind", kind, "--temperature", "0.8", "--top-p", "0.9", "--json"]).json();
+        assert_eq!(object["loser"], json!("second"), "{kind}: {object}");
+        assert!(kind != "token" || object["token"].is_array(), "{object}");
+    }
+    let text = play(&["--count", "20"]).expect(0);
+    assert!(text.contains("verdicts against the honest party: 0"), "{text}");
+    play(&["--kind", "input"]).expect(2);
+}
+
+#[test]
+fn providers_stand_for_generations() {
+    let folder = decoder();
+    folder.repops(["keygen", "-o", "a.pem"]).expect(0);
+    let liar = folder.repops(["keygen", "-o", "b.pem", "--json"]).json();
+    let generate =
+        ["generate", "d.rep", "--tokens", "3,1,4,1,5", "--max-tokens", "6", "--temperature", "0.7"];
+    folder.repops(generate.into_iter().chain(["--receipt", "a.json", "--key", "a.pem"])).expect(0);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let words = |text: String| text.split(' ').map(str::to_string).collect::<Vec<_>>();
+    let _referee =
+        Process::start(&folder, &words(format!("referee serve --listen 127.0.0.1:{port} --data games")));
+    let serve = |name: &str, further: &str| {
+        let text = format!(
+            "provider serve d.rep --claim {name}.json --key {name}.pem --referee {url} --poll-ms 20{further}"
+        );
+        Process::start(&folder, &words(text))
+    };
+    let _liar = serve("b", " --generation a.json --fault random --seed 3");
+    let _honest = serve("a", "");
+    let start = Instant::now();
+    while !folder.path("b.json").exists() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let open = ["dispute", "open", "--claim", "a.json", "--claim", "b.json", "--referee", &url];
+    let object = folder.repops(open.into_iter().chain(["--wait", "--json"])).json();
+    assert_eq!((&object["loser"], &object["reason"]), (&json!("second"), &json!("element")), "{object}");
+    assert_eq!(object["loser_key"], liar["public"], "{object}");
 }
 
 /// A process that is killed when it goes out of scope.

@@ -6,11 +6,13 @@ use repops::ops::dispute::Term;
 
 use super::{Dice, SimulateError};
 use crate::dispute::ask::{NoDispute, Terms};
+use crate::dispute::claimed::Claimed;
 use crate::dispute::message::{Body, Message, Party};
 use crate::dispute::player::Player;
 use crate::dispute::transcript::Recorded;
+use crate::generation::GenerationClaim;
 use crate::keys::Key;
-use crate::receipt::{Claim, Receipt};
+use crate::receipt::{Claim, Info};
 
 /// How a party behaves within the game.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -27,10 +29,25 @@ pub(super) enum Manners {
     Stale,
 }
 
-/// A liar.
+/// A claim before it is signed.
+pub(super) enum Stated {
+    Run(Claim),
+    Generation(GenerationClaim),
+}
+
+impl Stated {
+    pub fn sign(&self, key: &Key) -> Claimed {
+        match self {
+            Stated::Run(claim) => claim.clone().sign(key, Info::default()).into(),
+            Stated::Generation(claim) => claim.clone().sign(key, Info::default()).into(),
+        }
+    }
+}
+
+/// A liar, or an honest party.
 pub(super) struct Actor<'a> {
     pub player: Player<'a>,
-    pub claim: Claim,
+    pub claim: Stated,
     pub manners: Manners,
     pub step: u64,
     pub term: Option<Term>,
@@ -40,7 +57,11 @@ pub(super) struct Actor<'a> {
     pub time: Duration,
 }
 
-impl Actor<'_> {
+impl<'a> Actor<'a> {
+    pub fn new(player: Player<'a>, claim: Stated, manners: Manners, step: u64) -> Actor<'a> {
+        Actor { player, claim, manners, step, term: None, last: None, time: Duration::ZERO }
+    }
+
     pub fn answer(&mut self, game: &mut Game, party: Party, dice: &mut Dice) -> Result<(), SimulateError> {
         let round = game.recorded.referee.round();
         match (self.manners, self.last.take()) {
@@ -100,7 +121,7 @@ impl Game {
         clippy::disallowed_methods,
         reason = "the referee's time is measured for people; no message holds it"
     )]
-    pub fn new(receipts: [Receipt; 2], keys: [Key; 2]) -> Result<Game, NoDispute> {
+    pub fn new(receipts: [Claimed; 2], keys: [Key; 2]) -> Result<Game, NoDispute> {
         let terms = Terms { answer_ms: 1000, number: 0 };
         let start = Instant::now();
         let recorded = Recorded::open(receipts, terms, 0)?;

@@ -1,7 +1,6 @@
 //! Making lies: a run's records with one thing changed, and what follows from it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use repops::digest::sha256;
 use repops::exec::{ExecError, HashLevel, Observer, StepEvent};
@@ -10,7 +9,7 @@ use repops::program::Step;
 use repops::trace::{StepRecord, Trace};
 use repops::{Digest, Tensor};
 
-use super::game::{Actor, Manners};
+use super::game::{Actor, Manners, Stated};
 use super::{Dice, Kind, Scenario, SimulateError, Stage};
 use crate::diff::step_at;
 use crate::receipt::{Claim, TraceClaim};
@@ -93,6 +92,7 @@ impl<'a> Stage<'a> {
                 record.fault = Some(repops::ops::Fault::IndexOutOfRange);
                 record.outputs.clear();
             }
+            Kind::Token => return Ok(None),
             Kind::Length | Kind::Outcome => {}
         }
         let mut trace = self.trace.clone();
@@ -123,15 +123,9 @@ impl<'a> Stage<'a> {
         if let Some((term, bits)) = preset {
             player.preset(term, bits);
         }
-        Ok(Some(Actor {
-            player,
-            claim,
-            manners,
-            step: at,
-            term: preset.map(|p| p.0),
-            last: None,
-            time: Duration::ZERO,
-        }))
+        let mut actor = Actor::new(player, Stated::Run(claim), manners, at);
+        actor.term = preset.map(|p| p.0);
+        Ok(Some(actor))
     }
 
     /// The output of a step with a single-bit fault somewhere in the computation of one element.
@@ -196,39 +190,49 @@ impl<'a> Stage<'a> {
             inputs: &input_types,
             outputs: &output_types,
         };
-        let mut open = OpenInputs(&inputs);
-        let mut right = Evaluator::default();
-        right.run_ahead(&subject, &inputs)?;
-        let honest = right.value(&subject, top, &mut open)?;
-        for _ in 0..16 {
-            // A walk down to a term of random depth.
-            let mut term = top;
-            for _ in 0..dice.below(6) {
-                let finer = claims(&subject, term, &mut open)?;
-                if finer.is_empty() {
-                    break;
-                }
-                term = finer[dice.below(finer.len() as u64) as usize];
-            }
-            let bits = right.value(&subject, term, &mut open)?;
-            let width = match term {
-                Term::Output { output, .. } => 8 * output_types[output as usize].dtype.size() as u64,
-                _ => 23,
-            };
-            let flipped = bits ^ 1 << dice.below(width.min(23));
-            let mut faulty = Evaluator::default();
-            faulty.set(term, flipped);
-            let found = faulty.value(&subject, top, &mut open)?;
-            if found != honest {
-                return Ok(Some((term, flipped, found)));
-            }
-        }
-        Ok(None)
+        deep_fault(&subject, &inputs, top, dice)
     }
 }
 
+/// A flipped bit in a term beneath `top` that shows in the element: the term, its bits, the element's.
+pub(super) fn deep_fault(
+    subject: &Subject<'_>,
+    inputs: &[Option<Tensor>],
+    top: Term,
+    dice: &mut Dice,
+) -> Result<Option<(Term, u64, u64)>, SimulateError> {
+    let mut open = OpenInputs(inputs);
+    let mut right = Evaluator::default();
+    right.run_ahead(subject, inputs)?;
+    let honest = right.value(subject, top, &mut open)?;
+    for _ in 0..16 {
+        // A walk down to a term of random depth.
+        let mut term = top;
+        for _ in 0..dice.below(6) {
+            let finer = claims(subject, term, &mut open)?;
+            if finer.is_empty() {
+                break;
+            }
+            term = finer[dice.below(finer.len() as u64) as usize];
+        }
+        let bits = right.value(subject, term, &mut open)?;
+        let width = match term {
+            Term::Output { output, .. } => 8 * subject.outputs[output as usize].dtype.size() as u64,
+            _ => 23,
+        };
+        let flipped = bits ^ 1 << dice.below(width.min(23));
+        let mut faulty = Evaluator::default();
+        faulty.set(term, flipped);
+        let found = faulty.value(subject, top, &mut open)?;
+        if found != honest {
+            return Ok(Some((term, flipped, found)));
+        }
+    }
+    Ok(None)
+}
+
 /// Flips a bit of an element; a bool is inverted, a NaN becomes a number.
-fn flip(bytes: &mut [u8], dtype: repops::DType, dice: &mut Dice) {
+pub(super) fn flip(bytes: &mut [u8], dtype: repops::DType, dice: &mut Dice) {
     if dtype == repops::DType::Bool {
         bytes[0] ^= 1;
         return;

@@ -4,7 +4,10 @@
 //! damaged messages) act within it. Everything follows from the seed.
 
 mod game;
+mod generations;
 mod lies;
+
+pub use generations::GenerationStage;
 
 use std::time::Duration;
 
@@ -15,15 +18,16 @@ use repops::program::Program;
 use repops::trace::Trace;
 
 use super::ask::NoDispute;
+use super::claimed::Claimed;
 use super::kept::{Checkpoints, Keep, Keeper};
 use super::message::{Message, Party};
 use super::player::{Player, PlayerError};
 use super::transcript::{Recorded, Transcript};
 use super::verdict::Verdict;
 use crate::keys::Key;
-use crate::receipt::{Claim, Info, Receipt};
+use crate::receipt::Claim;
 use crate::verify::{self, Unverifiable};
-use game::{Actor, Game, Manners};
+use game::{Actor, Game, Manners, Stated};
 
 /// What the liar lies about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,10 +55,12 @@ pub enum Kind {
     Outcome,
     /// A fault that does not happen.
     Fault,
+    /// Another token, in a generation.
+    Token,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Output,
         Kind::Input,
         Kind::Wiring,
@@ -68,6 +74,7 @@ impl Kind {
         Kind::Silence,
         Kind::Outcome,
         Kind::Fault,
+        Kind::Token,
     ];
 
     pub fn name(self) -> &'static str {
@@ -85,6 +92,7 @@ impl Kind {
             Kind::Silence => "silence",
             Kind::Outcome => "outcome",
             Kind::Fault => "fault",
+            Kind::Token => "token",
         }
     }
 
@@ -114,6 +122,10 @@ pub enum SimulateError {
     #[error(transparent)]
     Player(#[from] PlayerError),
     #[error(transparent)]
+    Log(#[from] super::log::LogError),
+    #[error("the claim's sequence root is not that of this run")]
+    Root,
+    #[error(transparent)]
     Open(#[from] NoDispute),
     #[error("a term: {0}")]
     Term(#[from] Stop),
@@ -137,8 +149,10 @@ pub struct Outcome {
     pub transcript: Transcript,
     /// Steps that the honest party ran again.
     pub steps_rerun: u64,
-    /// The honest party's time for its answers.
+    /// The honest party's time for its answers, and of it that of running steps again, in so many runs.
     pub honest: Duration,
+    pub rerun: Duration,
+    pub reruns: u32,
     /// The term that was made wrong.
     pub term: Option<Term>,
 }
@@ -204,7 +218,10 @@ impl<'a> Stage<'a> {
     /// A party that lies as the scenario says, and its claim.
     pub fn liar(&self, scenario: &Scenario) -> Result<(Player<'a>, Claim), SimulateError> {
         let actor = self.lie(scenario, &mut Dice(scenario.seed))?;
-        Ok((actor.player, actor.claim))
+        match actor.claim {
+            Stated::Run(claim) => Ok((actor.player, claim)),
+            Stated::Generation(_) => Err(PlayerError::Unknown("a run").into()),
+        }
     }
 
     fn player(&self, trace: Trace) -> Player<'a> {
@@ -217,16 +234,9 @@ impl<'a> Stage<'a> {
     pub fn play(&self, scenario: &Scenario) -> Result<Outcome, SimulateError> {
         let mut dice = Dice(scenario.seed);
         let liar = self.lie(scenario, &mut dice)?;
-        let honest = Actor {
-            player: self.player(self.trace.clone()),
-            claim: self.claim.clone(),
-            manners: Manners::Honest,
-            step: liar.step,
-            term: None,
-            last: None,
-            time: Duration::ZERO,
-        };
-        self.duel(if scenario.liar == Party::First { [liar, honest] } else { [honest, liar] }, dice)
+        let claim = Stated::Run(self.claim.clone());
+        let honest = Actor::new(self.player(self.trace.clone()), claim, Manners::Honest, liar.step);
+        duel(scenario.liar, liar, honest, dice)
     }
 
     /// Plays two liars against each other; each lies on its own side.
@@ -235,39 +245,45 @@ impl<'a> Stage<'a> {
         let first = self.lie(scenarios[0], &mut dice)?;
         let mut other = Dice(scenarios[1].seed);
         let second = self.lie(scenarios[1], &mut other)?;
-        self.duel([first, second], dice)
+        game_of([first, second], dice)
     }
+}
 
-    fn duel(&self, mut actors: [Actor<'a>; 2], mut dice: Dice) -> Result<Outcome, SimulateError> {
-        let keys = party_keys();
-        let sign =
-            |party: Party| actors[party as usize].claim.clone().sign(&keys[party as usize], Info::default());
-        let mut game = Game::new([sign(Party::First), sign(Party::Second)], keys)?;
-        while game.recorded.referee.verdict().is_none() {
-            for party in Party::BOTH {
-                if game.recorded.referee.owes(party) {
-                    actors[party as usize].answer(&mut game, party, &mut dice)?;
-                }
+/// An honest party against a liar, to the end.
+fn duel<'a>(at: Party, liar: Actor<'a>, honest: Actor<'a>, dice: Dice) -> Result<Outcome, SimulateError> {
+    game_of(if at == Party::First { [liar, honest] } else { [honest, liar] }, dice)
+}
+
+fn game_of(mut actors: [Actor<'_>; 2], mut dice: Dice) -> Result<Outcome, SimulateError> {
+    let keys = party_keys();
+    let sign = |party: Party| actors[party as usize].claim.sign(&keys[party as usize]);
+    let mut game = Game::new([sign(Party::First), sign(Party::Second)], keys)?;
+    while game.recorded.referee.verdict().is_none() {
+        for party in Party::BOTH {
+            if game.recorded.referee.owes(party) {
+                actors[party as usize].answer(&mut game, party, &mut dice)?;
             }
-            game.pass();
         }
-        let recorded = game.recorded;
-        let verdict = recorded.referee.verdict().cloned();
-        let liar = actors.iter().find(|actor| actor.manners != Manners::Honest);
-        let honest = actors.iter().find(|actor| actor.manners == Manners::Honest);
-        Ok(Outcome {
-            verdict: verdict.ok_or(PlayerError::Unknown("the verdict"))?,
-            step: liar.map_or(0, |liar| liar.step),
-            rounds: recorded.referee.round() + 1,
-            bytes: recorded.referee.bytes(),
-            referee: game.referee_time,
-            transcript: recorded.transcript.clone(),
-            honest: honest.map_or(Duration::ZERO, |honest| honest.time),
-            steps_rerun: honest.map_or(0, |honest| honest.player.steps_rerun),
-            term: liar.and_then(|liar| liar.term),
-            recorded,
-        })
+        game.pass();
     }
+    let recorded = game.recorded;
+    let verdict = recorded.referee.verdict().cloned();
+    let liar = actors.iter().find(|actor| actor.manners != Manners::Honest);
+    let honest = actors.iter().find(|actor| actor.manners == Manners::Honest);
+    Ok(Outcome {
+        verdict: verdict.ok_or(PlayerError::Unknown("the verdict"))?,
+        step: liar.map_or(0, |liar| liar.step),
+        rounds: recorded.referee.round() + 1,
+        bytes: recorded.referee.bytes(),
+        referee: game.referee_time,
+        transcript: recorded.transcript.clone(),
+        honest: honest.map_or(Duration::ZERO, |honest| honest.time),
+        steps_rerun: honest.map_or(0, |honest| honest.player.steps_rerun),
+        rerun: honest.map_or(Duration::ZERO, |honest| honest.player.rerun_time),
+        reruns: honest.map_or(0, |honest| honest.player.reruns),
+        term: liar.and_then(|liar| liar.term),
+        recorded,
+    })
 }
 
 /// The chunk, block or group of a term, and the run of [`STRIDE`] terms within, where it has them.
@@ -286,7 +302,7 @@ pub fn replay_signed_anew(bytes: &[u8]) -> bool {
     assert_eq!(Transcript::decode(&transcript.encode()).as_ref(), Ok(&transcript), "not read as written");
     let _ = transcript.replay();
     let [a, b] = &transcript.receipts;
-    let (Ok(a), Ok(b)) = (Receipt::parse(a), Receipt::parse(b)) else { return false };
+    let (Ok(a), Ok(b)) = (Claimed::parse(a), Claimed::parse(b)) else { return false };
     let keys = party_keys();
     let Ok(mut referee) = super::Referee::open([a, b], transcript.terms, transcript.start) else {
         return false;

@@ -5,7 +5,10 @@ use super::{Inputs, Stop, Subject, bits_at};
 use crate::dtype::DType;
 use crate::ops::float::Real;
 use crate::ops::scatter::{reduction, scatter};
-use crate::ops::{EvalCtx, Fault, OpError, scatter_elements, scatter_nd};
+use crate::ops::{
+    EvalCtx, Fault, OpError, grid_sample, matmul_blocks, random, roi, scatter_elements, scatter_nd,
+};
+use crate::reduce::contract;
 use crate::tensor::{Tensor, TensorView, element_count};
 
 /// The bits of an output's element.
@@ -17,6 +20,22 @@ pub(super) fn value(subject: &Subject<'_>, at: usize, inputs: &mut dyn Inputs) -
             _ => rotated::<f32>(subject, at, inputs),
         },
         "SequenceRotary" => sequence_rotated(subject, at, inputs),
+        "Embedding" => embedded(subject, at, inputs),
+        "RandomUniform" | "RandomUniformLike" | "RandomNormal" | "RandomNormalLike" => {
+            Ok(random::bits(subject.def.name, subject.attrs, subject.output(0)?.dtype, at as u64)?)
+        }
+        "Bernoulli" => {
+            let p = f64::widen(subject.input(0)?.dtype, inputs.element(0, at as u64)?);
+            Ok(random::is_drawn(subject.attrs, at as u64, p, subject.output(0)?.dtype))
+        }
+        "GridSample" => match subject.input(0)?.dtype {
+            DType::F64 => grid_sampled::<f64>(subject, at, inputs),
+            _ => grid_sampled::<f32>(subject, at, inputs),
+        },
+        "RoiAlign" => match subject.input(0)?.dtype {
+            DType::F64 => aligned::<f64>(subject, at, inputs),
+            _ => aligned::<f32>(subject, at, inputs),
+        },
         "ScatterElements" | "ScatterND" => scattered(subject, at, inputs),
         _ => Err(Stop::NoTerm),
     }
@@ -105,6 +124,77 @@ fn sequence_rotated(subject: &Subject<'_>, at: usize, inputs: &mut dyn Inputs) -
     let own = f32::from_bits(own as u32);
     let y = if is_first { cos * own - sin * other } else { sin * other + cos * own };
     Ok(y.narrow(DType::F32))
+}
+
+fn embedded(subject: &Subject<'_>, at: usize, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
+    let k = *subject.output(0)?.shape.get(1).ok_or(Stop::NoTerm)?;
+    let (row, position) = (at / k.max(1), at % k.max(1));
+    let n = usize::try_from(subject.attrs.int("columns")).unwrap_or(0);
+    let token = inputs.element(0, row as u64)? as i64;
+    let column = usize::try_from(token).ok().filter(|t| *t < n).ok_or(Fault::IndexOutOfRange)?;
+    let value = if subject.attrs.str("format") == "dense" {
+        let is_transposed = subject.attrs.int("transposed") != 0;
+        let at = if is_transposed { column * k + position } else { position * n + column };
+        f32::widen(subject.input(1)?.dtype, inputs.element(1, at as u64)?)
+    } else {
+        let format = matmul_blocks::format(subject.attrs)?;
+        let byte = |at: usize| inputs.element(1, at as u64).map(|byte| byte as u8);
+        format.at(k, position, column, byte)?
+    };
+    Ok(value.narrow(DType::F32))
+}
+
+/// The taps of the element's point, at most 64, and their contraction.
+fn grid_sampled<W: Wide + Real>(
+    subject: &Subject<'_>,
+    at: usize,
+    inputs: &mut dyn Inputs,
+) -> Result<u64, Stop> {
+    let (x, grid) = (subject.input(0)?, subject.input(1)?);
+    let (Some(image), Some(out)) = (x.shape.get(2..), grid.shape.get(1..grid.shape.len() - 1)) else {
+        return Err(Stop::NoTerm);
+    };
+    let (plane, count) = (element_count(image), element_count(out).max(1));
+    let (pair, position) = (at / count, at % count);
+    let first = (pair / x.shape[1].max(1) * count + position) * image.len();
+    let mut point = Vec::with_capacity(image.len());
+    for axis in 0..image.len() {
+        point.push(W::widen(grid.dtype, inputs.element(1, (first + axis) as u64)?));
+    }
+    let Some(taps) = grid_sample::taps(subject.attrs, image, &point)? else {
+        return Ok(W::NAN.narrow(x.dtype));
+    };
+    let mut values = Vec::with_capacity(taps.len());
+    for (from, weight) in taps {
+        let value = match from {
+            Some(from) => W::widen(x.dtype, inputs.element(0, (pair * plane + from) as u64)?),
+            None => W::ZERO,
+        };
+        values.push((value, weight));
+    }
+    Ok(contract(values.len(), |p| Some(values[p])).narrow(x.dtype))
+}
+
+/// The samples of the element's bin.
+fn aligned<W: Wide + Real>(subject: &Subject<'_>, at: usize, inputs: &mut dyn Inputs) -> Result<u64, Stop> {
+    let (x, y) = (subject.input(0)?, subject.output(0)?);
+    let ([batch, channels, height, width], [_, _, rows, columns]) = (x.shape.as_slice(), y.shape.as_slice())
+    else {
+        return Err(Stop::NoTerm);
+    };
+    let (region, within) = (at / (channels * rows * columns).max(1), at % (rows * columns).max(1));
+    let channel = at / (rows * columns).max(1) % channels;
+    let sample = inputs.element(2, region as u64)? as i64;
+    let sample = usize::try_from(sample).ok().filter(|s| s < batch).ok_or(Fault::IndexOutOfRange)?;
+    let mut corners = [W::ZERO; 4];
+    for (corner, at) in corners.iter_mut().zip(4 * region..) {
+        *corner = W::widen(subject.input(1)?.dtype, inputs.element(1, at as u64)?);
+    }
+    let first = (sample * channels + channel) * height * width;
+    let place = [within / columns, within % columns];
+    let read = |at: usize| Ok(W::widen(x.dtype, inputs.element(0, (first + at) as u64)?));
+    let value = roi::aligned_at(subject.attrs, corners, [*height, *width], [*rows, *columns], place, read)?;
+    Ok(value.narrow(x.dtype))
 }
 
 /// The element of the data and all updates that meet it, in order. The indices are read whole.

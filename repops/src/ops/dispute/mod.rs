@@ -12,7 +12,9 @@
 mod attention;
 mod contract;
 mod crop;
+mod deformed;
 mod einsum;
+mod fourier;
 mod local;
 mod movement;
 mod normalize;
@@ -39,7 +41,7 @@ use crate::region::Region;
 use crate::tensor::{Tensor, TensorError, byte_len};
 
 pub use crop::Cut;
-pub use rules::{Rule, rule};
+pub use rules::{BOUNDED, Rule, exceeds, rule};
 
 /// Terms of a contraction or lane between two claims of its accumulator.
 pub const STRIDE: usize = 16;

@@ -4,10 +4,11 @@ use super::crop::{self, Cut};
 use super::series::{self, Formula};
 use super::wide::Wide;
 use super::{
-    Inputs, Stop, Subject, Term, attention, contract, einsum, local, movement, normalize, pick, pool,
-    recurrence, reduce, resize, sequence,
+    Inputs, Stop, Subject, TensorType, Term, WHOLE_BYTES_MAX, attention, contract, deformed, einsum, fourier,
+    local, movement, normalize, pick, pool, recurrence, reduce, resize, sequence,
 };
 use crate::dtype::DType;
+use crate::ops::infer::normalize_axis;
 use crate::ops::{OpClass, OpDef};
 
 /// How a dispute about an element of an output is decided.
@@ -35,6 +36,10 @@ pub enum Rule {
     Recurrence,
     /// By interpolation along one axis after another.
     Resize,
+    /// As a contraction of elements and factors that follow from their places.
+    Fourier,
+    /// As a contraction of weights and values between elements.
+    Deformed,
     /// From a few elements of the inputs.
     Local,
     /// The step's outputs are those of blocks' steps, whose records come before its own.
@@ -53,7 +58,7 @@ impl Rule {
             Rule::Crop(Cut::Whole) => "the whole step, with at most 128 KiB of inputs and 1 MiB of outputs",
             Rule::Move => "one element moved",
             Rule::Types => "one element, from types",
-            Rule::Contraction | Rule::Einsum => "16 terms of a chunk",
+            Rule::Contraction | Rule::Einsum | Rule::Fourier | Rule::Deformed => "16 terms of a chunk",
             Rule::Reduction | Rule::Normalization | Rule::Pick => "16 elements of a row",
             Rule::Pool => "16 elements of a window",
             Rule::Attention => "16 terms of a chunk, by weights",
@@ -67,6 +72,80 @@ impl Rule {
     /// Whether elements have finer terms.
     pub fn has_terms(self) -> bool {
         !matches!(self, Rule::Crop(_) | Rule::Move | Rule::Types | Rule::Local | Rule::Blocks)
+    }
+}
+
+/// Operators that are decided by all of a row, a plane or all inputs, and so only up to a size: a complete list, as a test
+/// holds. What exceeds it is found by [`exceeds`] before anybody disputes it.
+pub const BOUNDED: &[(&str, Cut)] = &[
+    ("AffineGrid", Cut::Whole),
+    ("BlackmanWindow", Cut::Whole),
+    ("Col2Im", Cut::Whole),
+    ("Compress", Cut::Whole),
+    ("ConcatFromSequence", Cut::Whole),
+    ("CumProd", Cut::Row),
+    ("CumSum", Cut::Row),
+    ("Det", Cut::Whole),
+    ("EyeLike", Cut::Whole),
+    ("HammingWindow", Cut::Whole),
+    ("HannWindow", Cut::Whole),
+    ("LRN", Cut::Row),
+    ("LabelEncoder", Cut::Whole),
+    ("LinearAttention", Cut::Whole),
+    ("MaxRoiPool", Cut::Whole),
+    ("MaxUnpool", Cut::Whole),
+    ("MelWeightMatrix", Cut::Whole),
+    ("Multinomial", Cut::Whole),
+    ("NegativeLogLikelihoodLoss", Cut::Whole),
+    ("NonMaxSuppression", Cut::Whole),
+    ("NonZero", Cut::Whole),
+    ("OneHot", Cut::Whole),
+    ("Optional", Cut::Whole),
+    ("OptionalGetElement", Cut::Whole),
+    ("OptionalHasElement", Cut::Whole),
+    ("Range", Cut::Whole),
+    ("ReduceProd", Cut::Row),
+    ("SequenceAt", Cut::Whole),
+    ("SequenceConstruct", Cut::Whole),
+    ("SequenceEmpty", Cut::Whole),
+    ("SequenceErase", Cut::Whole),
+    ("SequenceInsert", Cut::Whole),
+    ("SequenceLength", Cut::Whole),
+    ("SplitToSequence", Cut::Whole),
+    ("StringConcat", Cut::Whole),
+    ("StringNormalizer", Cut::Whole),
+    ("StringSplit", Cut::Whole),
+    ("TfIdfVectorizer", Cut::Whole),
+    ("TopK", Cut::Row),
+    ("Unique", Cut::Whole),
+];
+
+/// Why a dispute about a step of these types would not be decided, as far as types tell: the bytes that its rule would read
+/// at once, where they are more than it may.
+pub fn exceeds(subject: &Subject<'_>) -> Option<usize> {
+    let bytes = |ty: &TensorType| ty.len().saturating_mul(ty.dtype.size());
+    let sum = |types: &mut dyn Iterator<Item = &TensorType>| types.map(bytes).fold(0, usize::saturating_add);
+    match subject.rule() {
+        Rule::Crop(Cut::Whole) => {
+            let inputs = sum(&mut subject.inputs.iter().flatten());
+            let outputs = sum(&mut subject.outputs.iter());
+            let too_much = inputs > WHOLE_BYTES_MAX || outputs > 8 * WHOLE_BYTES_MAX;
+            too_much.then_some(inputs.max(outputs))
+        }
+        // The longest row that there may be: along which axis is not always known.
+        Rule::Crop(Cut::Row) => {
+            let x = subject.optional(0)?;
+            let axis = match subject.def.name {
+                "TopK" => normalize_axis(subject.attrs.int("axis"), x.shape.len()).ok(),
+                "LRN" => Some(1),
+                _ => None,
+            };
+            let longest = x.shape.iter().copied().max().unwrap_or(1);
+            let row = axis.and_then(|axis| x.shape.get(axis).copied()).unwrap_or(longest);
+            let row = row.saturating_mul(x.dtype.size());
+            (row > WHOLE_BYTES_MAX).then_some(row)
+        }
+        _ => None,
     }
 }
 
@@ -95,9 +174,11 @@ pub fn rule(def: &OpDef) -> Rule {
         "Attention" | "SequenceAttention" => return Rule::Attention,
         "RNN" | "GRU" | "LSTM" => return Rule::Recurrence,
         "Resize" => return Rule::Resize,
-        "CastLike" | "RotaryEmbedding" | "SequenceRotary" | "ScatterElements" | "ScatterND" => {
-            return Rule::Local;
-        }
+        "CastLike" | "RotaryEmbedding" | "SequenceRotary" | "ScatterElements" | "ScatterND" | "Embedding"
+        | "RandomUniform" | "RandomUniformLike" | "RandomNormal" | "RandomNormalLike" | "Bernoulli"
+        | "GridSample" | "RoiAlign" => return Rule::Local,
+        "DFT" | "STFT" => return Rule::Fourier,
+        "DeformConv" => return Rule::Deformed,
         "TopK" | "CumSum" | "CumProd" | "ReduceProd" | "LRN" => {
             return Rule::Crop(Cut::Row);
         }
@@ -219,6 +300,12 @@ pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> R
             }
             floats!(subject, resized, term, ask)
         }
+        Rule::Fourier => {
+            let (Ask::Claims { inputs } | Ask::Value { inputs, .. }) = &mut ask;
+            let transform = fourier::Transform::new(subject, &mut **inputs)?;
+            floats!(subject, transform, term, ask)
+        }
+        Rule::Deformed => floats!(subject, deformed::Deformed::new(subject)?, term, ask),
         Rule::Local => leaf(term, ask, |_, at, inputs| local::value(subject, at, inputs)),
         Rule::Blocks => Err(Stop::NoTerm),
     }
@@ -263,5 +350,35 @@ fn terms<W: Wide>(formula: &dyn Formula<W>, term: Term, ask: Ask<'_>) -> Result<
     match ask {
         Ask::Claims { .. } => series::claims(formula, term).map(Answer::Claims),
         Ask::Value { claims, inputs } => series::value(formula, term, claims, inputs).map(Answer::Value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_is_listed() {
+        let bounded = |rule: Rule| match rule {
+            Rule::Crop(cut @ (Cut::Whole | Cut::Row | Cut::Plane)) => Some(cut),
+            _ => None,
+        };
+        let mut found: Vec<(&str, Cut)> =
+            crate::ops::all().iter().filter_map(|def| Some((def.name, bounded(rule(def))?))).collect();
+        found.sort_by_key(|(name, _)| *name);
+        found.dedup();
+        assert_eq!(found, BOUNDED);
+    }
+
+    #[test]
+    fn what_exceeds_a_bound_is_told() {
+        let def = crate::ops::by_name("NonZero").expect("a row");
+        let attrs = crate::attrs::Attrs::new();
+        let of = |count: usize| {
+            let (inputs, outputs) =
+                ([Some(TensorType::new(DType::F32, &[count]))], [TensorType::new(DType::I64, &[1, 1])]);
+            exceeds(&Subject { def, attrs: &attrs, region: None, inputs: &inputs, outputs: &outputs })
+        };
+        assert_eq!((of(32_768), of(32_769)), (None, Some(131_076)));
     }
 }

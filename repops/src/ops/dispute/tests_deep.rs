@@ -275,3 +275,94 @@ fn elements_from_a_few() {
     // The data may be of any size.
     check("ScatterND", none(), &[f(&[400, 500], 1), i(&[3, 1], &[1, 0, 1]), f(&[3, 500], 2)], 1);
 }
+
+#[test]
+fn numbers_of_a_generator_and_embeddings() {
+    for name in ["RandomUniform", "RandomNormal"] {
+        for dtype in [1, 10, 11, 16] {
+            let attrs = none().with_ints("shape", &[7, 9]).with_float("seed", 2.5).with_int("dtype", dtype);
+            check(name, attrs.with_int("stream", 3), &[], 1);
+        }
+        check(&format!("{name}Like"), none().with_float("seed", 1.5), &[f(&[4, 5], 1)], 1);
+    }
+    for dtype in [1, 6, 9, 11] {
+        check("Bernoulli", none().with_int("dtype", dtype), &[f(&[60], 3)], 1);
+    }
+    let tokens = i(&[4], &[3, 0, 18, 3]);
+    let dense = none().with_int("columns", 19);
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        check("Embedding", dense.clone(), &[tokens.clone(), cast(f(&[5, 19], 1), dtype)], 1);
+        let turned = dense.clone().with_int("transposed", 1);
+        check("Embedding", turned, &[tokens.clone(), cast(f(&[19, 5], 1), dtype)], 1);
+    }
+    for format in crate::blocks::Format::ALL {
+        let shape = [2, 512 / format.positions(), format.bytes()];
+        let count = shape.iter().product::<usize>();
+        let weights: Vec<u8> = (0..count).map(|i| (i * 29 % 64) as u8).collect();
+        let inputs = [tokens.clone(), Some(Tensor::from_slice(&shape, &weights))];
+        check("Embedding", dense.clone().with_str("format", format.name()), &inputs, 1);
+    }
+}
+
+#[test]
+fn grids_regions_and_offsets() {
+    for mode in ["linear", "nearest", "cubic"] {
+        for padding in ["zeros", "border", "reflection"] {
+            let attrs = none().with_str("mode", mode).with_str("padding_mode", padding);
+            let grid = f(&[2, 3, 4, 2], 2);
+            check("GridSample", attrs.clone(), &[f(&[2, 3, 5, 4], 1), grid.clone()], 1);
+            let (x, grid) = (cast(f(&[2, 3, 5, 4], 1), DType::F16), cast(grid, DType::F16));
+            check("GridSample", attrs.with_int("align_corners", 1), &[x, grid], 1);
+        }
+    }
+    let hostile = Some(Tensor::from_slice(&[1, 2, 1, 2], &[f32::NAN, 0.0, f32::INFINITY, 0.5]));
+    check("GridSample", none(), &[f(&[1, 1, 5, 4], 1), hostile], 1);
+    let corners = [0.3f32, 1.0, 6.5, 7.2, -3.0, 2.0, 4.0, 20.0, 5.0, 5.0, 5.0, 5.0];
+    let rois = Some(Tensor::from_slice(&[3, 4], &corners));
+    let indices = i(&[3], &[1, 0, 1]);
+    for mode in ["avg", "max"] {
+        for ratio in [0, 2] {
+            let attrs = none()
+                .with_str("mode", mode)
+                .with_int("sampling_ratio", ratio)
+                .with_int("output_height", 2)
+                .with_int("output_width", 3);
+            check("RoiAlign", attrs, &[f(&[2, 3, 8, 9], 1), rois.clone(), indices.clone()], 1);
+        }
+    }
+    let attrs = none()
+        .with_int("group", 2)
+        .with_int("offset_group", 2)
+        .with_ints("pads", &[1, 0, 1, 1])
+        .with_ints("strides", &[2, 1])
+        .with_ints("dilations", &[1, 2]);
+    let inputs = |channels: usize, dtype: DType| {
+        let all = [
+            f(&[2, channels, 6, 7], 1),
+            f(&[6, channels / 2, 3, 2], 2),
+            f(&[2, 24, 3, 6], 3),
+            f(&[6], 4),
+            f(&[2, 12, 3, 6], 5),
+        ];
+        all.map(|tensor| cast(tensor, dtype))
+    };
+    check("DeformConv", attrs.clone(), &inputs(4, DType::F32), 1);
+    check("DeformConv", attrs.clone(), &inputs(4, DType::F16), 1);
+    // More than a chunk.
+    check("DeformConv", attrs, &inputs(100, DType::F32)[..3], 1);
+}
+
+#[test]
+fn transforms() {
+    let axis = |axis: i64| i(&[], &[axis]);
+    for (inverse, one_sided, parts) in [(0, 0, 1), (0, 0, 2), (1, 0, 2), (0, 1, 1), (1, 1, 2), (1, 0, 1)] {
+        let attrs = none().with_int("inverse", inverse).with_int("onesided", one_sided);
+        let x = f(&[2, 9, 3, parts], 1);
+        check("DFT", attrs.clone(), &[x.clone(), None, axis(1)], 1);
+        check("DFT", attrs.clone(), &[x.clone(), axis(12), axis(1)], 1);
+        check("DFT", attrs.clone(), &[cast(x, DType::F64), axis(5)], 1);
+        check("DFT", attrs, &[f(&[600, parts], 2)], 1);
+    }
+    check("STFT", none(), &[f(&[2, 40, 1], 1), axis(7), f(&[10], 2)], 1);
+    check("STFT", none().with_int("onesided", 0), &[f(&[2, 40, 2], 1), axis(7), None, axis(12)], 1);
+}

@@ -53,6 +53,9 @@ pub struct ProviderServe {
     pub program: PathBuf,
     #[command(flatten)]
     pub inputs: Inputs,
+    /// Stand for a generation: that of this receipt, which may be another's. A claim that is there and is a generation's needs none.
+    #[arg(long, value_name = "R.json")]
+    pub generation: Option<PathBuf>,
     /// The receipt to stand for; it is written where there is none.
     #[arg(long, value_name = "R.json")]
     pub claim: PathBuf,
@@ -99,17 +102,53 @@ pub struct RefereeServe {
     pub answer_seconds: u64,
 }
 
+/// A generation to dispute instead of a run.
+#[derive(Args)]
+pub struct Generation {
+    /// A text that the program continues.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["chat", "tokens", "generation"])]
+    pub prompt: Option<String>,
+    /// A question, put into the model's chat template.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["tokens", "generation"])]
+    pub chat: Option<String>,
+    /// Token ids of a prompt.
+    #[arg(long, value_name = "ID,..", value_delimiter = ',', conflicts_with = "generation")]
+    pub tokens: Vec<u32>,
+    /// The receipt of a generation.
+    #[arg(long, value_name = "R.json")]
+    pub generation: Option<PathBuf>,
+    /// Write at most so many tokens.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub max_tokens: usize,
+    /// 0: always the likeliest token.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Consider so many tokens; 0: all.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: u32,
+    /// Consider the likeliest tokens that make up this share of probability.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Consider tokens at least this likely, the likeliest counting 1.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub min_p: f32,
+}
+
 #[derive(Args)]
 pub struct DisputeSimulate {
     /// The program.
     pub program: PathBuf,
     #[command(flatten)]
     pub inputs: Inputs,
-    /// The number of the record that is lied about; `random`: the seed chooses.
+    #[command(flatten)]
+    pub generation: Generation,
+    /// The number of the record that is lied about, in a generation that of its position times the program's steps and
+    /// that of its step; `random`: the seed chooses.
     #[arg(long, value_name = "STEP", default_value = "random")]
     pub fault: String,
     /// What is lied about: output, input, wiring, operator, attribute, constant, length, digest, stale,
-    /// proof, silence, outcome, fault.
+    /// proof, silence, outcome, fault; of a generation output, wiring (which steps are the head), operator, length, digest,
+    /// stale, proof, silence, outcome (log-probabilities), token.
     #[arg(long, value_name = "KIND", default_value = "output")]
     pub kind: String,
     /// The seed from which everything follows.

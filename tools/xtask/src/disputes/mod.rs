@@ -18,6 +18,9 @@ pub struct Options {
     /// Folder of compiled models: in each subfolder `model.rep`; by default they are made.
     #[arg(long, value_name = "DIR")]
     pub cases: Option<PathBuf>,
+    /// A program of a language model (SmolLM2): disputes about its generations are measured too.
+    #[arg(long, value_name = "P.rep")]
+    pub language: Option<PathBuf>,
     /// Faults for each model.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub faults: u32,
@@ -30,7 +33,7 @@ pub struct Options {
 }
 
 /// Lies besides faults in outputs, and how many of each are played.
-const KINDS: [&str; 6] = ["input", "wiring", "operator", "attribute", "constant", "silence"];
+const KINDS: &[&str] = &["input", "wiring", "operator", "attribute", "constant", "silence"];
 const GAMES_OF_A_KIND: u32 = 20;
 const TABLE: &str = "benches/DISPUTES.md";
 
@@ -45,7 +48,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     match options.network {
         Some(runs) => network::try_out(&repops, &subject(&cases, "minilm")?, runs),
-        None => measure(&repops, &cases, options.faults),
+        None => measure(&repops, &cases, options),
     }
 }
 
@@ -64,7 +67,24 @@ pub struct Subject {
     name: String,
     program: PathBuf,
     inputs: Vec<(String, PathBuf)>,
+    /// Of a generation.
+    further: Vec<String>,
     shape: &'static str,
+    /// Lies besides faults in outputs.
+    kinds: &'static [&'static str],
+}
+
+/// A language model, and what it is asked to write.
+fn language(program: &Path) -> Subject {
+    let words = ["--prompt", "The capital of France is", "--max-tokens", "12", "--temperature", "0.8"];
+    Subject {
+        name: "language".to_owned(),
+        program: program.to_path_buf(),
+        inputs: Vec::new(),
+        further: words.map(str::to_owned).to_vec(),
+        shape: "a prompt of 5 words and 12 tokens",
+        kinds: &["wiring", "operator", "length", "digest", "outcome", "token", "silence"],
+    }
 }
 
 /// A model's program, with inputs that are written beside it.
@@ -100,10 +120,11 @@ fn subject(cases: &Path, name: &str) -> Result<Subject> {
         other => return Err(Error::Failed(format!("there is no short input for {other}"))),
     };
     let program = cases.join(name).join("model.rep");
-    Ok(Subject { name: name.to_owned(), program, inputs, shape })
+    Ok(Subject { name: name.to_owned(), program, inputs, further: Vec::new(), shape, kinds: KINDS })
 }
 
-fn measure(repops: &Repops, cases: &Path, faults: u32) -> Result<()> {
+fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
+    let faults = options.faults;
     let mut text = String::from(
         "# What disputes cost\n\n\
          Made by `cargo xtask disputes`. In each game one bit of one term of a random element of a random step is wrong, and everything\n\
@@ -112,8 +133,13 @@ fn measure(repops: &Repops, cases: &Path, faults: u32) -> Result<()> {
          replay` ever had resident, the program's code included.\n",
     );
     let mut wrong = Vec::new();
+    let mut subjects = Vec::new();
     for name in ["minilm", "ppocr-det", "ppocr-rec"] {
-        let subject = subject(cases, name)?;
+        subjects.push(subject(cases, name)?);
+    }
+    subjects.extend(options.language.as_deref().map(language));
+    for subject in subjects {
+        let name = subject.name.as_str();
         let found = subject.play(repops, &["--count", &faults.to_string()])?;
         let _ = write!(text, "\n## {name}, {}\n\n{}", subject.shape, families(&found));
         let unnamed = |found: &Value| {
@@ -128,7 +154,7 @@ fn measure(repops: &Repops, cases: &Path, faults: u32) -> Result<()> {
             text,
             "\n| lie | games | lost by the liar | most rounds | most bytes |\n|---|---|---|---|---|"
         );
-        for kind in KINDS {
+        for kind in subject.kinds {
             let count = GAMES_OF_A_KIND.to_string();
             let found = subject.play(repops, &["--count", &count, "--kind", kind])?;
             let rows = found["operators"].as_array().cloned().unwrap_or_default();
@@ -148,7 +174,8 @@ fn measure(repops: &Repops, cases: &Path, faults: u32) -> Result<()> {
         }
         let _ = writeln!(
             text,
-            "\n| kept | bytes kept | steps run again, mean | honest party, ms, mean |\n|---|---|---|---|"
+            "\n| kept | bytes kept | the run with its hashes, ms | partial runs, most | their steps, mean | their ms, mean | all else, ms, mean |\n\
+             |---|---|---|---|---|---|---|"
         );
         for every in [None, Some("64"), Some("16"), Some("4"), Some("1MiB"), Some("8MiB")] {
             let keep = every.map(|every| ["--checkpoint-every", every]);
@@ -157,18 +184,27 @@ fn measure(repops: &Repops, cases: &Path, faults: u32) -> Result<()> {
             let found = subject.play(repops, &further)?;
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} |",
                 every.map_or("nothing".to_owned(), |every| format!("every {every}")),
                 found["kept_bytes"],
+                tenths(&found["run_ms"]),
+                found["reruns_max"],
                 tenths(&found["steps_rerun_mean"]),
-                tenths(&found["party_ms_mean"])
+                tenths(&found["rerun_ms_mean"]),
+                tenths(&found["own_ms_mean"])
             );
         }
         let resident = subject.referee_memory(repops)?;
         let _ = writeln!(text, "\nThe referee's memory: {resident} KiB.");
     }
     print!("{text}");
-    command::write(&command::root().join(TABLE), text.as_bytes())?;
+    // What follows is kept by hand.
+    let table = command::root().join(TABLE);
+    let known = std::fs::read_to_string(&table).unwrap_or_default();
+    if let Some(at) = known.find("\n## On a bad network") {
+        text.push_str(&known[at..]);
+    }
+    command::write(&table, text.as_bytes())?;
     if wrong.is_empty() { Ok(()) } else { Err(Error::Failed(wrong.join("\n"))) }
 }
 
@@ -209,7 +245,7 @@ impl Subject {
     fn play(&self, repops: &Repops, further: &[&str]) -> Result<Value> {
         let mut simulate = repops.command()?;
         simulate.args(["dispute", "simulate"]).arg(&self.program).args(input_arguments(&self.inputs));
-        simulate.args(["--table", "--json"]).args(further);
+        simulate.args(&self.further).args(["--table", "--json"]).args(further);
         println!("{}: {}", self.name, further.join(" "));
         let text = command::capture(&mut simulate)?;
         serde_json::from_str(text.trim()).map_err(|error| Error::Failed(error.to_string()))
@@ -220,7 +256,7 @@ impl Subject {
         let transcript = command::target_dir().join("disputes").join("last.game");
         let mut simulate = repops.command()?;
         simulate.args(["dispute", "simulate"]).arg(&self.program).args(input_arguments(&self.inputs));
-        command::capture(simulate.args(["--json", "--transcript"]).arg(&transcript))?;
+        command::capture(simulate.args(&self.further).args(["--json", "--transcript"]).arg(&transcript))?;
         let text =
             command::capture(repops.command()?.args(["dispute", "replay", "--json"]).arg(&transcript))?;
         let found: Value =

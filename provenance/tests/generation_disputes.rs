@@ -1,0 +1,225 @@
+//! Disputes over generations of tiny decoders: lies of every kind, at every step and position.
+#![forbid(unsafe_code)]
+
+use std::cell::OnceCell;
+
+use proptest::prelude::*;
+use repops::blocks::Format;
+use repops::digest::bytes_digest;
+use repops::reference::Reference;
+use repops::sequence::Sequence;
+use repops::sequence::example::Decoder;
+use repops::sequence::reference::run;
+use repops::sequence::sampling::{Draw, Plain, Sampling, choose};
+use repops::{Digest, Program};
+use repops_provenance::Info;
+use repops_provenance::dispute::simulate::{GenerationStage, Kind, Outcome, Scenario, SimulateError};
+use repops_provenance::dispute::{Keep, Loser, NoDispute, Party, Reason, Transcript};
+use repops_provenance::generation::{GenerationClaim, verify};
+
+/// Decoders of two layers, dense and in blocks, with and without windows, and ways to sample.
+fn program(which: usize) -> (Program, Sampling) {
+    let sampling = Sampling::default();
+    match which {
+        0 => (Decoder { layers: 1, ..Decoder::default() }.program(), sampling),
+        1 => {
+            let decoder = Decoder { vocabulary: 700, window: 5, ..Decoder::default() };
+            (
+                decoder.program(),
+                Sampling { temperature: 0.9, top_k: 300, top_p: 0.9, min_p: 0.01, ..sampling },
+            )
+        }
+        _ => {
+            let decoder = Decoder { format: Some(Format::Q8_0), vocabulary: 300, ..Decoder::default() };
+            (
+                decoder.program(),
+                Sampling { temperature: 1.0, repetition_penalty: 1.2, top_p: 0.8, ..sampling },
+            )
+        }
+    }
+}
+
+/// Generates in the plain way.
+fn generate(program: &Program, sampling: Sampling, prompt: &[u32], count: usize) -> GenerationClaim {
+    let sequence = Sequence::of(program).unwrap();
+    let mut all = prompt.to_vec();
+    for _ in 0..count {
+        let rows = run(program, &sequence, &all, prompt.len() - 1).unwrap();
+        let logits = rows.logits.as_slice::<f32>().rchunks_exact(sequence.vocabulary).next().unwrap();
+        let draw = Draw { seed: 7, nonce: 3, position: all.len() as u32 - 1 };
+        all.push(choose(logits, &sampling, &all, prompt.len(), draw, &Plain).unwrap());
+    }
+    GenerationClaim {
+        program: program.digest(),
+        prompt: prompt.to_vec(),
+        tokens: all[prompt.len()..].to_vec(),
+        sampling,
+        seed: 7,
+        nonce: 3,
+        logprobs: Digest::default(),
+        trace_root: None,
+    }
+}
+
+thread_local! {
+    static STAGES: [OnceCell<&'static GenerationStage<'static>>; 3] = const { [const { OnceCell::new() }; 3] };
+}
+
+fn stage(which: usize) -> &'static GenerationStage<'static> {
+    STAGES.with(|stages| {
+        *stages[which].get_or_init(|| {
+            let (program, sampling) = program(which);
+            let program = Box::leak(Box::new(program));
+            let claim = generate(program, sampling, &[3, 1, 4, 1, 5], [3, 8, 14][which]);
+            let keep = if which == 1 { Keep::Steps(5) } else { Keep::Nothing };
+            let stage = GenerationStage::regenerate(program, claim, &Reference, bytes_digest, keep).unwrap();
+            Box::leak(Box::new(stage))
+        })
+    })
+}
+
+/// Plays a game; the honest party wins, and the transcript says so again.
+fn play(which: usize, kind: Kind, step: Option<u64>, seed: u64, liar: Party) -> Option<Outcome> {
+    let scenario = Scenario { kind, step, seed, liar };
+    let outcome = match stage(which).play(&scenario) {
+        Ok(outcome) => outcome,
+        Err(SimulateError::NoLie { .. }) => return None,
+        Err(error) => panic!("{which} {scenario:?}: {error}"),
+    };
+    assert_eq!(outcome.verdict.loser, liar.into(), "{which} {scenario:?}: {:?}", outcome.verdict);
+    let bytes = outcome.transcript.encode();
+    let read = Transcript::decode(&bytes).unwrap();
+    assert_eq!(read.replay().unwrap().verdict(), Some(&outcome.verdict));
+    assert!(outcome.bytes < 256 << 10, "{} bytes", outcome.bytes);
+    Some(outcome)
+}
+
+#[test]
+fn an_honest_log_is_what_verifies() {
+    for which in 0..3 {
+        let stage = stage(which);
+        let receipt = stage.claim.clone().sign(&repops_provenance::Key::from_seed([1; 32]), Info::default());
+        let found = verify(&receipt, stage.program, None, &Reference, &Plain, bytes_digest).unwrap();
+        assert_eq!(found, None, "{which}");
+    }
+}
+
+#[test]
+fn every_step_of_every_position_is_named() {
+    let stage = stage(0);
+    let mut named = 0;
+    for record in 0..stage.records() {
+        let liar = if record % 2 == 0 { Party::First } else { Party::Second };
+        let Some(outcome) = play(0, Kind::Output, Some(record), record, liar) else {
+            let (position, step) = stage.place(record);
+            assert!(!stage.log.has(position, step), "record {record} can be wrong");
+            continue;
+        };
+        let referee = &outcome.recorded.referee;
+        let place = referee.place().expect("a place");
+        let row = place.row.as_ref().expect("a row");
+        assert_eq!((row.position, place.index), stage.place(record));
+        assert_eq!(place.step.origins, stage.program.main().steps[place.index as usize].origins);
+        let (_, term, _) = referee.element().expect("an element");
+        assert_eq!(Some(term), outcome.term.or(Some(term)), "the wrong term itself is reached");
+        named += 1;
+    }
+    assert!(named > 100, "{named} records");
+}
+
+#[test]
+fn two_claims_that_both_may_be_true_have_no_loser() {
+    let stage = stage(0);
+    let mut short = stage.claim.clone();
+    short.tokens.pop();
+    let other =
+        GenerationStage::regenerate(stage.program, short, &Reference, bytes_digest, Keep::Nothing).unwrap();
+    let keys = [1u8, 2].map(|n| repops_provenance::Key::from_seed([n; 32]));
+    let receipts = [
+        stage.claim.clone().sign(&keys[0], Info::default()),
+        other.claim.clone().sign(&keys[1], Info::default()),
+    ];
+    use repops_provenance::dispute::{Message, Referee, Terms};
+    let mut referee = Referee::open(receipts, Terms { answer_ms: 1000, number: 0 }, 0).unwrap();
+    let mut players = [stage.honest().0, other.honest().0];
+    while referee.verdict().is_none() {
+        for party in Party::BOTH {
+            if referee.owes(party) {
+                let body = players[party as usize].answer(&referee, party).unwrap();
+                let key = &keys[party as usize];
+                let message = Message::sign(referee.id(), referee.round(), party, &body, key);
+                referee.receive(1, &message.encode());
+            }
+        }
+    }
+    let verdict = referee.verdict().unwrap();
+    assert!(
+        matches!((verdict.loser, &verdict.reason), (Loser::Neither, Reason::Undecided(_))),
+        "{verdict:?}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_honest_party_never_loses(
+        which in 0..3usize, kind in 0..Kind::ALL.len(), seed: u64, first: bool,
+    ) {
+        play(which, Kind::ALL[kind], None, seed, if first { Party::First } else { Party::Second });
+    }
+
+    #[test]
+    fn tokens_follow_from_logits(which in 0..3usize, seed: u64, first: bool) {
+        let liar = if first { Party::First } else { Party::Second };
+        let outcome = play(which, Kind::Token, None, seed, liar).expect("another token");
+        prop_assert_eq!(&outcome.verdict.reason, &Reason::Token);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_liars_come_to_an_end(which in 0..3usize, a in 0..Kind::ALL.len(), b in 0..Kind::ALL.len(), seed: u64) {
+        let scenario = |kind, liar, seed| Scenario { kind: Kind::ALL[kind], step: None, seed, liar };
+        let (a, b) = (scenario(a, Party::First, seed), scenario(b, Party::Second, !seed));
+        match stage(which).play_liars([&a, &b]) {
+            Ok(outcome) => {
+                let referee = outcome.transcript.replay().unwrap();
+                prop_assert_eq!(referee.verdict(), Some(&outcome.verdict));
+            }
+            Err(SimulateError::NoLie { .. } | SimulateError::Open(NoDispute::Agreement)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn damaged_transcripts_neither_panic_nor_hang() {
+    use repops_provenance::dispute::simulate::{Dice, replay_signed_anew};
+    let mut dice = Dice(11);
+    for kind in [Kind::Output, Kind::Token, Kind::Outcome, Kind::Wiring, Kind::Digest] {
+        let outcome = play(0, kind, None, 5, Party::Second).expect("a lie");
+        let transcript = outcome.transcript;
+        let bytes = transcript.encode();
+        if let Some(folder) = std::env::var_os("REPOPS_CORPUS")
+            && bytes.len() < 40_000
+        {
+            let name = format!("generation-{}", kind.name());
+            std::fs::write(std::path::Path::new(&folder).join(name), &bytes).unwrap();
+        }
+        assert!(replay_signed_anew(&bytes));
+        for _ in 0..60 {
+            let mut damaged = transcript.clone();
+            let event = dice.below(damaged.events.len() as u64) as usize;
+            let Some(message) = damaged.events[event].message.as_mut() else { continue };
+            let (start, end) = (16 + 32 + 4 + 1 + 4, message.len() - 64);
+            for _ in 0..1 + dice.below(3) {
+                let at = start + dice.below((end - start) as u64) as usize;
+                message[at] = [0, 1, 0xff, message[at] ^ 0x80][dice.below(4) as usize];
+            }
+            replay_signed_anew(&damaged.encode());
+        }
+    }
+}
