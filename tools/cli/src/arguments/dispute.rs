@@ -9,7 +9,7 @@ use super::{Engine, Inputs};
 #[derive(Subcommand)]
 pub enum DisputeCommand {
     /// Play whole disputes in this process, an honest party against one that lies.
-    Simulate(DisputeSimulate),
+    Simulate(Box<DisputeSimulate>),
     /// Open a dispute about two claims at a referee.
     Open(DisputeOpen),
     /// Play a recorded dispute again, and give its verdict.
