@@ -1,0 +1,162 @@
+//! Contractions: products by few rows and by tiles, splits of the terms, weights in blocks, embeddings, attention.
+
+use repops::attrs::Attrs;
+use repops::blocks::Format;
+use repops::dtype::DType;
+use repops::tensor::Tensor;
+use repops_ptx::suite::{Case, Draw};
+
+use super::{case, vector};
+
+/// The right operand's types for a left one of f32; 16-bit floats go with their own.
+const PAIRS: [(DType, DType); 5] = [
+    (DType::F32, DType::F32),
+    (DType::F32, DType::F16),
+    (DType::F32, DType::BF16),
+    (DType::F16, DType::F16),
+    (DType::BF16, DType::BF16),
+];
+
+fn of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let tensor = Draw::new(seed).finite_tensor(shape);
+    if dtype == DType::F32 {
+        return tensor;
+    }
+    let attrs = Attrs::new().with_int("to", i64::from(dtype.code()));
+    let wanted = Case::new("Cast", attrs, vec![tensor]).wanted().expect("a cast");
+    wanted.result.expect("no fault").remove(0)
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut out = Vec::new();
+    few_rows(&mut out);
+    tiles(&mut out);
+    blocks(&mut out);
+    embeddings(&mut out);
+    attention(&mut out);
+    out
+}
+
+fn few_rows(out: &mut Vec<Case>) {
+    for (a, b) in PAIRS {
+        for m in [1, 3, 7] {
+            for (k, n) in [(1029, 35), (260, 64)] {
+                let inputs = || vec![of(a, &[m, k], 1), of(b, &[k, n], 2)];
+                out.push(case("MatMul", inputs()));
+                out.push(case("MatMul", inputs()).in_panels(&[1]));
+                let attrs =
+                    Attrs::new().with_int("transB", 1).with_float("alpha", 0.75).with_float("beta", 1.5);
+                let inputs = vec![of(a, &[m, k], 3), of(b, &[n, k], 4), of(a, &[n], 5)];
+                out.push(Case::new("Gemm", attrs, inputs));
+            }
+        }
+    }
+    let mut draw = Draw::new(9);
+    out.push(case("MatMul", vec![draw.hard_tensor(&[3, 300]), draw.hard_tensor(&[300, 40])]));
+    // Many chunks for a warp: the tree within a thread.
+    out.push(case("MatMul", vec![of(DType::F32, &[6, 9001], 6), of(DType::F32, &[9001, 5], 7)]));
+    out.push(case("MatMul", vec![of(DType::F32, &[1, 0], 6), of(DType::F32, &[0, 5], 7)]));
+}
+
+fn tiles(out: &mut Vec<Case>) {
+    for (a, b) in PAIRS {
+        out.push(case("MatMul", vec![of(a, &[11, 530], 1), of(b, &[530, 131], 2)]));
+        out.push(case("MatMul", vec![of(a, &[21, 300], 1), of(b, &[300, 40], 2)]).in_panels(&[1]));
+        let attrs = Attrs::new().with_int("transA", 1).with_float("alpha", -0.5);
+        out.push(Case::new(
+            "Gemm",
+            attrs,
+            vec![of(a, &[300, 68], 1), of(b, &[300, 70], 2), of(a, &[68, 1], 3)],
+        ));
+    }
+    // So many batches that nothing is split: trees in the blocks' own memory.
+    out.push(case("MatMul", vec![of(DType::F32, &[130, 9, 777], 1), of(DType::F32, &[777, 4], 2)]));
+    out.push(case("MatMul", vec![of(DType::F32, &[2, 65, 3, 513], 1), of(DType::F32, &[65, 513, 4], 2)]));
+    out.push(case("MatMul", vec![of(DType::F16, &[130, 2, 513], 1), of(DType::F16, &[130, 513, 4], 2)]));
+    for dtype in [DType::F32, DType::F16] {
+        out.push(case("MatMul", vec![of(dtype, &[96, 65, 5], 1), of(dtype, &[96, 5, 66], 2)]));
+    }
+    let attrs = Attrs::new().with_float("beta", 0.25);
+    let inputs =
+        vec![of(DType::F32, &[40, 2100], 1), of(DType::F32, &[2100, 50], 2), of(DType::F32, &[40, 50], 3)];
+    out.push(Case::new("Gemm", attrs, inputs));
+    let mut draw = Draw::new(8);
+    out.push(case("MatMul", vec![draw.hard_tensor(&[20, 300]), draw.hard_tensor(&[300, 40])]));
+}
+
+/// Random weights whose scales are numbers of moderate size.
+fn weights(format: Format, k: usize, n: usize, seed: u64) -> Tensor {
+    let blocks = n.div_ceil(16) * (k / format.positions());
+    let shape = [n.div_ceil(16), k / format.positions(), format.bytes()];
+    let mut draw = Draw::new(seed);
+    let mut bytes: Vec<u8> = (0..blocks * format.bytes()).map(|_| draw.bits() as u8).collect();
+    let scales = if matches!(format, Format::Q4_1 | Format::Q4K) { 64 } else { 32 };
+    for block in bytes.chunks_mut(format.bytes()) {
+        for half in block[..scales].chunks_mut(2) {
+            half[1] = half[1] & 0x83 | 0x28;
+        }
+    }
+    Tensor::from_bytes(DType::U8, &shape, &bytes).expect("bytes")
+}
+
+fn blocks(out: &mut Vec<Case>) {
+    for format in Format::ALL {
+        for m in [1, 3, 6, 19] {
+            let (k, n) = (if m == 3 { 1280 } else { 512 }, 35);
+            let attrs = Attrs::new().with_int("columns", n as i64).with_str("format", format.name());
+            let inputs = vec![of(DType::F32, &[m, k], 1), weights(format, k, n, 2)];
+            out.push(Case::new("MatMulBlocks", attrs, inputs).aligned());
+        }
+    }
+}
+
+fn embeddings(out: &mut Vec<Case>) {
+    let tokens = || vector(&[0, 34, 7, 7, 20]);
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let attrs = || Attrs::new().with_int("columns", 35);
+        out.push(Case::new("Embedding", attrs(), vec![tokens(), of(dtype, &[70, 35], 1)]));
+        out.push(Case::new("Embedding", attrs(), vec![tokens(), of(dtype, &[70, 35], 1)]).in_panels(&[1]));
+        let turned = attrs().with_int("transposed", 1);
+        out.push(Case::new("Embedding", turned, vec![tokens(), of(dtype, &[35, 70], 1)]));
+    }
+    for bad in [35, -1] {
+        let attrs = Attrs::new().with_int("columns", 35);
+        out.push(Case::new("Embedding", attrs, vec![vector(&[3, bad]), of(DType::F32, &[70, 35], 1)]));
+    }
+    for format in Format::ALL {
+        let attrs = Attrs::new().with_int("columns", 35).with_str("format", format.name());
+        out.push(Case::new("Embedding", attrs, vec![tokens(), weights(format, 512, 35, 3)]).aligned());
+    }
+}
+
+fn attention(out: &mut Vec<Case>) {
+    let attrs = |heads, kv_heads, window, softcap| {
+        Attrs::new()
+            .with_int("heads", heads)
+            .with_int("kv_heads", kv_heads)
+            .with_int("window", window)
+            .with_float("scale", 0.37)
+            .with_float("softcap", softcap)
+    };
+    // Rows, heads, heads of keys, elements of a key and of a value.
+    for (s, h, kv, d, e, window, softcap) in [
+        (1, 4, 2, 9, 5, 0, 0.0),
+        (5, 4, 2, 16, 12, 0, 0.0),
+        (21, 2, 1, 20, 70, 0, 3.0),
+        (300, 2, 2, 8, 4, 100, 0.0),
+        (270, 1, 1, 260, 3, 0, 1.5),
+    ] {
+        let inputs = vec![
+            of(DType::F32, &[s, h * d], 1),
+            of(DType::F32, &[s, kv * d], 2),
+            of(DType::F32, &[s, kv * e], 3),
+        ];
+        out.push(Case::new("SequenceAttention", attrs(h as i64, kv as i64, window, softcap), inputs));
+    }
+    for interleaved in [0, 1] {
+        let attrs = Attrs::new().with_int("heads", 3).with_int("interleaved", interleaved);
+        let inputs =
+            vec![of(DType::F32, &[9, 30], 1), of(DType::F32, &[9, 4], 2), of(DType::F32, &[9, 4], 3)];
+        out.push(Case::new("SequenceRotary", attrs, inputs));
+    }
+}

@@ -1,0 +1,73 @@
+//! The cases on which every shipped entry is run: odd shapes, several chunks, tiles at the edge, numbers at the edges.
+//!
+//! Invariant: what the reference says is computed once for a case, so that a faulty text is judged as fast as it runs.
+#![allow(dead_code, reason = "not every test uses every part")]
+
+mod contract;
+mod elementwise;
+mod movement;
+mod others;
+mod rows;
+
+use std::sync::OnceLock;
+
+use repops::attrs::Attrs;
+use repops::tensor::Tensor;
+use repops_ptx::Interpreter;
+use repops_ptx::suite::{Case, Wanted};
+
+/// Something to launch and to compare.
+pub enum What {
+    Operator(Box<Case>, OnceLock<Wanted>),
+    /// Anything else that a launch function does.
+    Other(Box<dyn Fn(&Interpreter) -> Result<(), String> + Send + Sync>),
+}
+
+pub struct Check {
+    pub name: String,
+    pub what: What,
+}
+
+impl Check {
+    pub fn run(&self, device: &Interpreter) -> Result<(), String> {
+        match &self.what {
+            What::Operator(case, wanted) => {
+                if wanted.get().is_none() {
+                    let computed = case.wanted().map_err(|failure| failure.to_string())?;
+                    let _ = wanted.set(computed);
+                }
+                let wanted = wanted.get().expect("just set");
+                case.check_against(device, wanted).map_err(|failure| failure.to_string())
+            }
+            What::Other(run) => run(device),
+        }
+    }
+}
+
+impl From<Case> for Check {
+    fn from(case: Case) -> Check {
+        let shapes: Vec<String> = case
+            .inputs
+            .iter()
+            .map(|input| input.as_ref().map_or("-".to_owned(), |t| format!("{}{:?}", t.dtype(), t.shape())))
+            .collect();
+        let name = format!("{} {}", case.op, shapes.join(" "));
+        Check { name, what: What::Operator(Box::new(case), OnceLock::new()) }
+    }
+}
+
+/// All of them.
+pub fn checks() -> Vec<Check> {
+    let cases = [elementwise::cases(), movement::cases(), rows::cases(), contract::cases()];
+    let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
+    out.extend(others::checks());
+    out
+}
+
+fn case(op: &'static str, inputs: Vec<Tensor>) -> Case {
+    Case::new(op, Attrs::new(), inputs)
+}
+
+fn vector(values: &[i64]) -> Tensor {
+    Tensor::from_slice(&[values.len()], values)
+}
