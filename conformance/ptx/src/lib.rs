@@ -15,6 +15,7 @@ mod error;
 mod lex;
 mod lower;
 mod machine;
+pub mod mutate;
 mod parse;
 
 pub use device::{Buffer, Interpreter};

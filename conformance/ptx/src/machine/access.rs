@@ -304,7 +304,7 @@ impl Warp<'_> {
             .map(|(_, copies)| copies)
     }
 
-    /// The source is read now, the target is claimed now and written when the thread waits for it.
+    /// The source is read now, the target counts as unwritten from now on and is written when the thread waits for it.
     fn copy_async(&mut self, context: &mut Context<'_>, copy: &CpAsync, exec: u32) -> Lane<()> {
         let (to, from) = (self.addresses(&copy.to, exec)?, self.addresses(&copy.from, exec)?);
         let sizes = match copy.source_bytes {
@@ -342,6 +342,7 @@ impl Warp<'_> {
                 .shared
                 .touch(offset, bytes, Touch::Write, &watch)
                 .map_err(|clash| fail(clash.fault(Space::Shared, to[lane])))?;
+            context.shared.forget(offset, bytes);
             for copies in self.copies(1 << lane) {
                 copies.open.push(Copy { to: offset as u32, bytes: copy.bytes, data });
             }

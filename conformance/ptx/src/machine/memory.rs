@@ -214,6 +214,13 @@ impl Region {
         Ok(())
     }
 
+    /// Counts a range as not written: its bytes are under way.
+    pub fn forget(&mut self, offset: usize, bytes: usize) {
+        for cell in self.cells(offset, bytes) {
+            cell.written = 0;
+        }
+    }
+
     #[inline]
     pub fn get(&self, offset: usize, bytes: usize) -> u64 {
         little(&self.bytes[offset..offset + bytes])

@@ -13,8 +13,34 @@ const INTEGERS: [DType; 8] =
 
 /// Numbers around which functions change: ties, limits of exponentials, integers, halves.
 const TURNS: [f32; 28] = [
-    0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.5, -2.5, 3.0, -3.0, 0.7, -0.7, 88.7, -88.7, 89.5, -104.5, 1e-4, -1e-4,
-    8388608.5, 16777217.0, 0.6931472, 3.1415927, 1.5707964, 0.99999994, 1.0000001, 1e10, -1e10, 0.3,
+    0.5,
+    -0.5,
+    1.0,
+    -1.0,
+    1.5,
+    -1.5,
+    2.5,
+    -2.5,
+    3.0,
+    -3.0,
+    0.7,
+    -0.7,
+    88.7,
+    -88.7,
+    89.5,
+    -104.5,
+    1e-4,
+    -1e-4,
+    8388608.5,
+    16777217.0,
+    std::f32::consts::LN_2,
+    std::f32::consts::PI,
+    std::f32::consts::FRAC_PI_2,
+    0.99999994,
+    1.0000001,
+    1e10,
+    -1e10,
+    0.3,
 ];
 
 /// Hard numbers with turns among them and a spread of magnitudes.
@@ -62,6 +88,12 @@ pub fn cases() -> Vec<Case> {
     for op in ["And", "Or", "Xor"] {
         let (a, b) = (draw.any_tensor(DType::Bool, &[4, 33]), draw.any_tensor(DType::Bool, &[33]));
         out.push(case(op, vec![a, b]));
+    }
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let mut inputs = vec![floats(dtype, &[3, 5, 13], 11)];
+        inputs.extend((0..3).map(|seed| floats(dtype, &[5], 12 + seed)));
+        inputs.push(converted(Tensor::from_slice(&[5], &[0.5f32, 1.25, 1e-3, 7.0, 0.0]), dtype));
+        out.push(Case::new("BatchNormalization", Attrs::new().with_float("epsilon", 1e-3), inputs));
     }
     out.push(case("Not", vec![draw.any_tensor(DType::Bool, &[301])]));
     out
