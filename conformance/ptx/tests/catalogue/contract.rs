@@ -187,6 +187,9 @@ fn attention(out: &mut Vec<Case>) {
         ];
         out.push(Case::new("SequenceAttention", attrs(h as i64, kv as i64, window, softcap), inputs));
     }
+    let mut draw = Draw::new(14);
+    let inputs = vec![draw.hard_tensor(&[6, 8]), draw.hard_tensor(&[6, 4]), draw.hard_tensor(&[6, 4])];
+    out.push(Case::new("SequenceAttention", attrs(2, 1, 3, 0.0), inputs));
     for interleaved in [0, 1] {
         let attrs = Attrs::new().with_int("heads", 3).with_int("interleaved", interleaved);
         let inputs =

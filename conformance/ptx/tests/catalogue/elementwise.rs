@@ -136,7 +136,7 @@ fn unary(out: &mut Vec<Case>) {
             "Exp", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Sigmoid",
             "Softplus", "Mish", "Erf", "Gelu",
         ];
-        let count = if dtype == DType::F32 { 1300 } else { 350 };
+        let count = if dtype == DType::F32 { 2500 } else { 600 };
         for op in functions {
             if dtype != DType::F64 || !matches!(op, "Erf" | "Gelu") {
                 out.push(case(op, vec![floats(dtype, &[count], 5)]));

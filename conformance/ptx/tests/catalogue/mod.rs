@@ -8,6 +8,7 @@ mod elementwise;
 mod movement;
 mod others;
 mod rows;
+mod windows;
 
 use std::sync::OnceLock;
 
@@ -58,7 +59,7 @@ impl From<Case> for Check {
 
 /// All of them.
 pub fn checks() -> Vec<Check> {
-    let cases = [elementwise::cases(), movement::cases(), rows::cases(), contract::cases()];
+    let cases = [elementwise::cases(), movement::cases(), rows::cases(), contract::cases(), windows::cases()];
     let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
     out.extend(others::checks());
     out

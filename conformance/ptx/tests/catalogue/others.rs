@@ -21,6 +21,8 @@ pub fn checks() -> Vec<Check> {
     let pieces = [
         vec![(0, 0), (16, 1), (0, 55), (32, 56), (1, 64), (7, 1015), (2, 1024), (3, 1025)],
         vec![(0, 3 * LEAF_BYTES - 400), (5, 13 * LEAF_BYTES), (0, 130 * LEAF_BYTES + 7)],
+        // Five groups of leaves, which a second launch combines.
+        vec![(0, 4 * 128 * LEAF_BYTES + 77), (16, 40)],
     ];
     for pieces in pieces {
         let name = format!("roots of {pieces:?}");
@@ -87,10 +89,61 @@ fn every_kind() -> Region {
         step("Max", none(), &[17, 6], F32),                            // 18
     ];
     let mut results = vec![18, 15, 12, 7];
-    for op in ["Exp", "Log", "Erf", "Sin"] {
-        results.push(4 + instructions.len() as u16);
-        instructions.push(step(op, none(), &[1], F32));
+    let unary = [
+        "Abs",
+        "Neg",
+        "Sign",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sqrt",
+        "Reciprocal",
+        "Relu",
+        "HardSwish",
+        "Softsign",
+        "Exp",
+        "Log",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Tanh",
+        "Softplus",
+        "Mish",
+        "Gelu",
+    ];
+    let mut push = |op: &str, attrs: Attrs, args: &[u16], dtype: DType| {
+        instructions.push(step(op, attrs, args, dtype));
+        3 + instructions.len() as u16
+    };
+    // Each result is the sum of a few: a wrong one shows unless it cancels.
+    for ops in unary.chunks(9) {
+        let mut sum = 1;
+        for op in ops {
+            let value = push(op, none(), &[1], F32);
+            // What is no number would hide the others.
+            let is_nan = push("IsNaN", none(), &[value], Bool);
+            let value = push("Where", none(), &[is_nan, 0, value], F32);
+            sum = push("Add", none(), &[sum, value], F32);
+        }
+        results.push(sum);
     }
+    for op in ["Sub", "Mul", "Div", "Min"] {
+        let value = push(op, none(), &[0, 2], F32);
+        let chosen = push("Greater", none(), &[value, 1], Bool);
+        results[0] = push("Where", none(), &[chosen, value, results[0]], F32);
+    }
+    for op in ["Equal", "LessOrEqual", "GreaterOrEqual"] {
+        let value = push(op, none(), &[0, 1], Bool);
+        results[2] = push("Xor", none(), &[results[2], value], Bool);
+    }
+    let both = push("And", none(), &[results[2], 3], Bool);
+    results[1] = push("Xor", none(), &[results[1], both], Bool);
     Region { params: vec![F32, F32, F32, Bool], instructions, results }
 }
 
