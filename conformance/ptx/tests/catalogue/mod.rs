@@ -7,6 +7,7 @@ mod contract;
 mod elementwise;
 mod movement;
 mod others;
+mod quantize;
 mod rows;
 mod windows;
 
@@ -59,7 +60,14 @@ impl From<Case> for Check {
 
 /// All of them.
 pub fn checks() -> Vec<Check> {
-    let cases = [elementwise::cases(), movement::cases(), rows::cases(), contract::cases(), windows::cases()];
+    let cases = [
+        elementwise::cases(),
+        movement::cases(),
+        rows::cases(),
+        contract::cases(),
+        windows::cases(),
+        quantize::cases(),
+    ];
     let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
     out.extend(others::checks());
     out
