@@ -113,14 +113,18 @@ impl Graph {
 /// Whether the row is an operator of ONNX, under that name, of tensors of numbers. Random ones get their seed when a model is imported, so
 /// what was drawn is not what the model gives.
 fn is_drawn(def: &OpDef, taste: Taste) -> bool {
-    /// What takes or gives sequences and strings; what is drawn by none but by its own tests.
-    const OTHERS: [&str; 6] = [
+    /// What takes or gives sequences and strings; what ONNX writes in another form; what must know an extent when it is
+    /// imported.
+    const OTHERS: [&str; 9] = [
         "Optional",
         "OptionalGetElement",
         "OptionalHasElement",
         "SequenceEmpty",
         "SplitToSequence",
         "SequenceConstruct",
+        "ConstantOfShape",
+        "DFT",
+        "STFT",
     ];
     let is_random = ["Random", "Bernoulli", "Multinomial"].iter().any(|part| def.name.contains(part));
     !matches!(def.class, OpClass::Control)
