@@ -216,6 +216,12 @@ pub enum Difference {
     Token { position: usize, claimed: u32, found: u32 },
     #[error("tokens: the model gives no distribution for position {position}: {problem}")]
     NoDistribution { position: usize, problem: String },
+    #[error("position {position}: the model gives another row than the trace holds")]
+    Position { position: usize },
+    #[error(
+        "position {position}: the {what} of attention {attention} are not what the trace says of their step"
+    )]
+    Row { position: usize, attention: usize, what: &'static str },
     #[error("logprobs: the receipt claims {claimed}, the model gives {found}")]
     Logprobs { claimed: Digest, found: Digest },
     #[error("trace_root: the receipt claims {claimed}, the program gives {found}")]
@@ -233,6 +239,8 @@ pub enum Unverifiable {
     Rows(RowsError),
     #[error("the executor gave no trace")]
     NoTrace,
+    #[error(transparent)]
+    RowLog(#[from] crate::row_log::RowLogError),
 }
 
 /// Reads a receipt and checks its form and signature. A receipt that was changed is refuted, whatever the change made of its
@@ -252,13 +260,11 @@ pub fn open(text: &[u8]) -> Result<Result<GenerationReceipt, Difference>, Unveri
     }
 }
 
-/// Checks a claim by computing all its rows at once: `None` when all of it is true.
-pub fn verify(
+/// What can be checked before anything is computed: signature, signer, program, constants, tokens.
+pub(crate) fn check_head(
     receipt: &GenerationReceipt,
     program: &Program,
     signer: Option<PublicKey>,
-    executor: &dyn RowsExecutor,
-    functions: &dyn Functions,
     hash: BytesDigest,
 ) -> Result<Option<Difference>, Unverifiable> {
     if let Err(error) = receipt.validate() {
@@ -281,6 +287,23 @@ pub fn verify(
     if let Some(position) = all.iter().position(|&t| t as usize >= vocabulary) {
         return Ok(Some(Difference::NoToken { position, token: all[position], vocabulary }));
     }
+    Ok(None)
+}
+
+/// Checks a claim by computing all its rows at once: `None` when all of it is true.
+pub fn verify(
+    receipt: &GenerationReceipt,
+    program: &Program,
+    signer: Option<PublicKey>,
+    executor: &dyn RowsExecutor,
+    functions: &dyn Functions,
+    hash: BytesDigest,
+) -> Result<Option<Difference>, Unverifiable> {
+    if let Some(difference) = check_head(receipt, program, signer, hash)? {
+        return Ok(Some(difference));
+    }
+    let claim = &receipt.claim;
+    let all = [claim.prompt.as_slice(), claim.tokens.as_slice()].concat();
     let first = claim.prompt.len() - 1;
     let mut logprobs = Vec::with_capacity(claim.tokens.len());
     let mut difference = None;

@@ -14,6 +14,7 @@ pub mod json;
 pub mod keys;
 pub mod opening;
 pub mod receipt;
+pub mod row_log;
 pub mod trace_file;
 pub mod verify;
 

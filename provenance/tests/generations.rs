@@ -2,14 +2,16 @@
 
 use repops::digest::bytes_digest;
 use repops::reference::Reference;
+use repops::sequence::Sequence;
 use repops::sequence::example::Decoder;
 use repops::sequence::reference::RowsExecutor;
 use repops::sequence::sampling::{Draw, Plain, Sampling, choose, log_probability};
+use repops::sequence::trace::{Entry, sequence_root};
 use repops::{Digest, Program};
 use repops_provenance::generation::{
-    Difference, GenerationClaim, GenerationReceipt, logprobs_digest, open, verify,
+    Difference, GenerationClaim, GenerationReceipt, Unverifiable, logprobs_digest, open, verify,
 };
-use repops_provenance::{Info, Key};
+use repops_provenance::{Info, Key, row_log};
 
 fn key() -> Key {
     Key::from_seed([7; 32])
@@ -127,4 +129,108 @@ fn receipts_survive_their_text_and_no_change_does() {
     let signer = Some(other.public());
     let found = verify(&receipt, &program, signer, &Reference, &Plain, bytes_digest).expect("found out");
     assert!(matches!(found, Some(Difference::Signer { .. })));
+}
+
+/// A claim's trace file.
+fn row_log(program: &Program, claim: &GenerationClaim) -> Vec<u8> {
+    let mut logprobs = Vec::new();
+    let all = [claim.prompt.as_slice(), claim.tokens.as_slice()].concat();
+    Reference
+        .rows(program, &claim.rows(), claim.prompt.len() - 1, false, &mut |position, logits| {
+            logprobs.push(log_probability(logits, all[position + 1], &Plain));
+            Ok(())
+        })
+        .expect("rows");
+    let mut file = Vec::new();
+    row_log::write(program, claim, &logprobs, &Reference, &mut file).expect("it is the claim's");
+    file
+}
+
+fn spot(
+    claim: &GenerationClaim,
+    program: &Program,
+    file: &[u8],
+    positions: &[usize],
+) -> Result<Option<Difference>, Unverifiable> {
+    let receipt = claim.clone().sign(&key(), Info::default());
+    row_log::spot(&receipt, program, None, &mut &file[..], positions, &Reference, &Plain, bytes_digest)
+}
+
+#[test]
+fn single_positions_verify_and_forged_ones_do_not() {
+    let program = Decoder::default().program();
+    let sampling = Sampling { temperature: 0.8, top_k: 20, ..Sampling::default() };
+    let claim = generate(&program, &[1, 2, 3], 6, sampling, 42);
+    let file = row_log(&program, &claim);
+    let every: Vec<usize> = (0..8).collect();
+    assert_eq!(spot(&claim, &program, &file, &every).unwrap(), None);
+    for position in 0..8 {
+        assert_eq!(spot(&claim, &program, &file, &[position]).unwrap(), None, "{position}");
+    }
+
+    // Every byte is bound: no change goes unseen, whichever position is drawn.
+    let header = 72;
+    for at in (0..file.len()).step_by(61) {
+        let mut forged = file.clone();
+        forged[at] ^= 1;
+        match spot(&claim, &program, &forged, &[]) {
+            Ok(None) => panic!("byte {at}"),
+            Ok(Some(_)) => assert!(at >= header, "byte {at}"),
+            Err(error) => assert!(at < header, "byte {at}: {error}"),
+        }
+    }
+    // A row of keys or values that its leaf does not hold, in the record of position 1.
+    let record = (file.len() - header - 4 * claim.tokens.len()) / 8;
+    let mut forged = file.clone();
+    let at = header + 4 * claim.tokens.len() + 2 * record - 5;
+    forged[at] ^= 0x80;
+    let found = spot(&claim, &program, &forged, &[5]).unwrap();
+    assert!(matches!(found, Some(Difference::Row { position: 1, what: "values", .. })), "{found:?}");
+    // Cut short, and longer.
+    for len in [0, 10, header, header + 30, file.len() - 1] {
+        assert!(spot(&claim, &program, &file[..len], &[0]).is_err(), "{len}");
+    }
+    assert!(spot(&claim, &program, &[file.as_slice(), &[0]].concat(), &[0]).is_err());
+    // Another claim's file.
+    let other = generate(&program, &[1, 2, 4], 6, sampling, 42);
+    let found = spot(&other, &program, &file, &[]).unwrap();
+    assert!(matches!(found, Some(Difference::Logprobs { .. } | Difference::TraceRoot { .. })), "{found:?}");
+}
+
+/// A forger's log: consistent in itself, but one position was not computed by the program.
+#[test]
+fn a_forged_position_is_found_where_it_is_looked_at_and_only_there() {
+    let program = Decoder::default().program();
+    let other = Decoder { seed: 9, ..Decoder::default() }.program();
+    let honest = generate(&program, &[1, 2, 3], 6, Sampling::default(), 0);
+    let mut file = row_log(&program, &honest);
+    let tokens = honest.rows();
+    let (header, count) = (72 + 4 * honest.tokens.len(), tokens.len());
+    let record = (file.len() - header) / count;
+    // The last position's head, as another program would have it, and the root that follows.
+    let foreign = Reference.rows(&other, &tokens, 2, true, &mut |_, _| Ok(())).expect("rows");
+    let forged_head = foreign.expect("traced");
+    let at = header + (count - 1) * record;
+    file[at..at + 32].copy_from_slice(&forged_head.0);
+    let sequence = Sequence::of(&program).expect("a sequence program");
+    let rows = repops::sequence::reference::run(&program, &sequence, &tokens, 2).expect("rows");
+    let digests: Vec<Digest> = rows
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(p, entry)| {
+            let forged = p == count - 1;
+            let head = if forged { Some(forged_head) } else { entry.head };
+            Entry { head, ..*entry }.digest(p as u64)
+        })
+        .collect();
+    let claim = GenerationClaim { trace_root: Some(sequence_root(&digests, 2)), ..honest };
+    let others: Vec<usize> = (0..count - 1).collect();
+    assert_eq!(spot(&claim, &program, &file, &others).unwrap(), None, "nobody looked");
+    let found = spot(&claim, &program, &file, &[count - 1]).unwrap();
+    assert_eq!(found, Some(Difference::Position { position: count - 1 }));
+    for _ in 0..20 {
+        let drawn = row_log::draw(3, count).unwrap();
+        assert!(drawn.len() == 3 && drawn.windows(2).all(|w| w[0] < w[1]) && drawn[2] < count);
+    }
 }

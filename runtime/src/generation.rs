@@ -367,6 +367,9 @@ impl Scheduler {
     }
 }
 
+/// Bytes of logits that a piece of known rows makes.
+const LOGITS_BYTES_MAX: usize = 16 << 20;
+
 /// Rows of a sequence whose tokens are all known, in pieces.
 impl RowsExecutor for Session {
     fn rows(
@@ -381,7 +384,10 @@ impl RowsExecutor for Session {
             return Err(SessionError::Foreign.into());
         }
         let mut state = self.begin();
-        for piece in tokens.chunks(SchedulerOptions::default().prefill_rows) {
+        // Logits of all rows of a piece are held at once, and a vocabulary may be large.
+        let held = LOGITS_BYTES_MAX / (4 * self.sequence().vocabulary.max(1));
+        let rows = SchedulerOptions::default().prefill_rows.min(held.max(1));
+        for piece in tokens.chunks(rows) {
             let from = state.tokens().len();
             let feed = Feed { state: &mut state, tokens: piece, logits_from: first };
             let logits = self.step(&mut [feed])?;

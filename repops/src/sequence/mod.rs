@@ -10,6 +10,7 @@ pub mod choice;
 pub mod example;
 pub mod reference;
 pub mod sampling;
+pub mod spot;
 pub mod trace;
 
 use std::cell::Cell;

@@ -6,6 +6,7 @@
 mod cache;
 pub(crate) mod hashing;
 mod plan;
+mod spot;
 mod step;
 
 use std::sync::{Arc, Mutex};

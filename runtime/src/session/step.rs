@@ -384,7 +384,7 @@ fn page(page: &Arc<PageBuffer>) -> Page<'_> {
 }
 
 /// Appends `count` rows of keys and values to a state's pages, which have room.
-fn append(
+pub(super) fn append(
     shape: &sequence::AttentionShape,
     state: &mut SequenceState,
     number: usize,

@@ -313,6 +313,12 @@ pub struct Verify {
     /// The public key (64 hexadecimal digits, or a key file) whose signature it must be.
     #[arg(long, value_name = "KEY")]
     pub signer: Option<String>,
+    /// Of a generation, check so many positions, drawn at random, instead of all; needs --trace.
+    #[arg(long, value_name = "K", requires = "trace", value_parser = clap::value_parser!(u32).range(1..))]
+    pub spot: Option<u32>,
+    /// The trace file that `generate --trace` has written.
+    #[arg(long, value_name = "FILE", requires = "spot")]
+    pub trace: Option<PathBuf>,
     #[command(flatten)]
     pub engine: Engine,
     /// Print one JSON object.

@@ -11,7 +11,7 @@ use repops::sequence::reference::RowsExecutor;
 use repops::sequence::sampling::{Sampling, log_probability, standing};
 use repops_io::atomic::Staged;
 use repops_provenance::generation::{GenerationClaim, GenerationReceipt};
-use repops_provenance::{Info, Key};
+use repops_provenance::{Info, Key, row_log};
 use repops_runtime::generation::{Event, Finish, Finished, Request, Scheduler, SchedulerOptions};
 use repops_runtime::session::{Session, SessionOptions, Vectorized};
 use repops_text::{Message, Stopped, Stops, Text, TextError};
@@ -30,6 +30,9 @@ const MESSAGES_BYTES_MAX: u64 = 16 << 20;
 pub fn generate(arguments: &Generate) -> Result<Answer> {
     if arguments.receipt.is_some() && arguments.hash == crate::arguments::Level::None {
         return Err(Failure::new("--receipt needs --hash outputs or operators"));
+    }
+    if arguments.trace.is_some() && arguments.hash != crate::arguments::Level::Operators {
+        return Err(Failure::new("--trace needs --hash operators"));
     }
     watch_for_interrupts();
     let program = Arc::new(engine::load(&arguments.program)?);
@@ -276,6 +279,17 @@ fn report(
         let receipt = claim.sign(key, info);
         let mut staged = Staged::new();
         staged.write(path, |out| out.write_all(receipt.to_json().as_bytes()))?;
+        staged.commit()?;
+    }
+    if let Some(path) = &arguments.trace {
+        let (claim, runtime) = (repops_serve::claim(program, finished), scheduler.session().runtime());
+        let mut staged = Staged::new();
+        let mut written = Ok(());
+        staged.write(path, |out| {
+            written = row_log::write(program, &claim, &finished.logprobs, runtime.as_ref(), out);
+            Ok(())
+        })?;
+        written?;
         staged.commit()?;
     }
     // At least a microsecond, so that the quotient is a number.

@@ -1,7 +1,7 @@
 //! `repops verify`.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use repops::Program;
 use repops::exec::HashLevel;
 use repops::reference::Reference;
 use repops::sequence::sampling::Plain;
-use repops_provenance::generation;
+use repops_provenance::generation::{self, GenerationReceipt};
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::verify::{Difference, VerifyOptions, open};
-use repops_provenance::{PublicKey, Receipt, Verdict};
+use repops_provenance::{PublicKey, Receipt, Verdict, row_log};
 use repops_runtime::session::{SessionOptions, Vectorized};
 use serde_json::json;
 
@@ -65,6 +65,9 @@ fn verify_generation(
         Ok(Err(difference)) => return Ok(refuted(arguments, None, &difference.to_string())),
         Err(error) => return Err(Failure(format!("{}: {error}", arguments.receipt.display()))),
     };
+    if let (Some(count), Some(trace)) = (arguments.spot, &arguments.trace) {
+        return spot(arguments, signer, &receipt, program, count as usize, trace);
+    }
     let found = if arguments.engine.reference {
         let hash = repops::digest::bytes_digest;
         generation::verify(&receipt, &program, signer, &Reference, &Plain, hash)?
@@ -103,6 +106,70 @@ fn verify_generation(
         print(&format!("verified, signed by {}", receipt.signer));
     }
     Ok(Answer::Yes)
+}
+
+/// Some positions of a generation, drawn at random.
+fn spot(
+    arguments: &Verify,
+    signer: Option<PublicKey>,
+    receipt: &GenerationReceipt,
+    program: Program,
+    count: usize,
+    trace: &Path,
+) -> Result<Answer> {
+    let failed = |error: std::io::Error| Failure(format!("{}: {error}", trace.display()));
+    let mut file = BufReader::new(File::open(trace).map_err(failed)?);
+    let total = receipt.claim.rows().len();
+    let positions = row_log::draw(count, total).map_err(|error| Failure(error.to_string()))?;
+    let found = if arguments.engine.reference {
+        let hash = repops::digest::bytes_digest;
+        row_log::spot(receipt, &program, signer, &mut file, &positions, &Reference, &Plain, hash)?
+    } else if receipt.claim.program != program.digest() {
+        let (claimed, found) = (receipt.claim.program, program.digest());
+        Some(generation::Difference::Program { claimed, found })
+    } else {
+        let (level, cache) = (HashLevel::Operators, SessionOptions::default().cache_bytes);
+        let program = Arc::new(program);
+        let session = crate::generate::session(&program, &arguments.engine, level, cache)?;
+        let functions = Vectorized::new(session.runtime().isa());
+        let hash = repops_kernels::bytes_digest;
+        row_log::spot(receipt, &program, signer, &mut file, &positions, session.as_ref(), &functions, hash)?
+    };
+    if let Some(difference) = found {
+        return Ok(refuted(arguments, Some(receipt.signer), &difference.to_string()));
+    }
+    // A lie about one position, about a hundredth of them, about a tenth.
+    let lies = [1, total.div_ceil(100), total.div_ceil(10)];
+    let chances = lies.map(|lies| (lies, caught(total, lies, positions.len())));
+    if arguments.json {
+        let chances: Vec<_> = chances
+            .iter()
+            .map(|(lies, chance)| json!({ "positions_changed": lies, "probability": chance }))
+            .collect();
+        print_json(&json!({
+            "verdict": "verified",
+            "signer": receipt.signer.to_string(),
+            "positions": positions,
+            "of": total,
+            "caught": chances,
+        }));
+    } else {
+        print(&format!("{} of {total} positions verified, signed by {}", positions.len(), receipt.signer));
+        for (lies, chance) in chances {
+            print(&format!("a change of {lies} would be seen with probability {chance:.3}"));
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+/// The probability that `drawn` of `total` positions hold at least one of `lies`.
+#[expect(clippy::float_arithmetic, reason = "for people; outside of what is signed")]
+fn caught(total: usize, lies: usize, drawn: usize) -> f64 {
+    let missed = (0..drawn.min(total)).fold(1.0, |missed, at| {
+        let left = total - at;
+        missed * left.saturating_sub(lies) as f64 / left as f64
+    });
+    1.0 - missed
 }
 
 fn verified(arguments: &Verify, receipt: &Receipt) -> Answer {

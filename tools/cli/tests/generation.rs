@@ -135,3 +135,37 @@ fn what_cannot_be_generated_is_an_error() {
     assert!(ran.stderr().contains("tokens"), "{}", ran.stderr());
     ran.expect(2);
 }
+
+#[test]
+fn single_positions_are_checked_with_a_trace_file() {
+    let folder = folder();
+    let written = ["--receipt", "r.json", "--key", "key.pem", "--trace", "t.rows"];
+    generate(&folder, &[&SAMPLED[..], &written].concat()).expect(0);
+    let spot = |further: &[&str]| {
+        let arguments = ["verify", "r.json", "--program", "p.rep", "--spot", "4", "--trace", "t.rows"];
+        folder.repops(arguments.into_iter().chain(further.iter().copied()))
+    };
+    let found = spot(&["--json"]).json();
+    assert_eq!((&found["verdict"], &found["of"]), (&json!("verified"), &json!(16)));
+    assert_eq!(found["positions"].as_array().unwrap().len(), 4);
+    // 4 of 16.
+    assert_eq!(found["caught"][0], json!({ "positions_changed": 1, "probability": 0.25 }));
+    spot(&["--reference"]).expect(0);
+    spot(&["--threads", "1", "--isa", "portable"]).expect(0);
+    // A bit of the last record's rows.
+    let path = folder.path("t.rows");
+    let whole = std::fs::read(&path).unwrap();
+    let mut forged = whole.clone();
+    let at = forged.len() - 3;
+    forged[at] ^= 4;
+    std::fs::write(&path, &forged).unwrap();
+    let ran = spot(&[]);
+    assert!(ran.stdout().contains("are not what the trace says"), "{}", ran.stdout());
+    ran.expect(1);
+    std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    let ran = spot(&[]);
+    assert!(ran.stderr().contains("ends in the record of position 15"), "{}", ran.stderr());
+    ran.expect(2);
+    folder.repops(["verify", "r.json", "--program", "p.rep", "--spot", "4"]).expect(2);
+    generate(&folder, &["--trace", "t.rows", "--hash", "outputs"]).expect(2);
+}

@@ -87,6 +87,9 @@ pub struct Generate {
     /// Write a signed receipt.
     #[arg(long, value_name = "R.json")]
     pub receipt: Option<PathBuf>,
+    /// Write what single positions are checked with: all rows are computed again, at once.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// The signing key; by default the user's own.
     #[arg(long, value_name = "KEY")]
     pub key: Option<PathBuf>,
