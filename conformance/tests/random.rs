@@ -12,7 +12,7 @@ use repops_runtime::{Isa, Regions, Runtime, RuntimeOptions};
 const GRAPHS: u64 = 300;
 
 /// Seeds of wild graphs that were computed wrongly once.
-const FOUND: [u64; 0] = [];
+const FOUND: [u64; 1] = [1_000_218];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())

@@ -22,6 +22,12 @@ pub static INTEGER: OpDef = OpDef {
     class: OpClass::Contraction,
     infer: |ctx| {
         let shape = check_matrices(ctx, 0, 1)?;
+        for index in [2, 3] {
+            // Of floats are scales only, and this has none.
+            if ctx.optional(index).is_some() {
+                quantized(ctx, index)?;
+            }
+        }
         check_parameter(ctx, 0, 2, Side::Row)?;
         check_parameter(ctx, 1, 3, Side::Column)?;
         Ok(vec![Inferred::new(DType::I32, shape)])
@@ -222,6 +228,13 @@ mod tests {
         assert_bits(&y, &[3, 4], &expected);
         assert!(run("MatMulInteger", &Attrs::new(), &[&a, &b, &bytes(&[700], 1)]).is_err());
         assert!(run("MatMulInteger", &Attrs::new(), &[&a, &b, &az, &bytes(&[3], 1)]).is_err());
+    }
+
+    #[test]
+    fn zero_points_are_no_floats() {
+        let (a, b, zero) = (bytes(&[2, 3], 3), bytes(&[3, 2], 4), Tensor::scalar(1.0f32));
+        let found = crate::ops::check::try_run("MatMulInteger", Attrs::new(), &[&a, &b, &zero]);
+        assert!(matches!(found, Err(OpError::DType { index: 2, .. })), "{found:?}");
     }
 
     #[test]
