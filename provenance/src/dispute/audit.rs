@@ -73,7 +73,12 @@ impl Opening {
                 .push(tensor.map_err(|_| MessageError("a tensor has other bytes than its shape asks for"))?);
         }
         rest.end()?;
-        Ok(Opening { index, evidence, tensors })
+        let opening = Opening { index, evidence, tensors };
+        // A NaN with a payload, say, would be another tensor than the bytes that were sent.
+        if opening.encode() != bytes {
+            return Err(MessageError("it is not in canonical form"));
+        }
+        Ok(opening)
     }
 }
 

@@ -80,6 +80,8 @@ impl Rule {
 pub const BOUNDED: &[(&str, Cut)] = &[
     ("AffineGrid", Cut::Whole),
     ("BlackmanWindow", Cut::Whole),
+    ("CastFromString", Cut::Whole),
+    ("CastToString", Cut::Whole),
     ("Col2Im", Cut::Whole),
     ("Compress", Cut::Whole),
     ("ConcatFromSequence", Cut::Whole),
@@ -89,6 +91,7 @@ pub const BOUNDED: &[(&str, Cut)] = &[
     ("EyeLike", Cut::Whole),
     ("HammingWindow", Cut::Whole),
     ("HannWindow", Cut::Whole),
+    ("ImageDecoder", Cut::Whole),
     ("LRN", Cut::Row),
     ("LabelEncoder", Cut::Whole),
     ("LinearAttention", Cut::Whole),
@@ -105,6 +108,7 @@ pub const BOUNDED: &[(&str, Cut)] = &[
     ("OptionalHasElement", Cut::Whole),
     ("Range", Cut::Whole),
     ("ReduceProd", Cut::Row),
+    ("RegexFullMatch", Cut::Whole),
     ("SequenceAt", Cut::Whole),
     ("SequenceConstruct", Cut::Whole),
     ("SequenceEmpty", Cut::Whole),
@@ -117,6 +121,7 @@ pub const BOUNDED: &[(&str, Cut)] = &[
     ("StringSplit", Cut::Whole),
     ("TfIdfVectorizer", Cut::Whole),
     ("TopK", Cut::Row),
+    ("TreeEnsemble", Cut::Whole),
     ("Unique", Cut::Whole),
 ];
 
