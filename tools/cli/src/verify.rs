@@ -139,8 +139,9 @@ fn spot(
         return Ok(refuted(arguments, Some(receipt.signer), &difference.to_string()));
     }
     // A lie about one position, about a hundredth of them, about a tenth.
-    let lies = [1, total.div_ceil(100), total.div_ceil(10)];
-    let chances = lies.map(|lies| (lies, caught(total, lies, positions.len())));
+    let mut lies = vec![1, total.div_ceil(100), total.div_ceil(10)];
+    lies.dedup();
+    let chances: Vec<_> = lies.into_iter().map(|lies| (lies, caught(total, lies, positions.len()))).collect();
     if arguments.json {
         let chances: Vec<_> = chances
             .iter()
