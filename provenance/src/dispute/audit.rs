@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use repops::exec::{ExecError, Executor, HashLevel};
-use repops::ops::OpClass;
+use repops::ops::{Fault, OpClass};
 use repops::program::{Part, Program, Step};
 use repops::trace::{Frame, StepRecord};
 use repops::{DType, Digest, Tensor};
 
 use super::facts::{Facts, Gap, Shared, Verified};
-use super::judge::{ClaimInputs, is_over, paths};
+use super::faults::{control_fault, control_witness};
+use super::judge::{ClaimInputs, Claims, Context, Place, is_over, paths};
 use super::message::{Body, Evidence, MessageError, Reader, Writer};
 use super::paths::{Slice, Value, carried};
 use super::player::{Player, PlayerError};
@@ -99,6 +100,8 @@ struct Remaining {
     slices: Vec<(usize, Slice)>,
     /// Outputs stacked from slices, with these.
     stacks: Vec<(usize, i64, Vec<Digest>)>,
+    /// Whether a control-flow step meets the fault of its record.
+    meets_fault: bool,
 }
 
 impl Remaining {
@@ -185,7 +188,17 @@ fn record(facts: &mut dyn Facts, claim: &Claim, index: u64) -> Result<Checked, G
             stacks.push((output, stack.axis, slices.collect::<Result<Vec<_>, _>>()?));
         }
     }
-    Ok(Ok(Remaining { step, record, slices, stacks }))
+    let mut meets_fault = false;
+    if let Some(fault) = record.fault.filter(|_| matches!(step.def().class, OpClass::Control)) {
+        let place = Place { index, path, step: step.clone(), row: None };
+        let (claims, agreed) = (Claims::Runs([claim, claim]), BTreeMap::new());
+        let context = Context { claims, records: None, place: Some(&place), types: None, agreed: &agreed };
+        meets_fault = match fault {
+            Fault::BadShape => control_witness(&context, facts).is_some(),
+            fault => control_fault(&context, fault, 0, 0, facts)?,
+        };
+    }
+    Ok(Ok(Remaining { step, record, slices, stacks, meets_fault }))
 }
 
 /// Whether the trace ends where it must, and the claim's outputs and fault are its last record's and the main block's.
@@ -279,7 +292,7 @@ fn computed(
     executor: &dyn Executor,
     hash: BytesDigest,
 ) -> Finding {
-    let Remaining { step, record, slices, stacks } = remaining;
+    let Remaining { step, record, slices, stacks, meets_fault } = remaining;
     let digest =
         |tensor: &Tensor| hash(tensor.dtype(), repops::Layout::RowMajor, tensor.shape(), tensor.bytes());
     let tensors: BTreeMap<Digest, &Tensor> = opening.tensors.iter().map(|t| (digest(t), t)).collect();
@@ -314,8 +327,8 @@ fn computed(
     }
     if matches!(step.def().class, OpClass::Control) {
         return match record.fault {
-            None => Finding::Right,
-            Some(_) => Finding::Unknown("a fault of a control-flow step".to_string()),
+            Some(_) if !meets_fault => Finding::Wrong(Reason::Fault),
+            _ => Finding::Right,
         };
     }
     let digest_of = |value| {

@@ -16,6 +16,7 @@ use super::judge::{Context, Disputed, Finding, Learned, Place, StepTypes, losers
 use super::message::Party;
 use super::opened::StepInputs;
 use super::rows::{RowPlace, RowValue, RowView, inputs_of, source, value_name};
+use super::types::read_for_types;
 use super::verdict::{Loser, Reason};
 
 /// The most steps from a step to keys or values that a party may name.
@@ -67,6 +68,7 @@ pub(super) fn path(by: Party, step: u64, path: &[u64], facts: &mut dyn Facts) ->
 
 /// What the parties state that a step gave at a position.
 pub(super) fn row(
+    context: &Context<'_>,
     position: u64,
     step: u64,
     outputs: &[Vec<Digest>; 2],
@@ -82,8 +84,14 @@ pub(super) fn row(
         Some(output) => Finding::Tensor(Disputed::Output(output as u32)),
         None => losers([true; 2], Reason::Hashes),
     };
-    let row = RowPlace { position, values, is_choice: false };
-    Ok((finding, Learned::Row(place(index, step, row), inputs, None)))
+    let place = place(index, step, RowPlace { position, values, is_choice: false });
+    if let (Finding::Tensor(of), Some(row)) = (&finding, &place.row) {
+        let records = outputs.each_ref().map(|own| place.record(&inputs, own.clone()));
+        let tokens = context.generations()?[0].rows();
+        let next = Context { records: Some(&records), place: Some(&place), ..*context };
+        read_for_types(&next, *of, &mut RowView { inner: facts, place: row, tokens: &tokens })?;
+    }
+    Ok((finding, Learned::Row(place, inputs, None)))
 }
 
 fn place(index: u32, step: Step, row: RowPlace) -> Place {

@@ -8,7 +8,6 @@ use repops::DType;
 use repops::Digest;
 use repops::ops::dispute::TensorType;
 use repops::sequence::trace::{Entry, step_leaf};
-use repops::trace::StepRecord;
 
 use super::ask::{Ask, NoDispute, Tree};
 use super::facts::{LogRoot, Shared};
@@ -249,20 +248,11 @@ impl Referee {
         inputs: &[Option<Digest>],
         types: Option<StepTypes>,
     ) {
-        let record = |outputs: Vec<Digest>| StepRecord {
-            path: place.path.clone(),
-            op: place.step.op,
-            version: place.step.version,
-            body: place.step.body_digest(),
-            inputs: inputs.to_vec(),
-            outputs,
-            fault: None,
-        };
         let outputs = match question {
             Question::Row { outputs, .. } => outputs.clone(),
             _ => [Vec::new(), Vec::new()],
         };
-        self.state.records = Some(outputs.map(record));
+        self.state.records = Some(outputs.map(|outputs| place.record(inputs, outputs)));
         self.state.place = Some(place);
         if types.is_some() {
             self.state.types = types;

@@ -3,18 +3,20 @@
 //! Each is a function of the question, the claims and [`Facts`], and of nothing else.
 
 use repops::Digest;
+use repops::ops::OpClass;
 use repops::ops::dispute::{self, Stop, Subject, TensorType, Term};
-use repops::ops::{Fault, OpClass, OpError};
 use repops::program::{Part, Step};
 use repops::trace::{Frame, StepRecord};
 
 use super::choice;
 use super::facts::{Facts, Gap};
+use super::faults::fault;
 use super::message::Party;
-use super::moved::{moved, moved_element, moved_type};
-use super::opened::{StepInputs, infer, input_types, read_for_claims, whole};
+use super::moved::{moved, moved_element};
+use super::opened::StepInputs;
 use super::paths::{Inputs, Paths, Value, carried};
 use super::rows::{RowPlace, RowView};
+use super::types::{read_for_types, types};
 use super::verdict::{Loser, Reason};
 use crate::generation::GenerationClaim;
 use crate::receipt::Claim;
@@ -49,7 +51,7 @@ impl Disputed {
         }
     }
 
-    fn type_reason(self) -> Reason {
+    pub(super) fn type_reason(self) -> Reason {
         match self {
             Disputed::Output(at) => Reason::OutputType(at),
             Disputed::Slice(at) => Reason::Input(at),
@@ -151,6 +153,21 @@ pub struct Place {
     pub row: Option<RowPlace>,
 }
 
+impl Place {
+    /// The record that the step would have, with these inputs and outputs.
+    pub(super) fn record(&self, inputs: &[Option<Digest>], outputs: Vec<Digest>) -> StepRecord {
+        StepRecord {
+            path: self.path.clone(),
+            op: self.step.op,
+            version: self.step.version,
+            body: self.step.body_digest(),
+            inputs: inputs.to_vec(),
+            outputs,
+            fault: None,
+        }
+    }
+}
+
 /// What the parties claim.
 #[derive(Clone, Copy)]
 pub enum Claims<'a> {
@@ -159,6 +176,7 @@ pub enum Claims<'a> {
 }
 
 /// What judgements know besides facts.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub claims: Claims<'a>,
     pub records: Option<&'a [StepRecord; 2]>,
@@ -352,54 +370,6 @@ pub fn record(
     Ok((finding, Some(place)))
 }
 
-/// Types of the step; `Agreed` when both parties' type of the output is right.
-pub fn types(
-    context: &Context<'_>,
-    of: Disputed,
-    claimed: &[TensorType; 2],
-    facts: &mut dyn Facts,
-) -> Result<(Finding, (Vec<Option<TensorType>>, Vec<TensorType>)), Gap> {
-    if let Some(moved) = moved(context, of, facts)? {
-        let expected = moved_type(context, &moved, facts)?;
-        let finding = match claimed.each_ref().map(|ty| *ty == expected) {
-            [true, true] => Finding::Agreed,
-            right => losers(right, of.type_reason()),
-        };
-        return Ok((finding, (Vec::new(), vec![expected])));
-    }
-    let output = of.number();
-    let (step, digests) = step_and_inputs(context)?;
-    let inputs = input_types(digests, facts)?;
-    let inferred = infer(step, digests, &inputs, facts)?;
-    let expected = inferred.get(output as usize).ok_or(Gap::Undecidable("an output's type"))?;
-    let fits = |ty: &TensorType| {
-        ty.dtype == expected.dtype
-            && ty.shape.len() == expected.shape.len()
-            && ty.shape.iter().zip(&expected.shape).all(|(&d, e)| e.as_const().is_none_or(|e| e == d as i64))
-    };
-    let right = [fits(&claimed[0]), fits(&claimed[1])];
-    let outputs = inferred.iter().enumerate().map(|(at, ty)| match at == output as usize {
-        true => claimed[0].clone(),
-        false => TensorType {
-            dtype: ty.dtype,
-            shape: ty.shape.iter().map(|d| d.as_extent().unwrap_or(0)).collect(),
-        },
-    });
-    let types: (Vec<_>, Vec<_>) = (inputs, outputs.collect());
-    if right == [true; 2] && claimed[0] == claimed[1] {
-        read_for_claims(step, digests, &types, output, facts)?;
-        return Ok((Finding::Agreed, types));
-    }
-    if right != [true; 2] {
-        return Ok((losers(right, Reason::OutputType(output)), types));
-    }
-    // Extents that depend on data: the step itself says.
-    let found = whole(step, digests, &types.0, facts)?.map_err(|fault| Gap::Stop(fault.into()))?;
-    let tensor = found.get(output as usize).ok_or(Gap::Undecidable("an output's type"))?;
-    let right = claimed.each_ref().map(|ty| ty.shape == tensor.shape());
-    Ok((losers(right, Reason::OutputType(output)), types))
-}
-
 pub(super) fn step_and_inputs<'a>(context: &Context<'a>) -> Result<(&'a Step, &'a [Option<Digest>]), Gap> {
     match (context.place, context.records) {
         (Some(place), Some(records)) => Ok((&place.step, &records[0].inputs)),
@@ -460,59 +430,6 @@ pub fn element(
     }
 }
 
-/// Whether the element that a party names meets the fault that it claims.
-pub fn fault(
-    context: &Context<'_>,
-    by: Party,
-    output: u32,
-    element: u64,
-    facts: &mut dyn Facts,
-) -> Result<Finding, Gap> {
-    let (step, digests) = step_and_inputs(context)?;
-    if matches!(step.def().class, OpClass::Control) {
-        return Err(Gap::Undecidable("a fault of a control-flow step"));
-    }
-    let claimed = context.records.and_then(|records| records[by as usize].fault);
-    let claimed = claimed.ok_or(Gap::Undecidable("no fault is claimed"))?;
-    let types = input_types(digests, facts)?;
-    let found: Option<Fault> = match infer(step, digests, &types, facts) {
-        Err(Gap::Stop(Stop::Operator(OpError::Fault(fault)))) => Some(fault),
-        Err(gap) => return Err(gap),
-        Ok(_) if element == u64::MAX => whole(step, digests, &types, facts)?.err(),
-        Ok(inferred) => {
-            let outputs: Vec<TensorType> = inferred
-                .iter()
-                .map(|ty| TensorType {
-                    dtype: ty.dtype,
-                    shape: ty.shape.iter().map(|d| d.as_extent().unwrap_or(0)).collect(),
-                })
-                .collect();
-            let subject = Subject {
-                def: step.def(),
-                attrs: &step.attrs,
-                region: step.region.as_ref(),
-                inputs: &types,
-                outputs: &outputs,
-            };
-            let term = Term::Output { output, element };
-            let mut open = StepInputs::new(facts, digests);
-            // A fault comes before any claim is used.
-            let evaluated = dispute::claims(&subject, term, &mut open)
-                .and_then(|finer| dispute::value(&subject, term, &vec![0; finer.len()], &mut open));
-            match evaluated {
-                Err(Stop::Operator(OpError::Fault(fault))) => Some(fault),
-                Err(Stop::Closed { .. }) => {
-                    return Err(open.gap.take().unwrap_or(Gap::Missing("an element of an input")));
-                }
-                Err(Stop::TooLarge { bytes }) => return Err(Gap::Stop(Stop::TooLarge { bytes })),
-                _ => None,
-            }
-        }
-    };
-    let loser = if found == Some(claimed) { by.other() } else { by };
-    Ok(Finding::Lost(loser.into(), Reason::Fault))
-}
-
 /// What a judgement taught besides its finding.
 pub enum Learned {
     Nothing,
@@ -552,7 +469,12 @@ pub fn decide(
         Question::Outcome => alone(outcome(context, facts)),
         Question::End { common, shorter } => alone(end(context, *common, *shorter, facts)),
         Question::Record { index, records } => {
-            record(context, *index, records, facts).map(|(f, place)| (f, Learned::Place(place)))
+            let (finding, place) = record(context, *index, records, facts)?;
+            if let Finding::Tensor(of) = finding {
+                let next = Context { records: Some(records), place: place.as_ref(), ..*context };
+                read_for_types(&next, of, facts)?;
+            }
+            Ok((finding, Learned::Place(place)))
         }
         Question::Types { of, types: claimed } => {
             types(context, *of, claimed, facts).map(|(f, types)| (f, Learned::Types(types)))
@@ -561,7 +483,7 @@ pub fn decide(
         Question::Fault { by, output, element } => alone(fault(context, *by, *output, *element, facts)),
         Question::Steps { counts } => alone(choice::steps(counts, facts)),
         Question::Path { by, step, path } => alone(choice::path(*by, *step, path, facts)),
-        Question::Row { position, step, outputs } => choice::row(*position, *step, outputs, facts),
+        Question::Row { position, step, outputs } => choice::row(context, *position, *step, outputs, facts),
         Question::Logits { position, tokens } => choice::logits(context, *position, *tokens, facts),
         Question::Logprob { position, token, values } => {
             choice::logprob(context, *position, *token, *values, facts)

@@ -39,6 +39,8 @@ pub struct SequenceLog {
     pub entries: Vec<Digest>,
     /// For each position the leaves of the carried steps, and of the head from the first position on whose logits count.
     leaves: Vec<[Vec<Digest>; 2]>,
+    /// By position, of steps with several outputs: these alone cannot be had from one output's row and a leaf.
+    several: BTreeMap<(u64, u32), Vec<Digest>>,
     tokens: Vec<u32>,
     first: u64,
     /// Rows of each step's outputs.
@@ -87,6 +89,7 @@ impl SequenceLog {
             logits,
             chosen: &claim.tokens,
             leaves: vec![[Vec::new(), Vec::new()]; tokens.len()],
+            several: BTreeMap::new(),
             logprobs: Vec::new(),
         };
         let mut keeper = Keeper::new(program, keep, &mut writer);
@@ -98,12 +101,13 @@ impl SequenceLog {
         }
         let head = (0..).zip(&sequence.carried).filter(|(_, carried)| !**carried).map(|(step, _)| step);
         let heads = Heads { steps: sequence.carried.len() as u64, head: head.collect() };
-        let Writer { leaves, rows, logprobs, .. } = writer;
+        let Writer { leaves, several, rows, logprobs, .. } = writer;
         let logprobs = Tensor::from_slice(&[logprobs.len()], &logprobs);
         let mut log = SequenceLog {
             heads,
             entries: Vec::new(),
             leaves,
+            several,
             tokens,
             first: first as u64,
             rows,
@@ -149,6 +153,11 @@ impl SequenceLog {
             true => Digest::default(),
             false => merkle_root(self.leaves(position, half)),
         }
+    }
+
+    /// The digests of what a step of several outputs gave at a position.
+    pub(super) fn digests_of(&self, position: u64, step: u32) -> Option<&[Digest]> {
+        self.several.get(&(position, step)).map(Vec::as_slice)
     }
 
     /// The rows of a step's outputs.
@@ -210,6 +219,7 @@ struct Writer<'a> {
     logits: ValueId,
     chosen: &'a [u32],
     leaves: Vec<[Vec<Digest>; 2]>,
+    several: BTreeMap<(u64, u32), Vec<Digest>>,
     logprobs: Vec<f32>,
 }
 
@@ -226,6 +236,9 @@ impl Observer for Writer<'_> {
             });
             let outputs: Vec<Digest> = own.collect();
             leaves[half].push(step_leaf(step as u32, &outputs));
+            if outputs.len() > 1 {
+                self.several.insert((position as u64, step as u32), outputs);
+            }
         }
         for (value, output) in (first.0..).zip(event.outputs) {
             if value != self.logits.0 || output.dtype != DType::F32 {

@@ -4,7 +4,7 @@
 
 use repops::Digest;
 use repops::ops::dispute::TensorType;
-use repops::ops::{self, OpClass};
+use repops::ops::{self, OpClass, SymType};
 
 use super::facts::{Facts, Gap};
 use super::judge::{ClaimInputs, Context, Disputed, paths};
@@ -13,7 +13,8 @@ use super::paths::{Slice, Stack, Value};
 /// A disputed tensor whose elements are those of others: a slice of a scanned tensor, or a stack of slices.
 pub(super) enum Moved {
     Slice(Slice),
-    Stack(Stack),
+    /// With the type that the program declares, which is that of a stack of no slices.
+    Stack(Stack, Option<TensorType>),
 }
 
 /// How a disputed tensor is moved; `None` of one that an operator computes.
@@ -43,7 +44,10 @@ pub(super) fn moved(
             };
             let mut paths = paths(facts, &inputs, place.index);
             let stack = paths.stack(&place.step, at as usize, &place.path, last.as_deref())?;
-            Ok(Some(Moved::Stack(stack)))
+            let declared = place.step.outputs.get(at as usize).and_then(|output| output.ty.as_ref());
+            let extents = |ty: &SymType| ty.shape.iter().map(|d| d.as_extent().unwrap_or(0)).collect();
+            let declared = declared.map(|ty| TensorType { dtype: ty.dtype, shape: extents(ty) });
+            Ok(Some(Moved::Stack(stack, declared)))
         }
         Disputed::Output(_) | Disputed::Logprobs | Disputed::Choice => Ok(None),
     }
@@ -66,7 +70,14 @@ pub(super) fn moved_type(
             shape.remove(slice.axis);
             Ok(TensorType { dtype: header.dtype, shape })
         }
-        Moved::Stack(stack) => {
+        Moved::Stack(stack, declared) if stack.count == 0 => {
+            // Without one it is a fault, which nobody claims.
+            let mut ty = declared.clone().ok_or(Gap::Undecidable("a stack of no slices and no type"))?;
+            let axis = axis_of(stack.axis, ty.shape.len())?;
+            ty.shape[axis] = 0;
+            Ok(ty)
+        }
+        Moved::Stack(stack, _) => {
             let first = stacked(context, stack, 0, facts)?;
             let header = facts.header(first)?;
             let mut shape = header.shape;
@@ -97,7 +108,7 @@ pub(super) fn moved_element(
             position.insert(slice.axis, slice.at as usize);
             (slice.source, facts.header(slice.source)?.shape)
         }
-        Moved::Stack(stack) => {
+        Moved::Stack(stack, _) => {
             let axis = axis_of(stack.axis, ty.shape.len())?;
             let at = position.remove(axis);
             let source = stacked(context, stack, at as u64, facts)?;

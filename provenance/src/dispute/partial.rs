@@ -63,12 +63,19 @@ fn split(n: u64) -> u64 {
     1 << (63 - (n - 1).leading_zeros())
 }
 
-/// The largest complete subtrees that make up the first `common` of `count` leaves, then the subtrees of
-/// the others, from left to right.
+/// Whether a frontier has the subtree over leaves `low..high` whole: it has none of the first `common` leaves, or it
+/// is complete, of these alone, and so small that they fill at least 16 such ones (or of one leaf).
+fn is_taken(low: u64, high: u64, common: u64) -> bool {
+    let bits = u64::BITS - common.leading_zeros();
+    let size = high - low;
+    low >= common || (high <= common && size.is_power_of_two() && size <= 1 << bits.saturating_sub(5))
+}
+
+/// Complete subtrees that make up the first `common` of `count` leaves, at least 16 if there are as many leaves and
+/// never more than 95, then the subtrees of the others, from left to right.
 pub fn frontier(count: u64, common: u64) -> Vec<(u64, u64)> {
     fn walk(low: u64, high: u64, common: u64, out: &mut Vec<(u64, u64)>) {
-        let complete = (high - low).is_power_of_two();
-        if low >= common || (high <= common && complete) {
+        if is_taken(low, high, common) {
             return out.push((low, high));
         }
         let middle = low + split(high - low);
@@ -85,8 +92,7 @@ pub fn frontier(count: u64, common: u64) -> Vec<(u64, u64)> {
 /// The root that the hashes of a [`frontier`] give.
 pub fn frontier_root(count: u64, common: u64, hashes: &[Digest]) -> Option<Digest> {
     fn walk(low: u64, high: u64, common: u64, rest: &mut std::slice::Iter<'_, Digest>) -> Option<Digest> {
-        let complete = (high - low).is_power_of_two();
-        if low >= common || (high <= common && complete) {
+        if is_taken(low, high, common) {
             return rest.next().copied();
         }
         let middle = low + split(high - low);
@@ -162,5 +168,13 @@ mod tests {
             }
         }
         assert_eq!(frontier_root(u64::MAX, u64::MAX, &[]), None);
+        for common in (0..5000).chain([1 << 20, (1 << 40) - 1, 1 << 63, u64::MAX]) {
+            let ranges = frontier(common, common);
+            assert!(
+                ranges.len() as u64 >= common.min(16) && ranges.len() <= 95,
+                "{common}: {}",
+                ranges.len()
+            );
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: everything follows from [`Facts`]; where it does not follow, a [`Gap`] says why.
 
+use repops::control::ITERATIONS_MAX;
 use repops::digest::tensor_digest;
 use repops::ops::{IF, LOOP, SCAN};
 use repops::program::{Part, Step};
@@ -47,12 +48,8 @@ impl Paths<'_> {
         let step = self.facts.step(holder.block, holder.step)?.step;
         let next = last.iteration + 1;
         let goes_on = match step.op {
-            LOOP => {
-                let go_on = *own.results.first().ok_or_else(|| no_block(last.block))?;
-                let end = extended(outer, last.block, own.steps, last.iteration);
-                let digest = self.digest_of(go_on.0, &end)?;
-                self.truth(digest)? && self.trips(&step, outer)?.is_none_or(|trips| next < trips)
-            }
+            // One that may not go on any further ends in a fault of its own.
+            LOOP => self.repeats(&step, path)? && next < ITERATIONS_MAX,
             SCAN => next < self.scan_length(&step, outer)?,
             _ => false,
         };
@@ -60,6 +57,30 @@ impl Paths<'_> {
             true => self.enter(outer.to_vec(), last.block, next),
             false => Ok(Some(outer.to_vec())),
         }
+    }
+
+    /// Whether a loop has another iteration after the one that ended with the record at `path`.
+    fn repeats(&mut self, step: &Step, path: &[Frame]) -> Result<bool, Gap> {
+        let (last, outer) = path.split_last().ok_or(Gap::Undecidable("an empty path"))?;
+        let plan = self.facts.plan()?;
+        let own = plan.blocks.get(last.block as usize).ok_or_else(|| no_block(last.block))?;
+        let go_on = *own.results.first().ok_or_else(|| no_block(last.block))?;
+        let end = extended(outer, last.block, own.steps, last.iteration);
+        let digest = self.digest_of(go_on.0, &end)?;
+        Ok(self.truth(digest)? && self.trips(step, outer)?.is_none_or(|trips| last.iteration + 1 < trips))
+    }
+
+    /// Whether a loop at `path`, before whose record the one at `last` stands, has had as many iterations as there may be
+    /// and would go on.
+    pub fn goes_on_at_limit(
+        &mut self,
+        step: &Step,
+        path: &[Frame],
+        last: Option<&[Frame]>,
+    ) -> Result<bool, Gap> {
+        let inside = last.filter(|last| last.len() > path.len() && last[..path.len()] == *path);
+        let Some(end) = inside.and_then(|last| last.get(..path.len() + 1)) else { return Ok(false) };
+        Ok(end[path.len()].iteration + 1 >= ITERATIONS_MAX && self.repeats(step, end)?)
     }
 
     /// The first record of a run of a block.
@@ -91,7 +112,7 @@ impl Paths<'_> {
                     };
                     (go_on && self.trips(&step, &path)? != Some(0)).then_some(0)
                 }
-                SCAN => (self.scan_length(&step, &path)? > 0).then_some(0),
+                SCAN => (1..=ITERATIONS_MAX).contains(&self.scan_length(&step, &path)?).then_some(0),
                 _ => None,
             };
             let Some(block) = block else { return Ok(path) };
@@ -118,7 +139,7 @@ impl Paths<'_> {
     }
 
     /// The number of slices that a scan at `path` runs over.
-    fn scan_length(&mut self, step: &Step, path: &[Frame]) -> Result<u64, Gap> {
+    pub fn scan_length(&mut self, step: &Step, path: &[Frame]) -> Result<u64, Gap> {
         let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(usize::MAX);
         let bad = || Gap::Program("a scan without scanned inputs".into());
         let first = step.inputs.len().checked_sub(scanned).filter(|_| scanned > 0).ok_or_else(bad)?;
@@ -296,9 +317,7 @@ impl Paths<'_> {
         let states = carried(step);
         let number = index.checked_sub(states).ok_or_else(missing)?;
         let inside = last.filter(|last| last.len() > path.len() && last[..path.len()] == *path);
-        let Some(count) = inside.map(|last| last[path.len()].iteration + 1) else {
-            return Err(Gap::Undecidable("a stack of no slices"));
-        };
+        let count = inside.map_or(0, |last| last[path.len()].iteration + 1);
         let result = if step.op == LOOP { 1 + states + number } else { states + number };
         let value = own.results.get(result).ok_or_else(missing)?.0;
         let (axis, backwards) = match step.op {

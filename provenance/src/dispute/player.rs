@@ -4,11 +4,11 @@
 //! Invariant: what it says of the disputed step follows from the step's inputs by the rules of
 //! `repops::ops::dispute`; what it opens is what the judgement asked for and nothing more.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use repops::digest::{LEAF_BYTES, Layout, leaf_hash, tensor_digest};
-use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent};
+use repops::exec::{ExecError, Executor};
 use repops::ops::dispute::{Evaluator, OpenInputs, Stop, Subject, Term, WHOLE_BYTES_MAX};
 use repops::ops::{self, Fault};
 use repops::program::Program;
@@ -21,14 +21,16 @@ use repops::{Digest, Tensor, TensorView};
 
 use super::ask::{Ask, Tree};
 use super::facts::{TensorHeader, row_major};
+use super::faults::control_witness;
 use super::judge::{Disputed, decide};
 use super::kept::Checkpoints;
 use super::log::{self, SequenceLog};
 use super::message::{Body, Party};
+use super::near::Near;
+use super::partial;
 use super::referee::Referee;
 use super::rows::value_name;
 use super::simulate::Dice;
-use super::{partial, section};
 
 /// Why a party cannot answer.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
@@ -53,19 +55,18 @@ pub(super) struct Stored {
 /// One party's knowledge.
 pub struct Player<'a> {
     pub(super) program: &'a Program,
-    inputs: &'a [Tensor],
-    executor: &'a dyn Executor,
+    pub(super) inputs: &'a [Tensor],
+    pub(super) executor: &'a dyn Executor,
     pub(super) parts: Vec<Vec<u8>>,
     pub(super) records: Vec<StepRecord>,
     pub(super) digests: Vec<Digest>,
     pub(super) tensors: BTreeMap<Digest, Stored>,
     /// Values put in place of what the rules give: a fault of this party.
     presets: Vec<(Term, u64)>,
-    kept: Checkpoints,
+    pub(super) kept: Checkpoints,
     /// The step whose terms are evaluated.
     step: Option<(u64, Evaluator, Vec<Option<Tensor>>)>,
-    /// Looking for slices of scanned tensors, which themselves are no slices.
-    is_searching: bool,
+    pub(super) near: Near,
     /// Of a generation.
     pub(super) log: Option<SequenceLog>,
     /// The choice whose terms are stated, by its position.
@@ -98,7 +99,7 @@ impl<'a> Player<'a> {
             presets: Vec::new(),
             kept: Checkpoints::default(),
             step: None,
-            is_searching: false,
+            near: Near::default(),
             log: None,
             choice: None,
             twist: None,
@@ -139,7 +140,7 @@ impl<'a> Player<'a> {
         digest
     }
 
-    /// The digests of what a step gave at a position; the rows are at hand then.
+    /// The digests of what a step gave at a position; its rows are at hand then, as far as the dispute needs them.
     pub(super) fn row(&mut self, position: u64, step: u32) -> Result<Vec<Digest>, PlayerError> {
         let log = self.log.as_ref().ok_or(PlayerError::Unknown("the log"))?;
         if let Some(outputs) = log.stated.get(&(position, step)) {
@@ -148,8 +149,15 @@ impl<'a> Player<'a> {
         let record = self.records.get(step as usize).ok_or(PlayerError::Unknown("a step"))?;
         let rows = log.rows_of(step).ok_or(PlayerError::Unknown("a step"))?.to_vec();
         let names = record.outputs.clone();
+        let known = log.digests_of(position, step).map(<[Digest]>::to_vec);
+        let is_near = names.iter().any(|name| self.tensors.contains_key(name));
         let mut outputs = Vec::new();
-        for (name, row) in names.iter().zip(&rows) {
+        for (at, (name, row)) in names.iter().zip(&rows).enumerate() {
+            // Of what a step gives besides what the dispute is about, the digest is enough.
+            if let Some(known) = known.as_ref().filter(|_| is_near && !self.tensors.contains_key(name)) {
+                outputs.push(known[at]);
+                continue;
+            }
             let (size, start) = (row.bytes(), position as usize * row.bytes());
             let bytes = self.stored(*name)?.bytes.get(start..start + size);
             let bytes = bytes.ok_or(PlayerError::Unknown("a position"))?.to_vec();
@@ -179,157 +187,17 @@ impl<'a> Player<'a> {
         digest
     }
 
-    fn store(&mut self, digest: Digest, view: TensorView<'_>, layout: Layout) {
+    pub(super) fn store(&mut self, digest: Digest, view: TensorView<'_>, layout: Layout) {
         let header = TensorHeader { dtype: view.dtype, layout, shape: view.shape.to_vec() };
         self.tensors.insert(digest, Stored { header, bytes: view.bytes.to_vec() });
     }
 
-    /// Makes sure that tensors with these digests are at hand, running the program again where they are
-    /// not; those that no run gives stay unknown.
-    fn fetch(&mut self, wanted: &[Digest]) -> Result<(), PlayerError> {
-        let mut missing: BTreeSet<Digest> = wanted.iter().copied().collect();
-        missing.retain(|digest| !self.tensors.contains_key(digest));
-        for (index, decl) in self.program.constants().iter().enumerate() {
-            if missing.remove(&decl.digest) {
-                let bytes = self.program.constant_bytes(repops::program::ConstantId(index as u32));
-                let view = TensorView { dtype: decl.dtype, shape: &decl.shape, bytes };
-                self.store(decl.digest, view, decl.layout);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        for input in self.inputs {
-            let mut input = input.clone();
-            input.canonicalize();
-            let digest = tensor_digest(input.view());
-            if missing.remove(&digest) {
-                self.store(digest, input.view(), Layout::RowMajor);
-            }
-        }
-        self.block_parameters(&mut missing);
-        let mut at: BTreeMap<(u64, usize), Digest> = BTreeMap::new();
-        for (index, record) in self.records.iter().enumerate() {
-            for (output, digest) in record.outputs.iter().enumerate() {
-                if missing.remove(digest) {
-                    at.insert((index as u64, output), *digest);
-                }
-            }
-        }
-        // From the checkpoint before it each.
-        let mut groups: BTreeMap<Option<usize>, BTreeMap<(u64, usize), Digest>> = BTreeMap::new();
-        for (key, digest) in at {
-            groups.entry(self.kept.before(key.0)).or_default().insert(key, digest);
-        }
-        for (checkpoint, wanted) in groups {
-            self.run_again(checkpoint, &wanted)?;
-        }
-        self.scanned_slices(&mut missing)
-    }
-
-    /// Runs the program from a checkpoint, or from the start, until it has the wanted outputs.
-    fn run_again(
-        &mut self,
-        checkpoint: Option<usize>,
-        wanted: &BTreeMap<(u64, usize), Digest>,
-    ) -> Result<(), PlayerError> {
-        let Some(last) = wanted.keys().next_back().map(|key| key.0) else { return Ok(()) };
-        let section = checkpoint.and_then(|at| self.section(at, last));
-        let first = if section.is_some() { checkpoint.map_or(0, |at| self.kept.list[at].records) } else { 0 };
-        let mut catcher = Catcher { at: wanted, first, last, found: Vec::new(), steps: 0 };
-        #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
-        let start = Instant::now();
-        let ran = match &section {
-            Some((program, inputs)) => self.executor.execute(program, inputs, HashLevel::None, &mut catcher),
-            None => self.executor.execute(self.program, self.inputs, HashLevel::None, &mut catcher),
-        };
-        match ran {
-            Ok(_) | Err(ExecError::Interrupted) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.steps_rerun += catcher.steps;
-        self.reruns += 1;
-        self.rerun_time += start.elapsed();
-        for (digest, tensor) in catcher.found {
-            self.store(digest, tensor.view(), Layout::RowMajor);
-        }
-        Ok(())
-    }
-
-    /// The steps from a checkpoint to the one with a record, and what they read.
-    fn section(&self, checkpoint: usize, last: u64) -> Option<(Program, Vec<Tensor>)> {
-        let from = self.kept.list.get(checkpoint)?;
-        let end = self.records.get(last as usize)?.path.first()?.step as usize + 1;
-        let first_input = self.program.first_param(repops::program::BlockId(0)).index();
-        let known = |value: repops::program::ValueId| match from.live.get(&value) {
-            Some(tensor) => Some(&**tensor),
-            None => value.index().checked_sub(first_input).and_then(|input| self.inputs.get(input)),
-        };
-        let section = section::of_main(self.program, from.steps..end.max(from.steps), known)?.ok()?;
-        let inputs = section.inputs.iter().filter_map(|value| known(*value).cloned()).collect();
-        Some((section.program, inputs))
-    }
-
-    /// Keeps what blocks are given and no step puts out: iteration numbers, and conditions that hold.
-    fn block_parameters(&mut self, missing: &mut BTreeSet<Digest>) {
-        let frames = self.records.iter().flat_map(|record| &record.path);
-        let iterations: BTreeSet<u64> = frames.map(|frame| frame.iteration).collect();
-        for iteration in iterations {
-            self.keep_if(missing, Tensor::scalar(iteration as i64));
-        }
-        self.keep_if(missing, Tensor::from_bools(&[], &[true]));
-    }
-
-    /// Keeps slices of scanned tensors that are among the digests.
-    fn scanned_slices(&mut self, missing: &mut BTreeSet<Digest>) -> Result<(), PlayerError> {
-        if missing.is_empty() || self.is_searching {
-            return Ok(());
-        }
-        self.is_searching = true;
-        let found = self.search_scans(missing);
-        self.is_searching = false;
-        found
-    }
-
-    fn search_scans(&mut self, missing: &mut BTreeSet<Digest>) -> Result<(), PlayerError> {
-        let scans: Vec<StepRecord> = self.records.iter().filter(|r| r.op == ops::SCAN).cloned().collect();
-        for record in scans {
-            // A liar's records need not be those of its program.
-            let step = crate::diff::step_at(self.program, &record.path).filter(|step| step.op == ops::SCAN);
-            let Some(step) = step else { continue };
-            let scanned = usize::try_from(step.attrs.int("num_scan_inputs")).unwrap_or(0);
-            let first = record.inputs.len().saturating_sub(scanned);
-            let axes =
-                step.attrs.opt_ints("scan_input_axes").map_or_else(|| vec![0; scanned], <[i64]>::to_vec);
-            let Ok(sources) = self.tensors_of(&record.inputs[first..]) else { continue };
-            for (tensor, axis) in sources.iter().flatten().zip(axes) {
-                let Ok(axis) = ops::infer::normalize_axis(axis, tensor.shape().len()) else { continue };
-                for at in 0..tensor.shape()[axis] {
-                    if missing.is_empty() {
-                        return Ok(());
-                    }
-                    if let Ok(slice) = repops::control::slice(tensor, axis, at) {
-                        self.keep_if(missing, slice);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn keep_if(&mut self, missing: &mut BTreeSet<Digest>, tensor: Tensor) {
-        if missing.remove(&tensor_digest(tensor.view())) {
-            self.keep(&tensor);
-        }
-    }
-
-    pub(super) fn stored(&mut self, digest: Digest) -> Result<&Stored, PlayerError> {
-        self.fetch(&[digest])?;
-        self.tensors.get(&digest).ok_or(PlayerError::Unknown("a tensor"))
-    }
-
     /// The answer to what the referee asks.
     pub fn answer(&mut self, referee: &Referee, party: Party) -> Result<Body, PlayerError> {
+        if self.near.turn_to(referee) {
+            (self.step, self.choice) = (None, None);
+            self.forget();
+        }
         Ok(match referee.ask() {
             Ask::Frontier { common } => {
                 let leaves = self.log.as_ref().map_or(&self.digests, |log| &log.entries);
@@ -354,6 +222,8 @@ impl<'a> Player<'a> {
             }
             Ask::Outputs { position, step } => {
                 let step = u32::try_from(*step).map_err(|_| PlayerError::Unknown("a step"))?;
+                let names = self.records.get(step as usize).map(|record| record.outputs.clone());
+                self.fetch(&names.unwrap_or_default())?;
                 Body::Nodes(self.row(*position, step)?)
             }
             Ask::Nodes { tree: Tree::Trace, first, height, levels } => {
@@ -517,6 +387,11 @@ impl<'a> Player<'a> {
         let place = referee.place().ok_or(PlayerError::Unknown("the step"))?;
         let claimed = referee.records().and_then(|records| records[party as usize].fault);
         let whole = Body::Witness { output: 0, element: u64::MAX };
+        if matches!(place.step.def().class, ops::OpClass::Control) {
+            let context = referee.context();
+            let found = self.search(|facts| control_witness(&context, facts));
+            return Ok(found.map_or(whole, |(output, element)| Body::Witness { output, element }));
+        }
         let tensors = self.step_inputs(referee)?;
         let bytes: usize = tensors.iter().flatten().map(|t| t.bytes().len()).sum();
         if bytes <= WHOLE_BYTES_MAX / 2 {
@@ -555,32 +430,4 @@ impl<'a> Player<'a> {
 
 fn is_fault(found: &Result<u64, Stop>, claimed: Option<Fault>) -> bool {
     matches!(found, Err(Stop::Operator(ops::OpError::Fault(fault))) if Some(*fault) == claimed)
-}
-
-/// Keeps outputs of a run.
-struct Catcher<'a> {
-    at: &'a BTreeMap<(u64, usize), Digest>,
-    /// Records before the first step of the run.
-    first: u64,
-    last: u64,
-    found: Vec<(Digest, Tensor)>,
-    steps: u64,
-}
-
-impl Observer for Catcher<'_> {
-    fn step(&mut self, event: StepEvent<'_>) {
-        self.steps = event.index as u64 + 1;
-        let index = self.first + event.index as u64;
-        for (output, view) in event.outputs.iter().enumerate() {
-            if let Some(digest) = self.at.get(&(index, output))
-                && let Ok(tensor) = view.to_tensor()
-            {
-                self.found.push((*digest, tensor));
-            }
-        }
-    }
-
-    fn interrupted(&mut self) -> bool {
-        self.first + self.steps > self.last
-    }
 }

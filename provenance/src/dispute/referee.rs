@@ -19,7 +19,7 @@ use super::ask::{self, Ask, NoDispute, Received, Terms, Tree};
 use super::claimed::Claimed;
 use super::facts::{Gap, Shared, Verified};
 use super::generation::{RowState, Sequences};
-use super::judge::{self, Claims, Context, Disputed, Finding, Place, Question};
+use super::judge::{self, Claims, Context, Disputed, Finding, Learned, Place, Question};
 use super::message::{Body, Evidence, Message, Party};
 use super::partial;
 use super::verdict::{Loser, Reason, Verdict};
@@ -29,8 +29,6 @@ use crate::trace_file::decode_record;
 pub const LEVELS: u32 = 4;
 /// No dispute has so many rounds.
 const ROUNDS_MAX: u32 = 4096;
-/// The most claims of one round.
-const CLAIMS_MAX: usize = 8400;
 
 /// A dispute under way.
 #[derive(Clone, Debug)]
@@ -204,6 +202,11 @@ impl Referee {
     /// Agreed types of the step's inputs and outputs.
     pub fn types(&self) -> Option<&(Vec<Option<TensorType>>, Vec<TensorType>)> {
         self.state.types.as_ref()
+    }
+
+    /// The types of the disputed tensor that the parties state.
+    pub fn output_types(&self) -> Option<&[TensorType; 2]> {
+        self.state.output_types.as_ref()
     }
 
     /// The context of judgements: what a party needs to find out which evidence is asked for.
@@ -461,7 +464,12 @@ impl Referee {
                 return self.logprob_types(now, [a, b]);
             }
             let [a, b] = [a, b].map(|ty| self.all_rows(ty));
-            self.present(now, Question::Types { of, types: [a, b] });
+            let question = Question::Types { of, types: [a, b] };
+            // What they follow from was opened with the record, unless they depend on data.
+            match self.decide(&question) {
+                Err(Gap::Missing(_)) => self.present(now, question),
+                found => self.conclude(now, &question, found),
+            }
         }
     }
 
@@ -492,50 +500,6 @@ impl Referee {
         }
     }
 
-    /// Goes on with a term about whose value the parties differ.
-    pub(super) fn term(&mut self, now: u64, term: Term, values: [u64; 2]) {
-        self.state.term = Some((term, values));
-        let Some(of) = self.state.disputed else { return };
-        let mut facts = std::mem::take(&mut self.state.facts);
-        let finer = judge::finer(&self.context(), of, term, values, &mut facts);
-        self.state.facts = facts;
-        match finer {
-            Err(gap) => self.stuck(gap, None),
-            Ok(finer) => {
-                let mut unknown: Vec<Term> = Vec::new();
-                for term in finer {
-                    if !self.state.agreed.contains_key(&term) && !unknown.contains(&term) {
-                        unknown.push(term);
-                    }
-                }
-                if unknown.len() > CLAIMS_MAX {
-                    self.undecided("a term of too many claims".to_string());
-                } else if unknown.is_empty() {
-                    self.present(now, Question::Element { of, term, values });
-                } else {
-                    self.next(now, Ask::Claims { terms: unknown }, [true, true]);
-                }
-            }
-        }
-    }
-
-    fn claims(&mut self, now: u64, terms: &[Term], values: [Vec<u64>; 2]) {
-        let right = values.each_ref().map(|values| values.len() == terms.len());
-        if !self.demand(right, Reason::Malformed) {
-            return;
-        }
-        for (at, term) in terms.iter().enumerate() {
-            let [a, b] = [values[0][at], values[1][at]];
-            if a != b {
-                return self.term(now, *term, [a, b]);
-            }
-            self.state.agreed.insert(*term, a);
-        }
-        if let (Some((term, values)), Some(of)) = (self.state.term, self.state.disputed) {
-            self.present(now, Question::Element { of, term, values });
-        }
-    }
-
     /// What evidence may open of the first party's trace or log: what both have.
     fn shared(&self, question: &Question) -> Shared {
         if self.sequence.is_some() {
@@ -560,18 +524,29 @@ impl Referee {
         if !self.state.facts.add(evidence, shared) {
             return self.lose(by.into(), Reason::Evidence);
         }
+        let found = self.decide(&question);
+        self.conclude(now, &question, found);
+    }
+
+    /// A judgement by what is open.
+    fn decide(&mut self, question: &Question) -> Result<(Finding, Learned), Gap> {
         let mut facts = std::mem::take(&mut self.state.facts);
-        let found = judge::decide(&self.context(), &question, &mut facts);
+        let found = judge::decide(&self.context(), question, &mut facts);
         self.state.facts = facts;
+        found
+    }
+
+    /// Goes on from a judgement.
+    fn conclude(&mut self, now: u64, question: &Question, found: Result<(Finding, Learned), Gap>) {
         let (finding, learned) = match found {
             Ok(found) => found,
-            Err(gap) => return self.stuck(gap, Some(by)),
+            Err(gap) => return self.stuck(gap, Some(question.presenter())),
         };
         match learned {
-            judge::Learned::Place(place) => self.state.place = place,
-            judge::Learned::Types(types) => self.state.types = Some(types),
-            judge::Learned::Row(place, inputs, types) => self.learn_row(&question, place, &inputs, types),
-            judge::Learned::Nothing => {}
+            Learned::Place(place) => self.state.place = place,
+            Learned::Types(types) => self.state.types = Some(types),
+            Learned::Row(place, inputs, types) => self.learn_row(question, place, &inputs, types),
+            Learned::Nothing => {}
         }
         match finding {
             Finding::Lost(Loser::Neither, reason) => self.undecided(format!("nothing differs: {reason}")),
@@ -603,7 +578,7 @@ impl Referee {
     }
 
     /// A judgement could not be made.
-    fn stuck(&mut self, gap: Gap, by: Option<Party>) {
+    pub(super) fn stuck(&mut self, gap: Gap, by: Option<Party>) {
         match (gap, by) {
             (Gap::Missing(_), Some(by)) => self.lose(by.into(), Reason::Evidence),
             (Gap::Missing(what), None) => self.undecided(format!("{what} is missing")),

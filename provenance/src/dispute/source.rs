@@ -24,6 +24,11 @@ impl Player<'_> {
         self.open(&log)
     }
 
+    /// Looks for something in everything that this party has.
+    pub(super) fn search<T>(&mut self, look: impl FnOnce(&mut dyn Facts) -> T) -> T {
+        look(&mut Source::new(self))
+    }
+
     /// Opens what a judgement read.
     fn open(&self, log: &Log) -> Evidence {
         let opened = |wanted: &BTreeSet<u64>| wanted.iter().copied().collect::<Vec<u64>>();

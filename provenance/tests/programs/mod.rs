@@ -200,6 +200,25 @@ fn faulty() -> (Program, Vec<Tensor>) {
     (b.program(2, 1, vec![main]), inputs)
 }
 
+/// A loop without iterations, and one whose slices cannot be stacked: a fault of control flow.
+fn ragged() -> (Program, Vec<Tensor>) {
+    let mut b = Builder::default();
+    let [trips, zero, one] = [3i64, 0, 1].map(|value| b.constant(&Tensor::scalar(value), Layout::RowMajor));
+    let yes = b.constant(&Tensor::from_bools(&[], &[true]), Layout::RowMajor);
+    // Values: 4 x; main steps: 5, 6 Loop; 7 Neg; 8, 9 Loop; 10 Abs.
+    let mut idle = step("Loop", Attrs::new(), &[zero, yes, 4], 2, &[1]);
+    idle.outputs[1].ty = Some(f32_of(&[0, 5]));
+    let ragged = step("Loop", Attrs::new(), &[trips, yes, 7], 2, &[2]);
+    let mut main = block(1, vec![idle, plain("Neg", &[5]), ragged, plain("Abs", &[8])], &[10, 6]);
+    main.params[0] = Some(f32_of(&[5]));
+    // Block 1: iteration 11, condition 12, carried 13; Exp 14, Identity 15.
+    let never = block(3, vec![plain("Exp", &[13]), plain("Identity", &[12])], &[15, 13, 14]);
+    // Block 2: iteration 16, condition 17, carried 18; Range 19, Exp 20, Identity 21.
+    let steps = vec![plain("Range", &[zero, 16, one]), plain("Exp", &[18]), plain("Identity", &[17])];
+    let growing = block(3, steps, &[21, 20, 19]);
+    (b.program(1, 2, vec![main, never, growing]), vec![noise(&[5], 31)])
+}
+
 /// Large enough for trees of leaves and of chunks.
 fn wide() -> (Program, Vec<Tensor>) {
     let mut b = Builder::default();
@@ -253,6 +272,6 @@ fn deep() -> (Program, Vec<Tensor>) {
     (b.program(3, 11, vec![main]), inputs)
 }
 
-/// Layers, control flow, a fault, long rows, a scan, and terms beneath terms.
+/// Layers, control flow, a fault, long rows, a scan, terms beneath terms, and a fault of control flow.
 pub static PROGRAMS: LazyLock<Vec<(Program, Vec<Tensor>)>> =
-    LazyLock::new(|| vec![layers(), control(), faulty(), wide(), scan(), deep()]);
+    LazyLock::new(|| vec![layers(), control(), faulty(), wide(), scan(), deep(), ragged()]);

@@ -107,6 +107,7 @@ fn played(
     } else {
         let mut object = describe(&outcome.recorded.referee);
         object.insert("rounds".into(), json!(outcome.rounds));
+        object.insert("rounds_max".into(), json!(outcome.size.rounds_max()));
         object.insert("bytes".into(), json!(outcome.bytes));
         object.insert("referee_ms".into(), json!(crate::run::milliseconds(outcome.referee)));
         object.insert(
@@ -114,12 +115,15 @@ fn played(
             json!({ "kind": kind.name(), "record": outcome.step, "step": outcome.step }),
         );
         object.insert("steps".into(), json!(run.records));
+        object.insert("leaves".into(), json!(outcome.size.leaves));
+        object.insert("chunks".into(), json!(outcome.size.chunks));
+        object.insert("reruns".into(), json!(outcome.reruns));
         object.insert("steps_rerun".into(), json!(outcome.steps_rerun));
         object.insert("party_ms".into(), json!(crate::run::milliseconds(outcome.honest)));
         object.insert("kept_bytes".into(), json!(run.kept_bytes));
         show(object, arguments.json);
     }
-    Ok(if table.wrong == 0 { Answer::Yes } else { Answer::No })
+    Ok(if table.wrong == 0 && table.long == 0 { Answer::Yes } else { Answer::No })
 }
 
 pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {
@@ -223,6 +227,8 @@ pub fn show(object: serde_json::Map<String, Value>, as_json: bool) {
 struct Table {
     rows: BTreeMap<String, Row>,
     wrong: u64,
+    /// Disputes of more rounds than the size of their subject allows.
+    long: u64,
 }
 
 #[derive(Default)]
@@ -248,6 +254,7 @@ impl Table {
         row.undecided += u64::from(verdict.loser == Loser::Neither);
         // A verdict against the honest party would be a fault of the game.
         self.wrong += u64::from(!matches!(verdict.loser, Loser::Neither) && verdict.loser != liar.into());
+        self.long += u64::from(outcome.rounds > outcome.size.rounds_max());
         let place = outcome.recorded.referee.place();
         let steps = outcome.recorded.referee.row().heads.as_ref().map_or(records, |heads| heads.steps);
         let named = place
@@ -300,7 +307,7 @@ impl Table {
             };
             let games = sum(|row| row.count);
             print_json(&json!({
-                "operators": rows, "against_the_honest": self.wrong, "kept_bytes": run.kept_bytes,
+                "operators": rows, "against_the_honest": self.wrong, "beyond_rounds_max": self.long, "kept_bytes": run.kept_bytes,
                 "run_ms": crate::run::milliseconds(run.time),
                 "rerun_ms_mean": sum(|row| row.rerun_micros) / 1000.0 / games,
                 "own_ms_mean": sum(|row| row.party_micros - row.rerun_micros.min(row.party_micros)) / 1000.0 / games,
@@ -310,6 +317,10 @@ impl Table {
             }));
         } else {
             print(&format!("verdicts against the honest party: {}", self.wrong));
+            print(&format!(
+                "disputes beyond log2(steps) + log2(leaves) + log2(chunks) + 6 rounds: {}",
+                self.long
+            ));
         }
     }
 }

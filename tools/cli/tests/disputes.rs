@@ -31,6 +31,7 @@ fn a_simulated_dispute_names_the_liar_and_can_be_replayed() {
     for name in ["node", "element", "rounds", "bytes", "referee_ms"] {
         assert!(!object[name].is_null(), "{name}: {object}");
     }
+    assert!(object["rounds"].as_u64() <= object["rounds_max"].as_u64(), "{object}");
     let replayed = folder.repops(["dispute", "replay", "t.game", "--json"]).json();
     for name in ["loser", "loser_key", "reason", "step", "node", "element", "claimed"] {
         assert_eq!(replayed[name], object[name], "{name}");
@@ -58,6 +59,7 @@ fn every_kind_of_lie_loses_on_either_side() {
         "silence",
         "outcome",
         "fault",
+        "path",
     ];
     for kind in kinds {
         for first in [false, true] {
@@ -70,6 +72,7 @@ fn every_kind_of_lie_loses_on_either_side() {
     }
     let text = folder.repops(SIMULATE.into_iter().chain(["--count", "20"])).expect(0);
     assert!(text.contains("verdicts against the honest party: 0"), "{text}");
+    assert!(text.contains("+ 6 rounds: 0"), "{text}");
     folder.repops(SIMULATE.into_iter().chain(["--kind", "mood"])).expect(2);
     folder.repops(SIMULATE.into_iter().chain(["--fault", "99"])).expect(2);
 }
@@ -92,6 +95,7 @@ fn a_disputed_generation_names_position_step_and_token() {
     for name in ["position", "step", "node", "element", "rounds", "bytes", "referee_ms"] {
         assert!(!object[name].is_null(), "{name}: {object}");
     }
+    assert!(object["rounds"].as_u64() <= object["rounds_max"].as_u64(), "{object}");
     let replayed = folder.repops(["dispute", "replay", "g.game", "--page", "g.html", "--json"]).json();
     for name in ["loser", "loser_key", "reason", "position", "step", "node", "element", "claimed"] {
         assert_eq!(replayed[name], object[name], "{name}");
@@ -105,6 +109,7 @@ fn a_disputed_generation_names_position_step_and_token() {
     }
     let text = play(&["--count", "20"]).expect(0);
     assert!(text.contains("verdicts against the honest party: 0"), "{text}");
+    assert!(text.contains("+ 6 rounds: 0"), "{text}");
     play(&["--kind", "input"]).expect(2);
 }
 

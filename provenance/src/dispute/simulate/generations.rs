@@ -80,7 +80,7 @@ impl<'a> GenerationStage<'a> {
         let liar = self.lie(scenario, &mut dice)?;
         let (player, claim) = self.honest();
         let honest = Actor::new(player, Stated::Generation(claim), Manners::Honest, liar.step);
-        duel(scenario.liar, liar, honest, dice)
+        duel(scenario.liar, liar, honest, dice, self.records())
     }
 
     /// Plays two liars against each other.
@@ -88,7 +88,7 @@ impl<'a> GenerationStage<'a> {
         let mut dice = Dice(scenarios[0].seed);
         let first = self.lie(scenarios[0], &mut dice)?;
         let second = self.lie(scenarios[1], &mut Dice(scenarios[1].seed))?;
-        game_of([first, second], dice)
+        game_of([first, second], dice, self.records())
     }
 
     fn lie(&self, scenario: &Scenario, dice: &mut Dice) -> Result<Actor<'_>, SimulateError> {
@@ -169,8 +169,8 @@ impl<'a> GenerationStage<'a> {
                 log.read_another(claim.prompt.len() + at, other);
                 twist = Some(Dice(dice.roll()));
             }
-            // A log names neither inputs nor attributes: they are the program's.
-            Kind::Input | Kind::Attribute | Kind::Constant | Kind::Fault => return Ok(None),
+            // A log names neither inputs nor attributes: they are the program's. Nor does a sequence program branch.
+            Kind::Input | Kind::Attribute | Kind::Constant | Kind::Fault | Kind::Path => return Ok(None),
         }
         if kind != Kind::Length {
             claim.trace_root = Some(log.sequence_root());

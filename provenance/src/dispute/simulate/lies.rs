@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use repops::digest::sha256;
 use repops::exec::{ExecError, HashLevel, Observer, StepEvent};
+use repops::ops::Fault;
 use repops::ops::dispute::{Evaluator, OpenInputs, Subject, TensorType, Term, claims, rule};
 use repops::program::Step;
 use repops::trace::{StepRecord, Trace};
@@ -85,15 +86,22 @@ impl<'a> Stage<'a> {
                 let Some(output) = record.outputs.first_mut() else { return Ok(None) };
                 *output = sha256(&[b"no bytes", &dice.roll().to_le_bytes()]);
             }
-            Kind::Fault => {
-                if honest.fault.is_some() {
-                    return Ok(None);
+            Kind::Fault => match honest.fault {
+                None => {
+                    record.fault = Some(Fault::ALL[dice.below(Fault::ALL.len() as u64) as usize]);
+                    record.outputs.clear();
                 }
-                record.fault = Some(repops::ops::Fault::IndexOutOfRange);
-                record.outputs.clear();
-            }
+                Some(fault) if dice.below(2) == 0 => {
+                    record.fault = Fault::ALL.into_iter().find(|other| *other != fault);
+                }
+                Some(_) => {
+                    let Some(step) = step_at(self.program, &record.path) else { return Ok(None) };
+                    record.fault = None;
+                    record.outputs = vec![sha256(&[b"no fault"]); step.outputs.len()];
+                }
+            },
             Kind::Token => return Ok(None),
-            Kind::Length | Kind::Outcome => {}
+            Kind::Length | Kind::Outcome | Kind::Path => {}
         }
         let mut trace = self.trace.clone();
         let mut claim = self.claim.clone();
@@ -105,11 +113,12 @@ impl<'a> Stage<'a> {
             }
             Kind::Fault => {
                 trace.records.truncate(index);
+                claim.fault = record.fault.map(|fault| crate::receipt::FaultClaim { fault, step: at });
+                let names = self.program.header().outputs.iter().filter(|_| record.fault.is_none());
+                claim.outputs = names.map(|name| (name.clone(), sha256(&[b"no fault"]))).collect();
                 trace.records.push(record);
-                claim.outputs.clear();
-                claim.fault =
-                    Some(crate::receipt::FaultClaim { fault: repops::ops::Fault::IndexOutOfRange, step: at });
             }
+            Kind::Path => detour(&mut trace, index, dice),
             _ => {
                 trace.records[index] = record;
                 spread(&mut trace, index, &self.trace, &mut claim);
@@ -242,6 +251,33 @@ pub(super) fn flip(bytes: &mut [u8], dtype: repops::DType, dice: &mut Dice) {
     let last = bytes.len() - 1;
     if dtype.is_float() && bytes[last] & 0x7f >= 0x7c {
         bytes.fill(0);
+    }
+}
+
+/// Leads another way from a record on.
+fn detour(trace: &mut Trace, at: usize, dice: &mut Dice) {
+    let record = trace.records[at].clone();
+    let inner = record.path.len() - 1;
+    match dice.below(4) {
+        // The step is left out, with what it holds.
+        0 => trace.records.retain(|other| !other.path.starts_with(&record.path)),
+        1 => trace.records.insert(at, record),
+        // An iteration ends early: the rest of it and those after it are left out.
+        2 if inner > 0 => {
+            let depth = dice.below(inner as u64) as usize;
+            let holder = &record.path[..=depth];
+            let is_within =
+                |other: &StepRecord| other.path.len() > holder.len() && other.path.starts_with(holder);
+            let mut number = 0..;
+            trace.records.retain(|other| number.next().is_some_and(|n: usize| n < at) || !is_within(other));
+        }
+        way => {
+            let frame = &mut trace.records[at].path[inner];
+            match way {
+                2 => frame.step ^= 1,
+                _ => frame.iteration += 1,
+            }
+        }
     }
 }
 

@@ -6,8 +6,10 @@
 mod game;
 mod generations;
 mod lies;
+mod size;
 
 pub use generations::GenerationStage;
+pub use size::Size;
 
 use std::time::Duration;
 
@@ -57,10 +59,12 @@ pub enum Kind {
     Fault,
     /// Another token, in a generation.
     Token,
+    /// Another way through the program: a step left out, done twice, or of another iteration or branch.
+    Path,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Output,
         Kind::Input,
         Kind::Wiring,
@@ -75,6 +79,7 @@ impl Kind {
         Kind::Outcome,
         Kind::Fault,
         Kind::Token,
+        Kind::Path,
     ];
 
     pub fn name(self) -> &'static str {
@@ -93,6 +98,7 @@ impl Kind {
             Kind::Outcome => "outcome",
             Kind::Fault => "fault",
             Kind::Token => "token",
+            Kind::Path => "path",
         }
     }
 
@@ -143,6 +149,8 @@ pub struct Outcome {
     pub step: u64,
     pub recorded: Recorded,
     pub rounds: u32,
+    /// What it was about.
+    pub size: Size,
     pub bytes: u64,
     /// The referee's own time.
     pub referee: Duration,
@@ -236,7 +244,7 @@ impl<'a> Stage<'a> {
         let liar = self.lie(scenario, &mut dice)?;
         let claim = Stated::Run(self.claim.clone());
         let honest = Actor::new(self.player(self.trace.clone()), claim, Manners::Honest, liar.step);
-        duel(scenario.liar, liar, honest, dice)
+        duel(scenario.liar, liar, honest, dice, self.trace.records.len() as u64)
     }
 
     /// Plays two liars against each other; each lies on its own side.
@@ -245,16 +253,22 @@ impl<'a> Stage<'a> {
         let first = self.lie(scenarios[0], &mut dice)?;
         let mut other = Dice(scenarios[1].seed);
         let second = self.lie(scenarios[1], &mut other)?;
-        game_of([first, second], dice)
+        game_of([first, second], dice, self.trace.records.len() as u64)
     }
 }
 
 /// An honest party against a liar, to the end.
-fn duel<'a>(at: Party, liar: Actor<'a>, honest: Actor<'a>, dice: Dice) -> Result<Outcome, SimulateError> {
-    game_of(if at == Party::First { [liar, honest] } else { [honest, liar] }, dice)
+fn duel<'a>(
+    at: Party,
+    liar: Actor<'a>,
+    honest: Actor<'a>,
+    dice: Dice,
+    steps: u64,
+) -> Result<Outcome, SimulateError> {
+    game_of(if at == Party::First { [liar, honest] } else { [honest, liar] }, dice, steps)
 }
 
-fn game_of(mut actors: [Actor<'_>; 2], mut dice: Dice) -> Result<Outcome, SimulateError> {
+fn game_of(mut actors: [Actor<'_>; 2], mut dice: Dice, steps: u64) -> Result<Outcome, SimulateError> {
     let keys = party_keys();
     let sign = |party: Party| actors[party as usize].claim.sign(&keys[party as usize]);
     let mut game = Game::new([sign(Party::First), sign(Party::Second)], keys)?;
@@ -268,19 +282,27 @@ fn game_of(mut actors: [Actor<'_>; 2], mut dice: Dice) -> Result<Outcome, Simula
     }
     let recorded = game.recorded;
     let verdict = recorded.referee.verdict().cloned();
-    let liar = actors.iter().find(|actor| actor.manners != Manners::Honest);
+    // Counted before whatever the size of the dispute makes a party look up.
     let honest = actors.iter().find(|actor| actor.manners == Manners::Honest);
+    let (steps_rerun, rerun, reruns) = honest.map_or((0, Duration::ZERO, 0), |honest| {
+        (honest.player.steps_rerun, honest.player.rerun_time, honest.player.reruns)
+    });
+    let honest = honest.map_or(Duration::ZERO, |honest| honest.time);
+    let liar = actors.iter().position(|actor| actor.manners != Manners::Honest);
+    let size = Size::of(&recorded.referee, &mut actors[liar.map_or(0, |liar| 1 - liar)].player, steps);
+    let liar = liar.map(|liar| &actors[liar]);
     Ok(Outcome {
+        size,
         verdict: verdict.ok_or(PlayerError::Unknown("the verdict"))?,
         step: liar.map_or(0, |liar| liar.step),
         rounds: recorded.referee.round() + 1,
         bytes: recorded.referee.bytes(),
         referee: game.referee_time,
         transcript: recorded.transcript.clone(),
-        honest: honest.map_or(Duration::ZERO, |honest| honest.time),
-        steps_rerun: honest.map_or(0, |honest| honest.player.steps_rerun),
-        rerun: honest.map_or(Duration::ZERO, |honest| honest.player.rerun_time),
-        reruns: honest.map_or(0, |honest| honest.player.reruns),
+        honest,
+        steps_rerun,
+        rerun,
+        reruns,
         term: liar.and_then(|liar| liar.term),
         recorded,
     })

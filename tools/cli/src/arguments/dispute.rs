@@ -147,7 +147,7 @@ pub struct DisputeSimulate {
     #[arg(long, value_name = "STEP", default_value = "random")]
     pub fault: String,
     /// What is lied about: output, input, wiring, operator, attribute, constant, length, digest, stale,
-    /// proof, silence, outcome, fault; of a generation output, wiring (which steps are the head), operator, length, digest,
+    /// proof, silence, outcome, fault, path (another way through the program); of a generation output, wiring (which steps are the head), operator, length, digest,
     /// stale, proof, silence, outcome (log-probabilities), token.
     #[arg(long, value_name = "KIND", default_value = "output")]
     pub kind: String,
