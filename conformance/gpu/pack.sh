@@ -25,7 +25,10 @@ if [ -z "$compiler" ]; then
     compiler=$out/.compiler
     cp "$target/$folder/repops" "$compiler"
 fi
-cargo build --profile "$profile" -p repops-cli --no-default-features
+# Machine code for GPUs beside the PTX, where `cargo xtask cuda cubins` has written it.
+features=()
+[ ! -f kernels/cuda/cubins.bin ] || features=(--features cubins)
+cargo build --profile "$profile" -p repops-cli --no-default-features "${features[@]}"
 cp "$target/$folder/repops" "$out/repops"
 strip "$out/repops"
 

@@ -3,7 +3,7 @@
 #include "blocks.cuh"
 #include "element.cuh"
 
-constexpr u32 ROWS = 0, COLUMNS = 1, PANELS = 2, BLOCKS = 3;
+constexpr u32 ROWS = 0, COLUMNS = 1, BLOCKS = 3;  // else panels
 
 // place: how w lies: [k][n], [n][k], panels of 16 columns, or panels of blocks, whose format is `type`. A token that is
 // not below n sets `fault`, and its row is 0. Grid: (ceil(k / 256), tokens).
@@ -20,7 +20,7 @@ KERNEL __launch_bounds__(256) embedding(const i64* tokens, const u8* w, float* y
         if (place == BLOCKS) x = load_block(type, w, k, p, column);
         else if (place == ROWS) x = load(type, w, (u64)p * n + column);
         else if (place == COLUMNS) x = load(type, w, (u64)column * k + p);
-        else if (place == PANELS) x = load(type, w, (u64)(column / 16) * k * 16 + p * 16 + column % 16);
+        else x = load(type, w, (u64)(column / 16) * k * 16 + p * 16 + column % 16);
     }
     y[row * k + p] = canonical(x);
 }

@@ -13,6 +13,7 @@
 
 // Weights in floats. `at`: the column's first element; the next term is `step` elements further.
 template <u32 TYPE> struct Strided {
+    static constexpr bool WHOLE = false;  // whether terms come by whole steps
     const u8* at;
     u64 step;
     float v[32];
@@ -26,6 +27,7 @@ template <u32 TYPE> struct Strided {
 
 // Terms of a column lie together.
 template <u32 TYPE> struct Contiguous {
+    static constexpr bool WHOLE = false;
     const u8* at;
     bool wide;
     float v[32];
@@ -48,6 +50,7 @@ template <u32 TYPE> struct Contiguous {
 
 // Weights in blocks. K is a multiple of 32, and 32 positions lie in one block.
 template <u32 FORMAT> struct Blocks {
+    static constexpr bool WHOLE = true;
     const u8* panel;
     u32 column;
     float v[32];
@@ -85,7 +88,6 @@ template <u32 FORMAT> struct Blocks {
             v[i] = element_of(FORMAT, scale[i / 16], q);
         }
     }
-    DEVICE_METHOD float one(u32) const { return 0.0f; }
 };
 
 // Grid: ceil(n / 32); block: 32 threads for each run of `run` chunks, at most 32 runs, 16 for 8 rows. `a`: element (row, p) at
@@ -125,11 +127,13 @@ DEVICE void product(Weights& weights, const float* a, u64 a_stride, u8* out, u32
                 }
             }
         }
+        if constexpr (!Weights::WHOLE) {
 #pragma unroll 1
-        for (; p < end; p++) {
-            float weight = weights.one(p);
+            for (; p < end; p++) {
+                float weight = weights.one(p);
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) sums[r] = __fmaf_rn(rows[r][p], weight, sums[r]);
+                for (int r = 0; r < ROWS; r++) sums[r] = __fmaf_rn(rows[r][p], weight, sums[r]);
+            }
         }
 #pragma unroll
         for (int r = 0; r < ROWS; r++) tree[r].push(__fadd_rn(sums[r], 0.0f), done);

@@ -313,7 +313,12 @@ template <class Store> DEVICE void few(const Integers& g, const Zeros& zeros, St
 
 KERNEL __launch_bounds__(256) igemm_128x128(OPERANDS) { SET_UP tile<4, 8, 4, 2>(g, zeros, STORE_SUM); }
 KERNEL __launch_bounds__(128) igemm_64x64(OPERANDS) { SET_UP tile<4, 4, 2, 2>(g, zeros, STORE_SUM); }
+#if __CUDA_ARCH__ < 800
+// The same on every architecture.
 KERNEL __launch_bounds__(256) igemv(OPERANDS) { SET_UP few(g, zeros, STORE_SUM); }
+#endif
 KERNEL __launch_bounds__(256) qgemm_128x128(OPERANDS, SCALES) { SET_UP REQUANTIZE tile<4, 8, 4, 2>(g, zeros, STORE_BYTE); }
 KERNEL __launch_bounds__(128) qgemm_64x64(OPERANDS, SCALES) { SET_UP REQUANTIZE tile<4, 4, 2, 2>(g, zeros, STORE_BYTE); }
+#if __CUDA_ARCH__ < 800
 KERNEL __launch_bounds__(256) qgemv(OPERANDS, SCALES) { SET_UP REQUANTIZE few(g, zeros, STORE_BYTE); }
+#endif

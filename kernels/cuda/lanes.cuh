@@ -84,6 +84,10 @@ DEVICE i64 load_int(const void *x, u32 type, u64 i) {
     default: return ((const i64 *)x)[i];
     }
 }
+// An index: of 32 or 64 bits.
+DEVICE i64 load_index(const void *x, u32 type, u64 i) {
+    return type == I32 ? ((const i32 *)x)[i] : ((const i64 *)x)[i];
+}
 // The low bits.
 DEVICE void store_int(void *y, u32 type, u64 i, i64 x) {
     switch (type) {

@@ -61,7 +61,7 @@ KERNEL fill(void *y, const void *x, u32 n, u32 size, u32 given) {
 
 // An index into an axis: negative ones count from its end. Any other sets the flag, and 0 stands for it.
 DEVICE u32 position(const void *indices, u64 i, u32 type, u32 extent, u32 *flag) {
-    i64 at = load_int(indices, type, i);
+    i64 at = load_index(indices, type, i);
     if (at < 0) at += extent;
     if (at < 0 || at >= (i64)extent) {
         raise(flag);

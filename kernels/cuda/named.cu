@@ -10,7 +10,7 @@ DEVICE void claim(u32 *winner, u32 number) {
 }
 // The position on an axis; one out of range raises the flag and names nothing.
 DEVICE bool place(const void *indices, u64 i, u32 type, u32 extent, u32 *flag, u32 &at) {
-    i64 index = load_int(indices, type, i);
+    i64 index = load_index(indices, type, i);
     if (index < 0) index += extent;
     if (index < 0 || index >= (i64)extent) {
         raise(flag);

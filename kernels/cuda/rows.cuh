@@ -137,7 +137,8 @@ template <typename W, typename Op, bool LIGHT, typename Element> DEVICE W row_su
     if (team.warps == 1) return first(result);
     if (team.leads) {
         bool begun = false;
-        for (u32 level = 0; level < 24; level++) {
+#pragma unroll 1
+        for (u32 level = 0; done >> level; level++) {
             if ((done >> level) & 1) {
                 result = begun ? Op::join(levels[level], result) : levels[level];
                 begun = true;

@@ -3,7 +3,7 @@
 //! Invariant: what is wrong with a launch, and what of a buffer is read though nothing has written it, is an error, never
 //! a guess. Everything is done when a call returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use repops_cuda::{Argument, Device, Error, Kernel, Module};
@@ -11,9 +11,16 @@ use repops_cuda::{Argument, Device, Error, Kernel, Module};
 use crate::{Loaded, Machine, Memory, Shape, Value};
 
 /// A device in this process. Clones are the same device.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Interpreter {
     state: Arc<Mutex<State>>,
+    architecture: u32,
+}
+
+impl Default for Interpreter {
+    fn default() -> Interpreter {
+        Interpreter::of_architecture(75)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -23,7 +30,12 @@ struct State {
     /// Texts that stand in for those of modules.
     replaced: BTreeMap<&'static str, Arc<str>>,
     launched: BTreeMap<(&'static str, &'static str), u64>,
+    /// Lines of modules that launches have executed, unless nobody asked.
+    reached: Option<Reached>,
 }
+
+/// Numbers of lines by module.
+pub type Reached = BTreeMap<&'static str, BTreeSet<u32>>;
 
 /// Bytes of an [`Interpreter`].
 #[derive(Debug)]
@@ -48,6 +60,11 @@ impl Interpreter {
         Interpreter::default()
     }
 
+    /// A device that says that it is of this architecture, as 80 for 8.0: of twin modules it is given the one for that.
+    pub fn of_architecture(architecture: u32) -> Interpreter {
+        Interpreter { state: Arc::default(), architecture }
+    }
+
     /// Runs `text` wherever a launch names the module `name`: for faults that tests plant.
     pub fn replace(&self, name: &'static str, text: &str) {
         let mut state = locked(&self.state);
@@ -63,6 +80,16 @@ impl Interpreter {
     /// The entries launched so far, by module and name, and how often.
     pub fn launched(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         locked(&self.state).launched.clone()
+    }
+
+    /// From now on remembers which lines of modules are executed.
+    pub fn remember_lines(&self) {
+        locked(&self.state).reached = Some(Reached::new());
+    }
+
+    /// The lines that launches have executed since this was last asked; none if they are not remembered.
+    pub fn take_lines(&self) -> Reached {
+        locked(&self.state).reached.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Instructions of threads executed so far.
@@ -96,6 +123,10 @@ fn told(module: &str, error: &crate::Error) -> Error {
 
 impl Device for Interpreter {
     type Buffer = Buffer;
+
+    fn architecture(&self) -> u32 {
+        self.architecture
+    }
 
     fn alloc(&self, bytes: usize) -> Result<Buffer, Error> {
         let number = locked(&self.state)
@@ -157,6 +188,9 @@ impl Device for Interpreter {
             },
         )?;
         *state.launched.entry((kernel.module.name, kernel.entry)).or_default() += 1;
+        if let Some(reached) = &mut state.reached {
+            reached.entry(kernel.module.name).or_default().extend(&state.machine.reached);
+        }
         Ok(())
     }
 

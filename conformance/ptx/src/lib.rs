@@ -12,13 +12,14 @@ mod ast;
 mod code;
 mod device;
 mod error;
+pub mod flow;
 mod lex;
 mod lower;
 mod machine;
 pub mod mutate;
 mod parse;
 
-pub use device::{Buffer, Interpreter};
+pub use device::{Buffer, Interpreter, Reached};
 pub mod suite;
 
 pub use error::{Error, Fault, Result, Space};

@@ -1,7 +1,7 @@
 //! Faults planted in a text of PTX, to see whether a suite of cases finds them.
 //!
 //! A mutation changes one instruction of an entry. What cannot change a result is not planted: operands that commute, a
-//! register that is its own neighbour, lines that debuggers read.
+//! register that is its own neighbour, lines that debuggers read; [`crate::flow`] knows of more.
 //!
 //! Invariant: the same text gives the same mutations in the same order.
 
@@ -52,7 +52,7 @@ pub fn mutations(text: &str) -> Vec<Mutation> {
 }
 
 /// The function that a line begins.
-fn declared(line: &str) -> Option<&str> {
+pub(crate) fn declared(line: &str) -> Option<&str> {
     let at = line.find(".entry ").map(|at| at + 7).or_else(|| {
         // Behind the results: `.func (.param ...) name(`.
         let at = line.find(".func ")? + 6;
@@ -64,15 +64,15 @@ fn declared(line: &str) -> Option<&str> {
 }
 
 /// An instruction that fills a line.
-struct Instruction<'a> {
+pub(crate) struct Instruction<'a> {
     /// White space and the guard.
-    head: &'a str,
-    opcode: &'a str,
-    operands: Vec<&'a str>,
+    pub head: &'a str,
+    pub opcode: &'a str,
+    pub operands: Vec<&'a str>,
 }
 
 impl<'a> Instruction<'a> {
-    fn parse(line: &'a str) -> Option<Instruction<'a>> {
+    pub fn parse(line: &'a str) -> Option<Instruction<'a>> {
         let body = line.split("//").next().unwrap_or(line).trim_end();
         let body = body.strip_suffix(';')?;
         let start = body.find(|c: char| !c.is_whitespace())?;

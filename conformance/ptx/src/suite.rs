@@ -11,6 +11,8 @@ use repops::dtype::{DType, Element};
 use repops::ops::{self, EvalCtx, OpError};
 use repops::reference::pack_panel16;
 use repops::tensor::{Tensor, TensorView};
+use repops_cuda::launch::contract::product::{Cut, Tiles};
+use repops_cuda::launch::contract::{blocks, conv, gemm};
 use repops_cuda::table::InputType;
 use repops_cuda::{Call, Device, Operand, View, lookup};
 
@@ -30,6 +32,8 @@ pub struct Case {
     pub panels: Vec<usize>,
     /// Tensors lie only at the beginnings of buffers.
     pub aligned: bool,
+    /// How the product that the operator is, is cut, if not as its size asks.
+    pub cut: Option<Cut>,
 }
 
 /// Why a case fails.
@@ -58,7 +62,16 @@ impl Case {
         for input in inputs.iter_mut().flatten() {
             input.canonicalize();
         }
-        Case { op, attrs, inputs, outputs: 1, on_host: Vec::new(), panels: Vec::new(), aligned: false }
+        Case {
+            op,
+            attrs,
+            inputs,
+            outputs: 1,
+            on_host: Vec::new(),
+            panels: Vec::new(),
+            aligned: false,
+            cut: None,
+        }
     }
 
     pub fn outputs(mut self, outputs: usize) -> Case {
@@ -81,6 +94,12 @@ impl Case {
     /// The launch demands alignment of its own: no second run.
     pub fn aligned(mut self) -> Case {
         self.aligned = true;
+        self
+    }
+
+    /// The operator is a product, to be cut in this way.
+    pub fn cut(mut self, tiles: Tiles, unsplit: bool) -> Case {
+        self.cut = Some(Cut { tiles, unsplit });
         self
     }
 
@@ -235,7 +254,13 @@ impl Case {
         let launch = lookup::<Interpreter>(def.id, def.version, &wanted.attrs, &types)
             .ok_or_else(|| Failure::NoLaunch { op: self.op, inputs: self.describe(shift) })?;
         let call = Call { op: def, attrs: &wanted.attrs, inputs: &operands, outputs: &out };
-        launch(device, &call).map_err(failed)?;
+        let ran = match self.op {
+            "Conv" if self.cut.is_some() => conv::launch_cut(device, &call, self.cut),
+            "Gemm" if self.cut.is_some() => gemm::launch_cut(device, &call, self.cut),
+            "MatMulBlocks" if self.cut.is_some() => blocks::launch_cut(device, &call, self.cut),
+            _ => launch(device, &call),
+        };
+        ran.map_err(failed)?;
         for (input, (buffer, view)) in buffers.iter().zip(&views).enumerate() {
             let (Some((buffer, bytes)), Some(view)) = (buffer, view) else { continue };
             let mut now = vec![0; bytes.len()];
@@ -259,7 +284,8 @@ impl Case {
             .iter()
             .map(|input| input.as_ref().map_or("-".to_owned(), |t| format!("{}{:?}", t.dtype(), t.shape())))
             .collect();
-        format!("({}) {:?} panels {:?} shift {shift}", inputs.join(", "), self.attrs, self.panels)
+        let Case { attrs, panels, cut, .. } = self;
+        format!("({}) {attrs:?} panels {panels:?} cut {cut:?} shift {shift}", inputs.join(", "))
     }
 }
 

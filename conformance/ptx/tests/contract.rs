@@ -6,7 +6,7 @@ use repops::attrs::{AttrValue, Attrs};
 use repops::blocks::{COLUMNS, Format};
 use repops::dtype::DType;
 use repops::tensor::Tensor;
-use repops_cuda::launch::contract::product::{Finish, Matrix, Place, Product, Tiles};
+use repops_cuda::launch::contract::product::{Cut, Finish, Matrix, Place, Product, Tiles};
 use repops_cuda::{Device, View};
 use repops_ptx::Interpreter;
 use repops_ptx::suite::{Case, Draw};
@@ -149,7 +149,7 @@ fn every_size_of_tiles_gives_the_same_bits() {
                     n,
                     k,
                 };
-                product.launch_in_tiles(&device, tiles).unwrap();
+                product.launch_cut(&device, Some(Cut { tiles, unsplit: false })).unwrap();
                 let mut found = vec![0; m * n * 4];
                 device.read(&out, 0, &mut found).unwrap();
                 assert!(found == wanted[0].bytes(), "{tiles:?} {m} {k} {n}");

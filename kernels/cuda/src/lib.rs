@@ -6,6 +6,7 @@
 //! grid is cut never decides an order of summation. Never uses floating-point atomics.
 #![deny(unsafe_code)]
 
+pub mod cubins;
 pub mod device;
 #[cfg(feature = "driver")]
 pub mod driver;

@@ -5,6 +5,8 @@
 //! Invariant: what is written depends on the sources and on clang's version alone, and names both.
 
 mod audit;
+mod chains;
+mod cubins;
 mod sass;
 
 use crate::command::{self, Error, Result, capture, command};
@@ -31,6 +33,8 @@ enum Action {
         /// Only the modules of these names; the table is then left as it is.
         names: Vec<String>,
     },
+    /// Assemble the PTX for every architecture and write the archive that the feature `cubins` embeds.
+    Cubins,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -38,6 +42,7 @@ pub fn run(options: &Options) -> Result<()> {
         Action::Compile { names } => compile(names),
         Action::Check => check(),
         Action::Audit { names } => audit::audit(names),
+        Action::Cubins => cubins::write(),
     }
 }
 

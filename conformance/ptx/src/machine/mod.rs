@@ -12,7 +12,7 @@ pub mod scalar;
 mod together;
 mod warp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ast::Home;
@@ -97,6 +97,8 @@ pub struct Machine {
     pub executed: u64,
     /// The limit of steps of warps in one launch; 0 means [`STEPS_MAX`].
     pub steps_max: u64,
+    /// Lines of the text from which the last launch executed an instruction, in ascending order.
+    pub reached: Vec<u32>,
 }
 
 impl Machine {
@@ -114,6 +116,7 @@ impl Machine {
         let steps_left = if self.steps_max == 0 { STEPS_MAX } else { self.steps_max };
         // What the host writes has the time 1.
         let launch = self.now.max(1) + 1;
+        let mut reached = vec![false; code.code.len()];
         let mut context = Context {
             memory: &mut self.memory,
             shared: &mut shared,
@@ -122,6 +125,7 @@ impl Machine {
             clock: Clock { now: launch, launch, block: launch, barrier: launch, warps: [launch; LANES] },
             steps_left,
             executed: 0,
+            reached: &mut reached,
         };
         let mut result = Ok(());
         'blocks: for z in 0..shape.grid[2] {
@@ -137,6 +141,9 @@ impl Machine {
         }
         self.now = context.clock.now;
         self.executed += context.executed;
+        let lines =
+            code.code.iter().zip(&reached).filter(|(_, reached)| **reached).map(|(inst, _)| inst.line);
+        self.reached = lines.collect::<BTreeSet<u32>>().into_iter().collect();
         result
     }
 }

@@ -29,6 +29,8 @@ pub struct Context<'m> {
     pub steps_left: u64,
     /// Instructions of threads.
     pub executed: u64,
+    /// By instruction: whether a thread has executed it.
+    pub reached: &'m mut [bool],
 }
 
 /// Times at which accesses became ordered.
@@ -224,6 +226,7 @@ impl<'c> Warp<'c> {
                     group.pc += 1;
                     continue;
                 }
+                context.reached[group.pc as usize] = true;
                 let next = self
                     .execute(context, &inst.op, exec, group.mask, group.pc)
                     .map_err(|(fault, lane)| (fault, lane, inst.line))?;

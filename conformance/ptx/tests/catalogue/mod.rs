@@ -9,6 +9,7 @@ mod movement;
 mod others;
 mod quantize;
 mod rows;
+mod ways;
 mod windows;
 
 use std::sync::OnceLock;
@@ -27,6 +28,8 @@ pub enum What {
 
 pub struct Check {
     pub name: String,
+    /// Of the device, which chooses between twins of a module.
+    pub architecture: u32,
     pub what: What,
 }
 
@@ -54,7 +57,7 @@ impl From<Case> for Check {
             .map(|input| input.as_ref().map_or("-".to_owned(), |t| format!("{}{:?}", t.dtype(), t.shape())))
             .collect();
         let name = format!("{} {}", case.op, shapes.join(" "));
-        Check { name, what: What::Operator(Box::new(case), OnceLock::new()) }
+        Check { name, architecture: 75, what: What::Operator(Box::new(case), OnceLock::new()) }
     }
 }
 
@@ -67,9 +70,12 @@ pub fn checks() -> Vec<Check> {
         contract::cases(),
         windows::cases(),
         quantize::cases(),
+        ways::cases(),
     ];
     let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
     out.extend(others::checks());
+    let twins = contract::twins().into_iter().map(Check::from);
+    out.extend(twins.map(|check| Check { architecture: 80, ..check }));
     out
 }
 

@@ -1,6 +1,6 @@
 //! Launches that are no operators: fused regions and hashing.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use repops::attrs::Attrs;
 use repops::digest::{LEAF_BYTES, leaf_hash, merkle_root};
@@ -8,6 +8,7 @@ use repops::dtype::DType;
 use repops::ops::{self, EvalCtx};
 use repops::region::{Instruction, Region};
 use repops::tensor::{Tensor, TensorView};
+use repops_cuda::launch::contract::attention::{AttentionShape, Past, attend};
 use repops_cuda::launch::hash::{Bytes, ROOT_BYTES, roots};
 use repops_cuda::launch::region;
 use repops_cuda::{Device, View};
@@ -26,7 +27,11 @@ pub fn checks() -> Vec<Check> {
     ];
     for pieces in pieces {
         let name = format!("roots of {pieces:?}");
-        out.push(Check { name, what: What::Other(Box::new(move |device| hash(device, &pieces))) });
+        out.push(Check {
+            name,
+            architecture: 75,
+            what: What::Other(Box::new(move |device| hash(device, &pieces))),
+        });
     }
     out.push(fused(
         "region of every kind",
@@ -35,8 +40,125 @@ pub fn checks() -> Vec<Check> {
         &[4, 1, 20],
         &[4, 3, 20],
     ));
+    out.push(fused(
+        "region of six axes",
+        every_kind(),
+        &[&[2, 1, 3, 1, 2, 1], &[1, 2, 1, 3, 1, 2], &[]],
+        &[2, 1, 1, 3, 2, 1],
+        &[2, 2, 3, 3, 2, 2],
+    ));
+    for (at, region) in each_function().into_iter().enumerate() {
+        out.push(fused_of(
+            &format!("region of functions {at}"),
+            region,
+            vec![super::ways::spread(DType::F32, 12_000, 5)],
+            &[12_000],
+        ));
+    }
     out.push(fused("region of one axis", every_kind(), &[&[300], &[300], &[1]], &[300], &[300]));
+    out.extend(attentions());
     out
+}
+
+/// Rows of a sequence that stand behind others: one at a time, a few, many; keys and values in pages or not.
+fn attentions() -> impl Iterator<Item = Check> {
+    let of = |heads, kv_heads, d, e, window| AttentionShape {
+        heads,
+        kv_heads,
+        d,
+        e,
+        scale: 0.37,
+        softcap: if window > 0 { 2.5 } else { 0.0 },
+        window,
+    };
+    [
+        (of(4, 2, 16, 12, 0), 700, 1),
+        (of(4, 2, 7, 5, 300), 530, 1),
+        (of(2, 1, 12, 20, 0), 1030, 3),
+        (of(2, 2, 9, 5, 300), 560, 5),
+        (of(1, 1, 8, 68, 0), 0, 140),
+        (of(1, 1, 8, 8, 0), 500, 140),
+        (of(1, 1, 5, 3, 270), 505, 131),
+        (of(16, 2, 16, 64, 0), 0, 1),
+    ]
+    .into_iter()
+    .flat_map(|(shape, position, rows)| {
+        let wanted = Arc::new(OnceLock::new());
+        [false, true].map(|in_pages| {
+            let name = format!("attention {shape:?} at {position} of {rows} rows, in pages: {in_pages}");
+            let wanted = wanted.clone();
+            let run =
+                move |device: &Interpreter| attend_on(device, &shape, position, rows, in_pages, &wanted);
+            Check { name, architecture: 75, what: What::Other(Box::new(run)) }
+        })
+    })
+}
+
+/// Queries, keys, values, and what the rows get.
+type Attended = OnceLock<([Tensor; 3], Tensor)>;
+
+fn attend_on(
+    device: &Interpreter,
+    shape: &AttentionShape,
+    position: usize,
+    rows: usize,
+    in_pages: bool,
+    wanted: &Attended,
+) -> Result<(), String> {
+    const PAGE: usize = 256;
+    let told = |error: repops_cuda::Error| error.to_string();
+    let AttentionShape { heads, kv_heads, d, e, .. } = *shape;
+    let all = position + rows;
+    let (inputs, wanted) = wanted.get_or_init(|| {
+        let mut draw = Draw::new(71);
+        let inputs =
+            [heads * d, kv_heads * d, kv_heads * e].map(|columns| draw.finite_tensor(&[all, columns]));
+        let attrs = Attrs::new()
+            .with_int("heads", heads as i64)
+            .with_int("kv_heads", kv_heads as i64)
+            .with_int("window", shape.window as i64)
+            .with_float("scale", shape.scale)
+            .with_float("softcap", shape.softcap);
+        let def = ops::by_name("SequenceAttention").expect("an operator");
+        let attrs = def.check_attrs(&attrs).expect("attributes");
+        let wanted = evaluate("SequenceAttention", &attrs, &inputs.each_ref());
+        (inputs, wanted)
+    });
+    let tail = |tensor: &Tensor, columns: usize| tensor.bytes()[position * columns * 4..].to_vec();
+    let put = |bytes: &[u8]| -> Result<_, String> {
+        let buffer = device.alloc(bytes.len()).map_err(told)?;
+        device.write(&buffer, 0, bytes).map_err(told)?;
+        Ok(buffer)
+    };
+    let q = put(&tail(&inputs[0], heads * d))?;
+    let pages: Vec<u32> = (0..all.div_ceil(PAGE) as u32).rev().map(|page| 2 * page + 1).collect();
+    // Pages in another order, with room that nothing is written to between them.
+    let laid = |tensor: &Tensor, columns: usize| -> Result<_, String> {
+        if !in_pages {
+            return put(tensor.bytes());
+        }
+        let buffer = device.alloc(2 * pages.len() * PAGE * columns * 4).map_err(told)?;
+        for (page, bytes) in pages.iter().zip(tensor.bytes().chunks(PAGE * columns * 4)) {
+            device.write(&buffer, *page as usize * PAGE * columns * 4, bytes).map_err(told)?;
+        }
+        Ok(buffer)
+    };
+    let (keys, values) = (laid(&inputs[1], kv_heads * d)?, laid(&inputs[2], kv_heads * e)?);
+    let table = put(&pages.iter().flat_map(|page| page.to_le_bytes()).collect::<Vec<u8>>())?;
+    let out = device.alloc(rows * heads * e * 4).map_err(told)?;
+    fn view<B>(buffer: &B, dtype: DType) -> View<'_, B> {
+        View { buffer, offset: 0, dtype, shape: &[] }
+    }
+    let past = Past {
+        keys: view(&keys, DType::F32),
+        values: view(&values, DType::F32),
+        pages: in_pages.then_some(view(&table, DType::U32)),
+    };
+    let (q, to) = (view(&q, DType::F32), view(&out, DType::F32));
+    attend(device, shape, q, position, rows, &past, to).map_err(told)?;
+    let mut found = vec![0; rows * heads * e * 4];
+    device.read(&out, 0, &mut found).map_err(told)?;
+    if found == tail(wanted, heads * e) { Ok(()) } else { Err("what the rows attend to differs".to_owned()) }
 }
 
 fn hash(device: &Interpreter, pieces: &[(usize, usize)]) -> Result<(), String> {
@@ -64,6 +186,48 @@ fn step(name: &str, attrs: Attrs, args: &[u16], dtype: DType) -> Instruction {
     let def = ops::by_name(name).expect("an operator");
     let attrs = def.check_attrs(&attrs).expect("attributes");
     Instruction { op: def.id, version: def.version, attrs, args: args.to_vec(), dtype }
+}
+
+/// Regions in which each function has a result of its own.
+fn each_function() -> Vec<Region> {
+    let none = Attrs::new;
+    let all = [
+        ("Exp", none()),
+        ("Log", none()),
+        ("Erf", none()),
+        ("Sin", none()),
+        ("Cos", none()),
+        ("Tan", none()),
+        ("Asin", none()),
+        ("Acos", none()),
+        ("Atan", none()),
+        ("Sinh", none()),
+        ("Cosh", none()),
+        ("Tanh", none()),
+        ("Softplus", none()),
+        ("Mish", none()),
+        ("Gelu", none()),
+        ("Gelu", none().with_str("approximate", "tanh")),
+        ("Sigmoid", none()),
+        ("Elu", none().with_float("alpha", 0.7)),
+        ("Selu", none().with_float("alpha", 1.1).with_float("gamma", 1.2)),
+        ("Swish", none().with_float("alpha", 1.7)),
+        ("Celu", none().with_float("alpha", 1.4)),
+        ("Pow", none()),
+    ];
+    let regions = all.chunks(8).map(|ops| {
+        let instructions: Vec<Instruction> = ops
+            .iter()
+            .map(|(op, attrs)| {
+                let args: &[u16] = if *op == "Pow" { &[1, 2] } else { &[0] };
+                step(op, attrs.clone(), args, DType::F32)
+            })
+            .collect();
+        // The last one is a power of others' results.
+        let results = (1..=instructions.len() as u16).collect();
+        Region { params: vec![DType::F32], instructions, results }
+    });
+    regions.collect()
 }
 
 /// Of three numbers and a truth, with every kind of instruction and many functions.
@@ -117,6 +281,17 @@ fn every_kind() -> Region {
         "Mish",
         "Gelu",
     ];
+    let with_parameters = [
+        ("HardSigmoid", none().with_float("alpha", 0.3).with_float("beta", 0.6)),
+        ("Shrink", none().with_float("lambd", 0.4).with_float("bias", 0.1)),
+        ("ThresholdedRelu", none().with_float("alpha", 0.7)),
+        ("Selu", none().with_float("alpha", 1.1).with_float("gamma", 1.2)),
+        ("Swish", none().with_float("alpha", 1.7)),
+        ("Celu", none().with_float("alpha", 1.4)),
+        ("Gelu", none().with_str("approximate", "tanh")),
+        ("Sigmoid", none()),
+    ];
+    let unary: Vec<(&str, Attrs)> = unary.into_iter().map(|op| (op, none())).chain(with_parameters).collect();
     let mut push = |op: &str, attrs: Attrs, args: &[u16], dtype: DType| {
         instructions.push(step(op, attrs, args, dtype));
         3 + instructions.len() as u16
@@ -124,8 +299,8 @@ fn every_kind() -> Region {
     // Each result is the sum of a few: a wrong one shows unless it cancels.
     for ops in unary.chunks(9) {
         let mut sum = 1;
-        for op in ops {
-            let value = push(op, none(), &[1], F32);
+        for (op, attrs) in ops {
+            let value = push(op, attrs.clone(), &[1], F32);
             // What is no number would hide the others.
             let is_nan = push("IsNaN", none(), &[value], Bool);
             let value = push("Where", none(), &[is_nan, 0, value], F32);
@@ -133,13 +308,18 @@ fn every_kind() -> Region {
         }
         results.push(sum);
     }
-    for op in ["Sub", "Mul", "Div", "Min"] {
+    for op in ["Sub", "Mul", "Div", "Min", "PRelu"] {
         let value = push(op, none(), &[0, 2], F32);
         let chosen = push("Greater", none(), &[value, 1], Bool);
         results[0] = push("Where", none(), &[chosen, value, results[0]], F32);
     }
     for op in ["Equal", "LessOrEqual", "GreaterOrEqual"] {
         let value = push(op, none(), &[0, 1], Bool);
+        results[2] = push("Xor", none(), &[results[2], value], Bool);
+    }
+    for (negative, positive) in [(0, 1), (1, 0), (1, 1), (0, 0)] {
+        let attrs = none().with_int("detect_negative", negative).with_int("detect_positive", positive);
+        let value = push("IsInf", attrs, &[2], Bool);
         results[2] = push("Xor", none(), &[results[2], value], Bool);
     }
     let both = push("And", none(), &[results[2], 3], Bool);
@@ -154,13 +334,17 @@ fn fused(name: &str, region: Region, numbers: &[&[usize]], truth: &[usize], shap
     for input in &mut inputs {
         input.canonicalize();
     }
+    fused_of(name, region, inputs, shape)
+}
+
+fn fused_of(name: &str, region: Region, inputs: Vec<Tensor>, shape: &[usize]) -> Check {
     let shape = shape.to_vec();
     let wanted = OnceLock::new();
     let run = move |device: &Interpreter| {
         let wanted: &Vec<Tensor> = wanted.get_or_init(|| reference(&region, &inputs, &shape));
         launch(device, &region, &inputs, wanted)
     };
-    Check { name: name.to_owned(), what: What::Other(Box::new(run)) }
+    Check { name: name.to_owned(), architecture: 75, what: What::Other(Box::new(run)) }
 }
 
 /// The instructions one after the other, on whole tensors.

@@ -9,7 +9,7 @@ use super::{case, vector};
 
 const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
 
-fn floats(dtype: DType, shape: &[usize], seed: u64, hard: bool) -> Tensor {
+pub fn floats(dtype: DType, shape: &[usize], seed: u64, hard: bool) -> Tensor {
     let mut draw = Draw::new(seed);
     let tensor = if hard { draw.hard_tensor(shape) } else { draw.finite_tensor(shape) };
     if dtype == DType::F32 {

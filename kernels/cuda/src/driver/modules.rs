@@ -1,4 +1,5 @@
-//! Modules: loaded when a kernel of theirs is first launched, and kept.
+//! Modules: loaded when a kernel of theirs is first launched, and kept; the machine code that was assembled ahead of time
+//! where this build has some for the device, else what the driver makes of the PTX.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -7,6 +8,7 @@ use cudarc::driver::{result, sys};
 
 use super::{About, Inner, said};
 use crate::Error;
+use crate::cubins::{self, Archive};
 use crate::device::{Kernel, Module};
 
 /// Dynamic shared memory that every kernel may have without asking.
@@ -61,10 +63,24 @@ impl Modules {
         if let Some(loaded) = self.loaded.get(module.name) {
             return Ok(loaded.0);
         }
-        let handle = load(about, module)?;
+        let handle = match load_code(about, module) {
+            Some(handle) => handle,
+            None => load(about, module)?,
+        };
         self.loaded.insert(module.name, Handle(handle));
         Ok(handle)
     }
+}
+
+/// The module from its machine code, if there is some and the driver takes it.
+fn load_code(about: &About, module: &Module) -> Option<sys::CUmodule> {
+    let (major, minor) = about.capability;
+    let architecture = u32::try_from(10 * major + minor).ok()?;
+    let code = Archive::parse(cubins::EMBEDDED?)?.find(module, architecture)?.load()?;
+    let mut handle = std::ptr::null_mut();
+    // SAFETY: the code is a whole one, as its archive was written; it lives during the call, and the driver checks it.
+    unsafe { sys::cuModuleLoadData(&mut handle, code.as_ptr().cast()) }.result().ok()?;
+    Some(handle)
 }
 
 /// Has the driver translate a module's PTX for the device.

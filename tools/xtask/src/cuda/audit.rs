@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::chains::{self, Chains};
 use super::sass::{self, Operations, Verdict};
 use super::{files, generated, shown};
 use crate::command::{self, Error, Result, command};
@@ -16,6 +17,8 @@ use crate::setup;
 /// Architectures that are checked: from Turing to Blackwell.
 const ARCHITECTURES: [u32; 9] = [75, 80, 86, 87, 89, 90, 100, 103, 120];
 const REQUIREMENTS: &str = "tools/xtask/cuda.txt";
+/// Modules whose sums of products are chains.
+const CONTRACTIONS: [&str; 4] = ["attention", "conv", "gemm", "gemv"];
 const TABLE: &str = "kernels/cuda/AUDIT.md";
 
 /// What of a kernel the table says.
@@ -24,12 +27,23 @@ struct Row {
     shared: u32,
     spills: u32,
     verdict: Verdict,
+    chains: Chains,
 }
 
 /// One PTX file for one architecture.
-struct Job {
-    ptx: PathBuf,
-    architecture: u32,
+pub struct Job {
+    pub ptx: PathBuf,
+    pub architecture: u32,
+}
+
+impl Job {
+    fn module(&self) -> String {
+        self.ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn cubin(&self, scratch: &Path) -> PathBuf {
+        scratch.join(format!("{}.{}.cubin", self.module(), self.architecture))
+    }
 }
 
 /// Rows by module, kernel and architecture.
@@ -37,25 +51,9 @@ type Table = BTreeMap<(String, String), BTreeMap<u32, Row>>;
 
 pub fn audit(names: &[String]) -> Result<()> {
     let tools = Tools::provide()?;
-    let scratch = command::target_dir().join("cuda-audit");
-    command::make_dir(&scratch)?;
-    let jobs = jobs(names)?;
-    let next = AtomicUsize::new(0);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
-    let found: Vec<Result<Vec<((String, String), u32, Row)>>> = std::thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push(tools.examine(job, &scratch));
-            }
-            done
-        };
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-    });
     let mut table = Table::new();
-    for rows in found {
-        for (kernel, architecture, row) in rows? {
+    for rows in each(&jobs(names)?, |job, scratch| tools.examine(job, scratch))? {
+        for (kernel, architecture, row) in rows {
             table.entry(kernel).or_default().insert(architecture, row);
         }
     }
@@ -68,11 +66,37 @@ pub fn audit(names: &[String]) -> Result<()> {
         return Err(Error::Failed(format!("cuda audit: {wrong} findings")));
     }
     println!("cuda audit: {} kernels on {} architectures, nothing wrong", table.len(), ARCHITECTURES.len());
+    println!("order of terms: {}", order(&table));
     Ok(())
 }
 
+/// What is done with each job, in their order, by as many threads as there are processors; what is assembled is kept.
+pub fn each<T: Send>(jobs: &[Job], work: impl Fn(&Job, &Path) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let scratch = command::target_dir().join("cuda-audit");
+    command::make_dir(&scratch)?;
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
+    let mut done: Vec<(usize, Result<T>)> = std::thread::scope(|scope| {
+        let take = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(job) = jobs.get(at) else { return done };
+                done.push((at, work(job, &scratch)));
+            }
+        };
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    if done.len() != jobs.len() {
+        return Err(Error::Failed("cuda: a thread gave up".to_owned()));
+    }
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 /// PTX for compute_80 is assembled for 80 and above.
-fn jobs(names: &[String]) -> Result<Vec<Job>> {
+pub fn jobs(names: &[String]) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for ptx in files(&generated(), "ptx")? {
         let stem = ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -88,13 +112,13 @@ fn jobs(names: &[String]) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-struct Tools {
+pub struct Tools {
     assembler: PathBuf,
     disassembler: PathBuf,
 }
 
 impl Tools {
-    fn provide() -> Result<Tools> {
+    pub fn provide() -> Result<Tools> {
         let venv = command::target_dir().join("cuda-venv");
         setup::environment(&venv, REQUIREMENTS, false, "`cargo xtask cuda audit`")?;
         let find = |tail: &str| {
@@ -109,15 +133,24 @@ impl Tools {
         Ok(Tools { assembler: find("cuda_nvcc/bin/ptxas")?, disassembler: find("cu13/bin/nvdisasm")? })
     }
 
+    /// Assembles; where the machine code is.
+    pub fn cubin(&self, job: &Job, scratch: &Path) -> Result<PathBuf> {
+        let cubin = job.cubin(scratch);
+        self.assemble(job, &command::read_text(&job.ptx)?, &cubin)?;
+        Ok(cubin)
+    }
+
     /// Assembles, takes apart, counts.
     fn examine(&self, job: &Job, scratch: &Path) -> Result<Vec<((String, String), u32, Row)>> {
-        let module = job.ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let cubin = scratch.join(format!("{module}.{}.cubin", job.architecture));
+        let module = job.module();
+        let cubin = job.cubin(scratch);
         let text = command::read_text(&job.ptx)?;
         let said = self.assemble(job, &text, &cubin)?;
         let uses = resources(&said);
         let sass = command::capture(command(&self.disassembler).arg("-c").arg(&cubin))?;
         let code = sass::of_sass(&sass);
+        let orders = chains::of_sass(&sass);
+        let is_contraction = CONTRACTIONS.contains(&module.split('.').next().unwrap_or(""));
         let wanted = sass::of_ptx(&text)
             .map_err(|what| Error::Failed(format!("{}: {what} has no rounding", shown(&job.ptx))))?;
         let none = Operations::default();
@@ -126,8 +159,14 @@ impl Tools {
                 Some(code) => sass::compare(wanted.get(kernel).unwrap_or(&none), code),
                 None => Verdict::Wrong("not in the machine code".to_owned()),
             };
+            let chains = orders.get(kernel).filter(|_| is_contraction).cloned().unwrap_or_default();
+            let verdict = match chains.wrong.first() {
+                Some(instruction) => Verdict::Wrong(format!("out of order: `{instruction}`")),
+                None => verdict,
+            };
             let (registers, shared, spills) = uses.get(kernel).copied().unwrap_or_default();
-            ((module.clone(), kernel.clone()), job.architecture, Row { registers, shared, spills, verdict })
+            let row = Row { registers, shared, spills, verdict, chains };
+            ((module.clone(), kernel.clone()), job.architecture, row)
         });
         Ok(rows.collect())
     }
@@ -194,6 +233,23 @@ fn report(table: &Table) -> usize {
     wrong
 }
 
+/// What was found of the order of terms in all contractions together.
+fn order(table: &Table) -> String {
+    let rows = || table.values().flat_map(BTreeMap::values);
+    let sum = |count: fn(&Chains) -> u32| rows().map(|row| u64::from(count(&row.chains))).sum::<u64>();
+    let wrong = rows().map(|row| row.chains.wrong.len()).sum::<usize>();
+    let of = rows().filter(|row| row.chains.links > 0).count();
+    format!(
+        "in {of} kernels' codes of {} {} fused multiply-adds take the result of another one as it is; of {} of them the code tells how far the loads \
+         of their factors are apart, and {wrong} go backwards or stay; {} results are continued twice. How the PTX orders them the \
+         interpreter checks by their bits",
+        CONTRACTIONS.join(", "),
+        sum(|chains| chains.links),
+        sum(|chains| chains.known),
+        sum(|chains| chains.forked),
+    )
+}
+
 fn page(table: &Table) -> String {
     let mut page = String::from(
         "# Audit of the machine code\n\n\
@@ -205,8 +261,9 @@ fn page(table: &Table) -> String {
          - `!`: neither; the audit fails.\n\n\
          In all of them nothing flushes subnormals but the assembler's own code of divisions and roots, no function is taken from a table (MUFU is a seed of \
          divisions and roots alone), no float is multiplied on tensor cores, and no float is added atomically.\n\
-         Of the order of additions it says nothing: an assembler does not reorder operations that round, and the interpreter checks the order of the PTX.\n\n",
-    );
+         The order of sums of products: CHAINS.\n\n",
+    )
+    .replace("CHAINS", &order(table));
     let line =
         |page: &mut String, text: &str| writeln!(page, "{text}").expect("writing to a String succeeds");
     let heads: Vec<String> = ARCHITECTURES.iter().map(|architecture| format!("sm_{architecture}")).collect();

@@ -111,7 +111,7 @@ pub fn of_sass(text: &str) -> BTreeMap<String, Code> {
 }
 
 /// The instruction of a line: what follows its address, without a guard.
-fn instruction_of(line: &str) -> Option<&str> {
+pub fn instruction_of(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("/*")?.split_once("*/")?.1.trim();
     let rest = rest.strip_prefix('{').unwrap_or(rest).trim();
     let rest = if rest.starts_with('@') { rest.split_once(' ')?.1.trim() } else { rest };

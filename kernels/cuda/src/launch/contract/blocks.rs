@@ -4,7 +4,7 @@ use repops::attrs::Attrs;
 use repops::blocks::Format;
 use repops::dtype::DType;
 
-use super::product::{Finish, Matrix, Place, Product, aligned};
+use super::product::{Cut, Finish, Matrix, Place, Product, aligned};
 use crate::Error;
 use crate::device::{Device, View};
 use crate::table::{Call, InputType, Launch};
@@ -17,6 +17,11 @@ pub fn choose<D: Device>(attrs: &Attrs, inputs: &[Option<InputType<'_>>]) -> Opt
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    launch_cut(device, call, None)
+}
+
+/// MatMulBlocks, cut in a given way.
+pub fn launch_cut<D: Device>(device: &D, call: &Call<'_, D::Buffer>, cut: Option<Cut>) -> Result<(), Error> {
     let (x, w, out) = (call.input(0)?.view, call.input(1)?.view, call.output(0)?);
     let unknown = || Error::unsupported("an unknown format of blocks");
     let format = Format::from_name(call.attrs.str("format")).ok_or_else(unknown)?;
@@ -35,5 +40,5 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         n,
         k,
     };
-    product.launch(device)
+    product.launch_cut(device, cut)
 }

@@ -10,7 +10,7 @@ use repops::ops::window::{Window, WindowAxis};
 
 use super::CHUNK;
 use super::product::{
-    COMBINE, Finish, GRID_MAX, Matrix, Place, Product, Tiles, levels_of, run_of_chunks, size,
+    COMBINE, Cut, Finish, GRID_MAX, Matrix, Place, Product, Tiles, levels_of, run_of_chunks, size,
 };
 use crate::device::{Argument, Device, View};
 use crate::table::{Call, InputType, Launch};
@@ -35,6 +35,11 @@ pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    launch_cut(device, call, None)
+}
+
+/// Conv; where pixels are staged, cut in a given way.
+pub fn launch_cut<D: Device>(device: &D, call: &Call<'_, D::Buffer>, cut: Option<Cut>) -> Result<(), Error> {
     let (x, w, out) = (call.input(0)?.view, call.input(1)?.view, call.output(0)?);
     let bias = call.optional(2).map(|bias| bias.view);
     if out.is_empty() {
@@ -47,7 +52,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     if conv.is_product() {
         conv.by_product(device)
     } else if conv.outputs() >= STAGED_OUTPUTS {
-        conv.by_tiles(device)
+        conv.by_tiles(device, cut)
     } else {
         conv.directly(device)
     }
@@ -140,23 +145,25 @@ impl<B> Conv<'_, B> {
         self.bias.as_ref().map_or(self.out.pointer(), View::pointer)
     }
 
-    fn by_tiles<D: Device<Buffer = B>>(&self, device: &D) -> Result<(), Error> {
+    fn by_tiles<D: Device<Buffer = B>>(&self, device: &D, cut: Option<Cut>) -> Result<(), Error> {
         let plane = self.plane()?;
         let (images, groups) = (self.x.shape[0], self.groups);
         let (outputs, terms) = (self.outputs(), self.terms());
         let (m, n, k) =
             (size("outputs", outputs)?, size("positions", plane.positions)?, size("terms", terms)?);
         let batches = images * groups;
-        let (kernel, rows, columns, threads) = match Tiles::for_product(m, n, batches) {
-            Tiles::Of128x128 => (&CONV_128X128, 128, 128, 256),
-            Tiles::Of64x64 => (&CONV_64X64, 64, 64, 128),
-            Tiles::Of16x128 => (&CONV_16X128, 16, 128, 128),
-        };
+        let (kernel, rows, columns, threads) =
+            match cut.map_or_else(|| Tiles::for_product(m, n, batches), |cut| cut.tiles) {
+                Tiles::Of128x128 => (&CONV_128X128, 128, 128, 256),
+                Tiles::Of64x64 => (&CONV_64X64, 64, 64, 128),
+                Tiles::Of16x128 => (&CONV_16X128, 16, 128, 128),
+            };
         let (tiles_m, tiles_n) = (m.div_ceil(rows), n.div_ceil(columns));
         let tiles_once = size("tiles", tiles_m as usize * tiles_n as usize * batches)?;
         let chunks = k.div_ceil(CHUNK as u32);
         // The combining kernel knows no groups.
-        let run = if groups == 1 { run_of_chunks(chunks, tiles_once) } else { chunks.max(1) };
+        let is_split = groups == 1 && cut.is_none_or(|cut| !cut.unsplit);
+        let run = if is_split { run_of_chunks(chunks, tiles_once) } else { chunks.max(1) };
         let splits = chunks.div_ceil(run).max(1);
         let tiles = size("tiles", tiles_once as usize * splits as usize)?;
         let grid = tiles.min(GRID_MAX);

@@ -4,7 +4,7 @@ use repops::attrs::Attrs;
 use repops::digest::Layout;
 
 use super::matmul::takes;
-use super::product::{Finish, Matrix, Place, Product};
+use super::product::{Cut, Finish, Matrix, Place, Product};
 use crate::Error;
 use crate::device::{Device, Operand, View};
 use crate::table::{Call, InputType, Launch};
@@ -18,11 +18,17 @@ pub fn choose<D: Device>(attrs: &Attrs, inputs: &[Option<InputType<'_>>]) -> Opt
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    launch_cut(device, call, None)
+}
+
+/// Gemm, cut in a given way.
+pub fn launch_cut<D: Device>(device: &D, call: &Call<'_, D::Buffer>, cut: Option<Cut>) -> Result<(), Error> {
     let options = Options {
         alpha: call.attrs.float("alpha"),
         beta: call.attrs.float("beta"),
         trans_a: call.attrs.int("transA") != 0,
         trans_b: call.attrs.int("transB") != 0,
+        cut,
     };
     let c = call.optional(2).map(|c| c.view);
     gemm(device, call.input(0)?.view, call.input(1)?, c, call.output(0)?, &options)
@@ -34,6 +40,8 @@ pub struct Options {
     pub beta: f32,
     pub trans_a: bool,
     pub trans_b: bool,
+    /// Another way to cut the product than the one chosen for it.
+    pub cut: Option<Cut>,
 }
 
 /// `out = alpha * a' b' + beta * c` in the operator's order; `c` broadcasts.
@@ -72,5 +80,5 @@ pub fn gemm<D: Device>(
         n,
         k,
     };
-    product.launch(device)
+    product.launch_cut(device, options.cut)
 }

@@ -190,23 +190,26 @@ impl<B> Product<'_, B> {
         self.by_tiles(device, batches, None)
     }
 
-    /// Enqueues the product in tiles of a size that is not the one chosen for it; the bits are the same. Empty products have no
-    /// tiles.
-    pub fn launch_in_tiles<D: Device<Buffer = B>>(&self, device: &D, tiles: Tiles) -> Result<(), Error> {
-        self.by_tiles(device, self.batch.iter().product(), Some(tiles))
+    /// Enqueues the product cut in another way than the one chosen for it, if one is given; the bits are the same. Empty
+    /// products are not cut.
+    pub fn launch_cut<D: Device<Buffer = B>>(&self, device: &D, cut: Option<Cut>) -> Result<(), Error> {
+        match cut {
+            None => self.launch(device),
+            Some(cut) => self.by_tiles(device, self.batch.iter().product(), Some(cut)),
+        }
     }
 
     fn by_tiles<D: Device<Buffer = B>>(
         &self,
         device: &D,
         batches: usize,
-        tiles: Option<Tiles>,
+        cut: Option<Cut>,
     ) -> Result<(), Error> {
         let (m, n, k) = (size("rows", self.m)?, size("columns", self.n)?, size("terms", self.k)?);
         let is_f32 = self.a.view.dtype == DType::F32
             && self.b.view.dtype == DType::F32
             && !matches!(self.b.place, Place::Blocks(_));
-        let tile = Tile::of(tiles.unwrap_or_else(|| Tiles::for_product(m, n, batches)), is_f32);
+        let tile = Tile::of(cut.map_or_else(|| Tiles::for_product(m, n, batches), |cut| cut.tiles), is_f32);
         let (tiles_m, tiles_n) = (m.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let of_product = u64::from(tiles_m) * u64::from(tiles_n) * batches as u64;
         let tiles_once = u32::try_from(of_product)
@@ -215,7 +218,10 @@ impl<B> Product<'_, B> {
             .ok_or_else(|| Error::unsupported(format!("a product of {batches} times {m} x {n}")))?;
 
         let chunks = k.div_ceil(CHUNK as u32);
-        let run = run_of_chunks(chunks, tiles_once);
+        let run = match cut {
+            Some(Cut { unsplit: true, .. }) => chunks.max(1),
+            _ => run_of_chunks(chunks, tiles_once),
+        };
         let splits = chunks.div_ceil(run).max(1);
         let tiles = tiles_once * splits;
         let grid = tiles.min(GRID_MAX);
@@ -364,6 +370,14 @@ pub enum Tiles {
     Of128x128,
     Of64x64,
     Of16x128,
+}
+
+/// How a product is cut, where that is not chosen by its size: as it is for products too large to be tested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    pub tiles: Tiles,
+    /// All chunks by one block, however few tiles there are.
+    pub unsplit: bool,
 }
 
 impl Tiles {
