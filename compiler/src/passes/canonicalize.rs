@@ -7,6 +7,7 @@ use repops::attrs::AttrValue;
 use repops::ops::{OpClass, SymType};
 
 use super::Session;
+use super::fold::is_widened_weight;
 use super::infer::constant;
 use crate::Result;
 use crate::mlir::tensor::SymTypes;
@@ -38,6 +39,12 @@ fn apply<'a>(session: &'a Session<'a>, types: &mut SymTypes, op: Op<'a>) {
         return;
     }
     compose(session, op, def.name);
+    if matches!(def.name, "MatMul" | "Gemm")
+        && op.operand_count() > 1
+        && let Some(cast) = op.operand(1).defining_op().filter(|cast| is_widened_weight(session, *cast))
+    {
+        op.set_operand(1, cast.operand(0));
+    }
     let same = match def.name {
         "Identity" => Some(op.operand(0)),
         "Cast" | "CastLike" | "Expand" | "Tile" | "Pad" | "Slice" => {

@@ -107,7 +107,7 @@ fn evaluated<'a>(
 ) -> Result<Option<Vec<Tensor>>> {
     let Some(applied) = ops::applied(op) else { return Ok(None) };
     let Some(def) = applied.def() else { return Ok(None) };
-    if op.operand_count() == 0 || is_random(def.name) {
+    if op.operand_count() == 0 || is_random(def.name) || is_widened_weight(session, op) {
         return Ok(None);
     }
     let mut weights: Vec<Option<Arc<Weight>>> = Vec::new();
@@ -135,6 +135,26 @@ fn evaluated<'a>(
     }
     let ctx = EvalCtx { attrs: &applied.attrs, inputs: &views, outputs: op.result_count() };
     Ok(def.evaluate(&ctx).ok().filter(|results| results.len() >= op.result_count()))
+}
+
+/// Whether an operation widens a constant matrix of f16 or bf16 for products alone, which take it as it is: the right
+/// operand of a product of f32 may be narrower, with the same bits from half of the bytes.
+pub(super) fn is_widened_weight<'a>(session: &'a Session<'a>, op: Op<'a>) -> bool {
+    if ops::applied_name(op) != Some("Cast") || op.result_count() != 1 || op.operand_count() != 1 {
+        return false;
+    }
+    let narrow = constant(session, op.operand(0))
+        .is_some_and(|weight| weight.shape.len() == 2 && matches!(weight.dtype, DType::F16 | DType::BF16));
+    let to = ops::applied(op).map(|applied| applied.attrs.int("to"));
+    let uses = op.result(0).uses();
+    narrow
+        && to == Some(i64::from(DType::F32.code()))
+        && !uses.is_empty()
+        && uses.iter().all(|&(user, index)| {
+            index == 1
+                && matches!(ops::applied_name(user), Some("MatMul" | "Gemm"))
+                && user.operand(0) != op.result(0)
+        })
 }
 
 fn is_worth_it<'a>(inference: &mut Inference<'a>, op: Op<'a>, operands: &[Option<TensorView<'_>>]) -> bool {
