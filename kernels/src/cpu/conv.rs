@@ -140,8 +140,15 @@ fn product<S: Storage<E>, E: TileElem + Storage<E>>(
     let target = StridedTarget::new(y, g.group_out * pixels, pixels, 1);
     let target = target.with_bias(bias.as_deref(), g.groups, not_finite);
     if g.is_pointwise() {
-        let right = Strided { data: x, offsets: &planes, outer: 1, term: image, extent: pixels };
-        contract::<E>(ctx.isa, size, &left, &right, &target);
+        match bytemuck::try_cast_slice::<S, E>(x) {
+            Ok(x) if S::DTYPE == E::DTYPE => {
+                contract::<E>(ctx.isa, size, &left, &Pixels { data: x, planes: &planes, image }, &target);
+            }
+            _ => {
+                let right = Strided { data: x, offsets: &planes, outer: 1, term: image, extent: pixels };
+                contract::<E>(ctx.isa, size, &left, &right, &target);
+            }
+        }
     } else if let Some(grid) = Planes::new(g) {
         let size = Size { n: grid.flat, ..size };
         let target = target.with_lines(grid.columns, grid.width);
@@ -157,6 +164,58 @@ fn product<S: Storage<E>, E: TileElem + Storage<E>>(
     } else {
         let right = Patches { geometry: g, data: x, planes: &planes, pixels, image };
         contract::<E>(ctx.isa, size, &left, &right, &target);
+    }
+}
+
+/// The image's planes as they are: the right operand where each output pixel reads the pixel in its own place.
+struct Pixels<'a, E> {
+    data: &'a [E],
+    /// Offset of a batch's first plane.
+    planes: &'a [usize],
+    image: usize,
+}
+
+impl<E: TileElem> Right<E> for Pixels<'_, E> {
+    fn in_place(&self, _: usize) -> Option<&[E]> {
+        None
+    }
+
+    fn pack(&self, _: usize, _: Range<usize>, _: Range<usize>, _: usize, _: &mut [E]) {
+        unreachable!("the weights are in place, so that the image is gathered")
+    }
+
+    fn gathered_len(&self, terms: usize, columns: usize) -> Option<usize> {
+        Some(terms * columns)
+    }
+
+    fn gathered_in_place(
+        &self,
+        batch: usize,
+        terms: Range<usize>,
+        columns: Range<usize>,
+        offsets: &mut [usize],
+    ) -> Option<&[E]> {
+        let first = self.planes[batch] + terms.start * self.image + columns.start;
+        let len = terms.len().saturating_sub(1) * self.image + columns.len().max(PANEL);
+        offsets.iter_mut().enumerate().for_each(|(term, offset)| *offset = term * self.image);
+        self.data.get(first..first + len)
+    }
+
+    fn gather(
+        &self,
+        batch: usize,
+        terms: Range<usize>,
+        columns: Range<usize>,
+        to: &mut [E],
+        offsets: &mut [usize],
+    ) {
+        // Fewer columns than a panel has.
+        to.fill(E::ZERO);
+        for (index, (term, offset)) in terms.zip(offsets).enumerate() {
+            *offset = index * PANEL;
+            let from = &self.data[self.planes[batch] + term * self.image..][columns.clone()];
+            to[*offset..][..from.len()].copy_from_slice(from);
+        }
     }
 }
 
@@ -211,13 +270,27 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Grid<'_, S> {
         let used = channels.len() * phases * len;
         // What a tile reads past the last column.
         to[used..].fill(E::ZERO);
+        // The same of every channel.
+        let mut runs = vec![Vec::new(); phases];
+        for (phase, runs) in runs.iter_mut().enumerate() {
+            grid.runs(phase, columns.start, len, |run| runs.push(run));
+        }
         with_wide_moves(
             #[inline(always)]
             || {
                 for (channel, to) in channels.zip(to[..used].chunks_exact_mut(phases * len)) {
                     let plane = &self.data[self.planes[batch] + channel * self.image..][..self.image];
-                    for (phase, to) in to.chunks_exact_mut(len).enumerate() {
-                        grid.copy(plane, phase, columns.start, to);
+                    for (runs, to) in runs.iter().zip(to.chunks_exact_mut(len)) {
+                        for run in runs {
+                            run.copy(
+                                grid.phases.1,
+                                plane,
+                                to,
+                                E::ZERO,
+                                #[inline(always)]
+                                |v| v.widen(),
+                            );
+                        }
                     }
                 }
             },

@@ -4,10 +4,10 @@
 //! that are no outputs. On that grid every tap of neighbouring outputs is a contiguous run at an offset of
 //! its own, so that nothing has to be copied tap by tap.
 
-use repops::reduce::Accumulate;
+use std::ops::Range;
+
 use repops::tensor::element_count;
 
-use super::contract::pack::Storage;
 use super::conv::Geometry;
 
 /// The planes of a convolution over one or two axes.
@@ -54,6 +54,12 @@ impl Planes {
         // A plane holds the outputs' places and the farthest shift.
         let lines = out.0.checked_add((kernel.0 - 1).checked_mul(dilation.0)? / phases.0)?;
         let columns = out.1.checked_add((kernel.1 - 1).checked_mul(dilation.1)? / phases.1)?;
+        // What is read past a line's end may be the padding at the start of the next.
+        let inside = pad.1.checked_add(image.1)?;
+        let columns = match phases.1 {
+            1 if inside <= columns => inside.max(columns.saturating_sub(pad.1)).max(out.1),
+            _ => columns,
+        };
         lines.checked_mul(columns)?.checked_mul(phases.0.checked_mul(phases.1)?)?;
         let mut taps = Vec::new();
         for kh in 0..kernel.0 {
@@ -71,27 +77,8 @@ impl Planes {
         self.taps.iter().map(|&(_, shift)| shift).max().unwrap_or(0)
     }
 
-    /// Writes the places `start .. start + to.len()` of one phase's plane; +0 outside of the image.
-    #[inline(always)]
-    pub(crate) fn copy<S: Storage<E>, E: Accumulate>(
-        &self,
-        image: &[S],
-        phase: usize,
-        start: usize,
-        to: &mut [E],
-    ) {
-        self.copy_or(
-            image,
-            phase,
-            start,
-            to,
-            E::ZERO,
-            #[inline(always)]
-            |v| v.widen(),
-        );
-    }
-
-    /// [`Planes::copy`] of elements passed through a function, and of `outside` outside of the image.
+    /// Writes the places `start .. start + to.len()` of one phase's plane: elements passed through a function, and
+    /// `outside` outside of the image.
     #[inline(always)]
     pub(crate) fn copy_or<S: Copy, E: Copy>(
         &self,
@@ -102,39 +89,83 @@ impl Planes {
         outside: E,
         widen: impl Fn(S) -> E + Copy,
     ) {
+        self.runs(
+            phase,
+            start,
+            to.len(),
+            #[inline(always)]
+            |run| run.copy(self.phases.1, image, to, outside, widen),
+        );
+    }
+
+    /// What the places `start .. start + len` of one phase's plane hold, run by run: the same for every image.
+    #[inline(always)]
+    pub(crate) fn runs(&self, phase: usize, start: usize, len: usize, mut each: impl FnMut(Run)) {
         let (phase_line, phase_column) = (phase / self.phases.1, phase % self.phases.1);
         let (step_lines, step) = self.phases;
         let (height, width) = self.image;
         // Columns of the plane that are inside of the image: pad <= column * step + phase < pad + width.
         let before = |bound: usize| bound.saturating_sub(phase_column).div_ceil(step).min(self.columns);
         let (low, high) = (before(self.pad.1), before(self.pad.1 + width));
+        // Places outside that no run has covered yet begin here.
+        let mut outside = 0;
         let mut at = 0;
-        while at < to.len() {
+        while at < len {
             let (line, column) = ((start + at) / self.columns, (start + at) % self.columns);
-            let count = (self.columns - column).min(to.len() - at);
-            let to = &mut to[at..at + count];
-            at += count;
+            let count = (self.columns - column).min(len - at);
             let row = (line * step_lines + phase_line).checked_sub(self.pad.0).filter(|&row| row < height);
             let (from, until) = (low.clamp(column, column + count), high.clamp(column, column + count));
-            let Some(row) = row.filter(|_| from < until) else {
-                to.fill(outside);
-                continue;
-            };
-            to[..from - column].fill(outside);
-            to[until - column..].fill(outside);
-            let to = &mut to[from - column..until - column];
-            let first = row * width + from * step + phase_column - self.pad.1;
-            match step {
-                1 => to.iter_mut().zip(&image[first..]).for_each(|(to, from)| *to = widen(*from)),
-                // A constant step lets compilers shuffle vectors.
-                2 => {
-                    let from = image[first..].iter().step_by(2);
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
+            if let Some(row) = row.filter(|_| from < until) {
+                let inside = at + from - column..at + until - column;
+                if outside < inside.start {
+                    each(Run { to: outside..inside.start, from: None });
                 }
-                _ => {
-                    let from = image[first..].iter().step_by(step);
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
-                }
+                outside = inside.end;
+                let first = row * width + from * step + phase_column - self.pad.1;
+                each(Run { to: inside, from: Some(first) });
+            }
+            at += count;
+        }
+        if outside < len {
+            each(Run { to: outside..len, from: None });
+        }
+    }
+}
+
+/// Neighbouring places of a plane.
+#[derive(Clone)]
+pub(crate) struct Run {
+    to: Range<usize>,
+    /// The image's element at the first place; none: all are outside of the image.
+    from: Option<usize>,
+}
+
+impl Run {
+    /// Fills the places out of an image whose elements for neighbouring places are `step` apart.
+    #[inline(always)]
+    pub(crate) fn copy<S: Copy, E: Copy>(
+        &self,
+        step: usize,
+        image: &[S],
+        to: &mut [E],
+        outside: E,
+        widen: impl Fn(S) -> E,
+    ) {
+        let to = &mut to[self.to.clone()];
+        let Some(first) = self.from else {
+            to.fill(outside);
+            return;
+        };
+        match step {
+            1 => to.iter_mut().zip(&image[first..]).for_each(|(to, from)| *to = widen(*from)),
+            // A constant step lets compilers shuffle vectors.
+            2 => {
+                let from = image[first..].iter().step_by(2);
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
+            }
+            _ => {
+                let from = image[first..].iter().step_by(step);
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
             }
         }
     }

@@ -264,8 +264,14 @@ impl Plan {
                     _ if gathered.is_some() => {
                         let columns = block.panels.start * PANEL..n.min(block.panels.end * PANEL);
                         let offsets = &mut offsets[..terms.len()];
-                        operands.right.gather(batch, terms.clone(), columns, b_buffer, offsets);
-                        B { data: &*b_buffer, panel: PANEL, offsets }
+                        let right = operands.right;
+                        match right.gathered_in_place(batch, terms.clone(), columns.clone(), offsets) {
+                            Some(data) => B { data, panel: PANEL, offsets },
+                            None => {
+                                right.gather(batch, terms.clone(), columns, b_buffer, offsets);
+                                B { data: &*b_buffer, panel: PANEL, offsets }
+                            }
+                        }
                     }
                     Some(b) => {
                         let first = (block.panels.start * k + terms.start) * PANEL;
@@ -396,16 +402,22 @@ impl<E: TileElem> Block<'_, E> {
         let mut panel = panels.start;
         while panel < panels.end {
             let mut part = panels.end - panel;
+            // Gathered terms have a place for every column: the last tile starts where it ends with the last column, and
+            // what it has in common with the one before is computed twice. Its reads stay inside of the operand.
+            let past = |part: usize| match form {
+                Form::Gathered => ((self.panels.start + panel + part) * PANEL).saturating_sub(self.n),
+                Form::Packed | Form::InPlace => 0,
+            };
             let run = loop {
                 match (self.set.pick)(high, part, form) {
-                    Some(run) => break run,
-                    None => part /= 2,
+                    Some(run) if part == 1 || past(part) <= panel * PANEL => break run,
+                    _ => part /= 2,
                 }
             };
-            let column = panel * PANEL;
+            let column = panel * PANEL - past(part).min(panel * PANEL);
             let columns = part * PANEL;
             // Within a level, tiles lie one after the other.
-            let own = row * self.panels.len() * PANEL + high * column;
+            let own = (row * self.panels.len() + high * panel) * PANEL;
             let base = self.level_buffer.as_mut_ptr();
             let first_row = self.rows.start + row;
             let first_column = self.panels.start * PANEL + column;
@@ -425,7 +437,10 @@ impl<E: TileElem> Block<'_, E> {
                 A::Packed { data, terms: all, first } => (&data[row * all + first * high..], 0),
                 A::InPlace { data, stride } => (&data[(row * stride).min(data.len())..], stride),
             };
-            let b_start = &b[(panel * b_panel).min(b.len())..];
+            let b_start = match form {
+                Form::Gathered => &b[column..],
+                Form::Packed | Form::InPlace => &b[(panel * b_panel).min(b.len())..],
+            };
             let tile = Tile {
                 a: a_start.as_ptr(),
                 a_row,

@@ -81,6 +81,17 @@ pub(crate) trait Right<E>: Sync {
     fn gathered_len(&self, _terms: usize, _columns: usize) -> Option<usize> {
         None
     }
+    /// What the columns read, where it lies as [`Right::gather`] would write it, from the first term and column on, to
+    /// the last of them and to a whole panel at the least.
+    fn gathered_in_place(
+        &self,
+        _batch: usize,
+        _terms: Range<usize>,
+        _columns: Range<usize>,
+        _offsets: &mut [usize],
+    ) -> Option<&[E]> {
+        None
+    }
     /// Writes what the columns read, so that column `c` of term `t` is at `offsets[t] + c`, both counted from
     /// the first. Columns past the last may hold anything finite.
     fn gather(

@@ -4,6 +4,8 @@
 //! the specification's in every lane: a chain of fused multiply-adds from +0 in ascending order, `+ (+0)`,
 //! then `earlier + later` up the tree.
 
+use std::mem::MaybeUninit;
+
 use repops::dtype::Element;
 use repops::lane::FloatLane;
 use repops::lane::Lane;
@@ -216,7 +218,8 @@ pub(crate) unsafe fn tile<
 ) {
     let per_panel = PANEL / V::LANES;
     let column = |v: usize| (v / per_panel) * t.b_panel + (v % per_panel) * V::LANES;
-    let mut earlier = [[[V::zero(); VECTORS]; ROWS]; SPAN_LEVELS];
+    // Left as it is: zeroing it takes as long as a few dozen terms.
+    let mut earlier = [const { MaybeUninit::<[[V; VECTORS]; ROWS]>::uninit() }; SPAN_LEVELS];
     let (mut a, mut b, mut offset) = (t.a, t.b, t.offsets);
     let (mut rest, mut chunk) = (t.k, 0usize);
     // The lines of the result arrive while the terms are added up.
@@ -262,6 +265,8 @@ pub(crate) unsafe fn tile<
         let merge = if rest == 0 { chunk } else { (1 << free) - 1 };
         for (level, earlier) in earlier.iter().enumerate() {
             if merge >> level & 1 == 1 {
+                // SAFETY: bit l of the counter is set after its level l was written.
+                let earlier = unsafe { earlier.assume_init_ref() };
                 for (row, earlier) in acc.iter_mut().zip(earlier) {
                     for (sum, earlier) in row.iter_mut().zip(earlier) {
                         *sum = earlier.add(*sum);
@@ -272,7 +277,7 @@ pub(crate) unsafe fn tile<
         if rest == 0 {
             break acc;
         }
-        earlier[free] = acc;
+        earlier[free].write(acc);
         chunk += 1;
     };
     let mut merge = t.merge;
