@@ -82,6 +82,12 @@ pub trait Lane: FloatLane<Scalar = f32, Bits: IntLane<Word = u32>> {
         scalar::exp(self)
     }
 
+    /// The bits of [`scalar::erf`], which a machine may find in a way of its own.
+    #[inline(always)]
+    fn rounded_erf(self) -> Self {
+        scalar::erf(self)
+    }
+
     /// Replaces every NaN by the canonical quiet NaN `0x7fc00000`.
     ///
     /// Decided by the bits, and selected among bits: LLVM holds the payload of a NaN for unspecified, and drops

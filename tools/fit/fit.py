@@ -43,12 +43,13 @@ def chebyshev(a, b, n):
     return [(a + b) / 2 + (b - a) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * n)) for i in range(n)]
 
 
-def polynomial(f, a, b, powers, relative_to, name):
+def polynomial(f, a, b, powers, relative_to, name, rounders=None):
     """Coefficients c with sum c_i t^powers_i ~ f(t) on [a, b].
 
-    Errors are shown relative to `relative_to(t)`.
+    Errors are shown relative to `relative_to(t)`. `rounders`: how each coefficient is rounded; to binary64 by default.
     """
     powers = list(powers)
+    rounders = rounders or [rn] * len(powers)
     known = []
     a, b = mpf(a), mpf(b)
     for done in range(len(powers)):
@@ -62,7 +63,7 @@ def polynomial(f, a, b, powers, relative_to, name):
                 matrix[i, j] = weight * t**p
             side[i] = weight * (f(t) - sum(c * t**p for c, p in zip(known, powers)))
         square = matrix.T * matrix
-        known.append(rn(mp.lu_solve(square, matrix.T * side)[0]))
+        known.append(rounders[done](mp.lu_solve(square, matrix.T * side)[0]))
     worst = mpf(0)
     for i in range(400):
         t = a + (b - a) * (mpf(i) + mpf("0.37")) / 400
@@ -185,6 +186,32 @@ def quick_exponential(out):
     table32(out, "EXP_HIGH", stepped,
             "2^(j/16) with j * 2^19 taken from its bits, so that adding k * 2^19, k = 16 n + j, gives 2^(k/16).")
     table32(out, "EXP_REST", [rn32(v / rn32(v) - 1) for v in t], "What 2^(j/16) lacks, relative to it.")
+
+
+def quick_error_function(out):
+    """The expansions of `error_function`, shorter: coefficients up to t^3 in binary64, from t^4 on in binary32."""
+    h = mpf(33) / 128
+    half = h / 2 * mpf("1.0001")
+    degree = 8
+    columns = [[] for _ in range(degree + 1)]
+    for j in range(16):
+        powers = range(1, degree, 2) if j == 0 else range(degree + 1)
+        center = lambda t: mp.erf(j * h + t)
+        found = polynomial(center, mpf(2) ** -70 if j == 0 else -half, half, powers, center, f"quick erf {j}",
+                           [rn if power < 4 else rn32 for power in powers])
+        p = [mpf(0)] * (degree + 1)
+        for power, c in zip(powers, found):
+            p[power] = c
+        for column, c in zip(columns, p):
+            column.append(c)
+    for i, column in enumerate(columns):
+        doc = f"Coefficients of t^{i} of erf(j * ERF_STEP + t)."
+        if i < 4:
+            lines = []
+            table(lines, f"ERF_{i}", column, doc)
+            out.extend(line.replace("pub static", "pub(super) static") for line in lines)
+        else:
+            table32(out, f"ERF_{i}", column, doc)
 
 
 def trigonometry(out):
@@ -350,8 +377,8 @@ def main():
     write(FOLDER / "tables.rs", "Constants of the f32 functions.",
           [exponentials, logarithms, error_function, trigonometry, inverse_trigonometry])
     write(FOLDER / "double_tables.rs", "Constants of the double-word functions; `(hi, lo)` is hi + lo.", [double_words])
-    write(ROOT / "kernels/src/cpu/lane/quick_tables.rs", "Constants of the shorter way to exp.",
-          [quick_exponential])
+    write(ROOT / "kernels/src/cpu/lane/quick_tables.rs", "Constants of the shorter ways to exp and erf.",
+          [quick_exponential, quick_error_function])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,12 @@ impl<L: Lane> Math for L {
         self.rounded_exp()
     }
 
-    functions!(scalar; log, log1p, erf, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
+    #[inline(always)]
+    fn erf(self) -> L {
+        self.rounded_erf()
+    }
+
+    functions!(scalar; log, log1p, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh);
 }
 
 impl Math for f64 {

@@ -256,6 +256,11 @@ fn exp_by_definition(x: F32x8) -> F32x8 {
 }
 
 impl VectorLane for F32x8 {
+    #[inline(always)]
+    fn if_greater(self, other: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x8(_mm256_max_ps(self.0, other.0)) }
+    }
     const LANES: usize = 8;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::pair::Pair;
-use super::quick::{self, QuickLane};
+use super::quick::{self, QuickLane, WideQuickLane};
 use super::{VectorLane, methods};
 
 /// One truth value per 32-bit lane.
@@ -211,6 +211,12 @@ impl Lane for F32x16 {
         if Self::all(sure) { y } else { unsafe { exp_by_definition(self) } }
     }
     #[inline(always)]
+    fn rounded_erf(self) -> Self {
+        let (y, sure) = quick::erf(self);
+        // SAFETY: see `methods`.
+        if sure { y } else { unsafe { erf_by_definition(self) } }
+    }
+    #[inline(always)]
     fn narrow(wide: Pair<F64x8>) -> Self {
         let (low, high) = (wide.0.0, wide.1.0);
         // SAFETY: see `methods`.
@@ -231,6 +237,27 @@ impl QuickLane for F32x16 {
     }
 }
 
+impl WideQuickLane for F32x16 {
+    #[inline(always)]
+    fn widen_index(index: U32x16) -> Pair<U64x8> {
+        // SAFETY: see `methods`.
+        unsafe {
+            Pair(
+                U64x8(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(index.0))),
+                U64x8(_mm512_cvtepu32_epi64(_mm512_extracti32x8_epi32::<1>(index.0))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn none(mask: Pair<Mask64>) -> bool {
+        mask.0.0 | mask.1.0 == 0
+    }
+    #[inline(always)]
+    fn every(mask: Mask32) -> bool {
+        mask.0 == u16::MAX
+    }
+}
+
 /// # Safety
 /// See `methods`.
 #[cold]
@@ -240,7 +267,21 @@ fn exp_by_definition(x: F32x16) -> F32x16 {
     repops::scalar::exp(x)
 }
 
+/// # Safety
+/// See `methods`.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
+fn erf_by_definition(x: F32x16) -> F32x16 {
+    repops::scalar::erf(x)
+}
+
 impl VectorLane for F32x16 {
+    #[inline(always)]
+    fn if_greater(self, other: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x16(_mm512_max_ps(self.0, other.0)) }
+    }
     const LANES: usize = 16;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

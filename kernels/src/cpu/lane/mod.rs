@@ -51,6 +51,11 @@ pub(crate) trait VectorLane: repops::lane::Lane {
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count.min(Self::LANES));
         }
     }
+    /// `self` where it is greater, else `other`.
+    #[inline(always)]
+    fn if_greater(self, other: Self) -> Self {
+        Self::select(other.less(self), self, other)
+    }
     /// Whether the mask holds in every lane.
     fn all(mask: Self::Mask) -> bool;
     /// Reads `LANES` f16 and widens them.

@@ -1,4 +1,4 @@
-//! A shorter way to the bits of exp, for machines whose f32 lanes are many.
+//! Shorter ways to the bits of exp and erf, for machines whose f32 lanes are many.
 //!
 //! The definition (`repops::scalar`) evaluates in f64: half as many lanes, and a conversion each way. Here the value
 //! is the sum of two f32 with a bound of its error, which nearly always says how the exact value rounds (A. Ziv, "Fast
@@ -8,7 +8,7 @@
 //! Invariant: where a lane is sure, its bits are the definition's. The bound was measured; what it rests on is that
 //! every one of the 2^32 inputs was compared (`cargo xtask slow`, test `all_inputs`).
 
-use repops::lane::{IntLane, Lane, MaskLane};
+use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::quick_tables::*;
 
@@ -16,6 +16,15 @@ use super::quick_tables::*;
 pub(super) trait QuickLane: Lane {
     /// `table[index mod 16]`.
     fn lookup_16(table: &'static [f32; 16], index: Self::Bits) -> Self;
+}
+
+/// Lanes whose f64 lanes look up f64 by the index that f32 look up by.
+pub(super) trait WideQuickLane: QuickLane {
+    fn widen_index(index: Self::Bits) -> <Self::F64 as FloatLane>::Bits;
+    /// Whether the mask holds in no lane.
+    fn none(mask: <Self::F64 as FloatLane>::Mask) -> bool;
+    /// Whether the mask holds in every lane.
+    fn every(mask: Self::Mask) -> bool;
 }
 
 /// 1.5 * 2^23: a small number added to it is rounded to an integer, found in the low bits.
@@ -56,6 +65,44 @@ pub(super) fn exp<L: QuickLane>(x: L) -> (L, L::Mask) {
     (L::select(vanishes, splat(0.0), least), least.equal(most).and(in_range).or(vanishes))
 }
 
+/// Distance of the centres of the expansions of erf.
+const ERF_STEP: f32 = 33.0 / 128.0;
+const INV_ERF_STEP: f32 = 128.0 / 33.0;
+/// How far a value in f64 is from erf at the most, in units of its last place.
+const ERF_BOUND: u64 = 1 << 17;
+
+/// erf x, and whether it is sure in every lane.
+///
+/// The definition's sixteen expansions, cut to degree 8: from t^4 on in f32, the rest in f64. Bits that an f64 has and an
+/// f32 has not tell how far the value is from where rounding turns.
+#[inline(always)]
+pub(super) fn erf<L: WideQuickLane>(x: L) -> (L, bool) {
+    let splat = L::splat;
+    let wide = <L::F64 as FloatLane>::Bits::splat;
+    let (magnitude, limit) = (x.abs(), splat(3.99));
+    let a = L::select(limit.less(magnitude), limit, magnitude);
+    let t = a.fma(splat(INV_ERF_STEP), splat(ROUNDER));
+    let index = t.to_bits();
+    // Exact: j has 4 bits, the step 6, and the difference is small.
+    let t = t.sub(splat(ROUNDER)).fma(splat(-ERF_STEP), a);
+    let mut q = L::lookup_16(&ERF_8, index);
+    for table in [&ERF_7, &ERF_6, &ERF_5, &ERF_4] {
+        q = q.fma(t, L::lookup_16(table, index));
+    }
+    let (t, index) = (t.widen(), L::widen_index(index));
+    let mut y = q.widen();
+    for table in [&ERF_3, &ERF_2, &ERF_1, &ERF_0] {
+        y = y.fma(t, L::F64::lookup(table, index));
+    }
+    // The 29 bits that rounding drops, less those of the lowest value that may round the other way.
+    const DROPPED: u64 = (1 << 29) - 1;
+    const TURN: u64 = (1 << 28) - ERF_BOUND;
+    let near = y.to_bits().sub(wide(TURN)).and(wide(DROPPED & !(2 * ERF_BOUND - 1))).equal(wide(0));
+    // NaNs are left to the definition, and what is so small that the result may be subnormal.
+    let known = splat(1e-30).less_equal(magnitude).or(magnitude.equal(splat(0.0)));
+    (L::narrow(y).copysign(x), L::every(known) && L::none(near))
+}
+
 #[cfg(test)]
 mod tests {
     use repops::scalar;
@@ -64,47 +111,49 @@ mod tests {
     use super::super::dispatch::{Vectorized, dispatch};
     use crate::isa::Isa;
 
-    /// exp of all, by whatever way the lanes have.
-    struct Quick<'a>(&'a [f32], &'a mut [f32]);
+    #[derive(Clone, Copy)]
+    enum Function {
+        Exp,
+        Erf,
+    }
 
-    impl Vectorized for Quick<'_> {
+    /// A function of all, by whatever way the lanes have, or by the definition.
+    struct All<'a> {
+        function: Function,
+        is_defined: bool,
+        x: &'a [f32],
+        y: &'a mut [f32],
+    }
+
+    impl Vectorized for All<'_> {
         type Output = ();
         #[inline(always)]
         fn run<V: VectorLane>(self) {
-            for at in (0..self.0.len()).step_by(V::LANES) {
+            for at in (0..self.x.len()).step_by(V::LANES) {
                 // SAFETY: both are as long, a multiple of the lanes.
                 unsafe {
-                    let x = V::load(self.0.as_ptr().add(at));
-                    x.rounded_exp().store(self.1.as_mut_ptr().add(at));
+                    let x = V::load(self.x.as_ptr().add(at));
+                    let y = match (self.function, self.is_defined) {
+                        (Function::Exp, false) => x.rounded_exp(),
+                        (Function::Exp, true) => scalar::exp(x),
+                        (Function::Erf, false) => x.rounded_erf(),
+                        (Function::Erf, true) => scalar::erf(x),
+                    };
+                    y.store(self.y.as_mut_ptr().add(at));
                 }
             }
         }
     }
 
-    /// The same by the definition.
-    struct Defined<'a>(&'a [f32], &'a mut [f32]);
-
-    impl Vectorized for Defined<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<V: VectorLane>(self) {
-            for at in (0..self.0.len()).step_by(V::LANES) {
-                // SAFETY: as above.
-                unsafe {
-                    let x = V::load(self.0.as_ptr().add(at));
-                    scalar::exp(x).store(self.1.as_mut_ptr().add(at));
-                }
-            }
-        }
-    }
-
-    fn compare(inputs: &[f32]) {
-        let (mut found, mut expected) = (vec![0.0f32; inputs.len()], vec![0.0f32; inputs.len()]);
+    fn compare(x: &[f32]) {
+        let (mut found, mut expected) = (vec![0.0f32; x.len()], vec![0.0f32; x.len()]);
         for isa in Isa::available() {
-            dispatch(isa, Quick(inputs, &mut found));
-            dispatch(isa, Defined(inputs, &mut expected));
-            for ((x, found), expected) in inputs.iter().zip(&found).zip(&expected) {
-                assert_eq!(found.to_bits(), expected.to_bits(), "{} exp of {x:e}", isa.name());
+            for (function, name) in [(Function::Exp, "exp"), (Function::Erf, "erf")] {
+                dispatch(isa, All { function, is_defined: false, x, y: &mut found });
+                dispatch(isa, All { function, is_defined: true, x, y: &mut expected });
+                for ((x, found), expected) in x.iter().zip(&found).zip(&expected) {
+                    assert_eq!(found.to_bits(), expected.to_bits(), "{} {name} of {x:e}", isa.name());
+                }
             }
         }
     }
@@ -114,8 +163,10 @@ mod tests {
     fn inputs_of_all_sizes() {
         let spread: Vec<f32> = (0..1u32 << 16).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b1))).collect();
         compare(&spread);
-        // The range, densely, and its ends.
+        // The ranges, densely, and their ends.
         let dense: Vec<f32> = (0..1i32 << 16).map(|i| (i - (1 << 15)) as f32 * (110.0 / 32768.0)).collect();
+        compare(&dense);
+        let dense: Vec<f32> = (0..1i32 << 16).map(|i| (i - (1 << 15)) as f32 * (4.5 / 32768.0)).collect();
         compare(&dense);
         let special = [
             0.0,
