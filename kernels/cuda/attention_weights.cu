@@ -3,8 +3,8 @@
 #include "contract.cuh"
 #include "lanes.cuh"
 
-// Weights of a row in place of its raw scores: s * scale, perhaps capped; the exact maximum; exp(s - maximum); the row sum
-// (SPEC.md, section 4) over all positions up to the row's, of which those before the window count as +0; e / sum. One block
+// Weights of a row in place of its raw scores: s * scale, perhaps capped; the exact maximum; softmax_exp(s - maximum); the row sum
+// (SPEC.md, section 4) over all positions up to the row's, of which those before the window count as +0; e * (1 / sum). One block
 // for each row; row `r` of the `m` rows of a matrix is at `position + r * step`. What the second product may load but must
 // not see, up to the end of the row's tile of `tile` rows, becomes 0.
 KERNEL __launch_bounds__(256)
@@ -30,7 +30,7 @@ KERNEL __launch_bounds__(256)
         __syncthreads();
     }
     most = shared[0];
-    for (u32 j = first + t; j <= last; j += 256) s[j] = exp(__fsub_rn(s[j], most));
+    for (u32 j = first + t; j <= last; j += 256) s[j] = softmax_exp(__fsub_rn(s[j], most));
     __syncthreads();
 
     // Four blocks of 4096 at a time, 64 threads for the 64 accumulators of each.
@@ -58,11 +58,11 @@ KERNEL __launch_bounds__(256)
     }
     if (t == 0) row_sum = tree.result(blocks);
     __syncthreads();
-    float sum = row_sum;
+    float factor = __fdiv_rn(1.0f, row_sum);
     u32 row_end = (row / tile + 1) * tile < m ? (row / tile + 1) * tile : m;
     u32 fill = (position + (row_end - 1) * step + 8) / 8 * 8;
     fill = fill < k ? fill : k;
-    for (u32 j = t; j < fill; j += 256) s[j] = j >= first && j <= last ? __fdiv_rn(s[j], sum) : 0.0f;
+    for (u32 j = t; j < fill; j += 256) s[j] = j >= first && j <= last ? __fmul_rn(s[j], factor) : 0.0f;
 }
 
 // Pairs of a head's first 2 * half elements turned by angles of cos and sin [rows][half]; the others copied. Grid-stride

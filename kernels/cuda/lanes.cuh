@@ -32,6 +32,7 @@ DEVICE float div(float a, float b) { return __fdiv_rn(a, b); }
 DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 DEVICE float root(float a) { return __fsqrt_rn(a); }
 DEVICE float exp(float a) { return exp_f32(a, 0, 0); }
+DEVICE float softmax_exp(float a) { return softmax_exp_f32(a); }
 DEVICE float log(float a) { return log_f32(a, 0, 0); }
 DEVICE float larger(float a, float b) { return max_f32(a, b); }
 DEVICE float smaller(float a, float b) { return min_f32(a, b); }
@@ -44,6 +45,7 @@ DEVICE double div(double a, double b) { return __ddiv_rn(a, b); }
 DEVICE double fma(double a, double b, double c) { return __fma_rn(a, b, c); }
 DEVICE double root(double a) { return __dsqrt_rn(a); }
 DEVICE double exp(double a) { return exp_f64(a, 0, 0); }
+DEVICE double softmax_exp(double a) { return exp_f64(a, 0, 0); }
 DEVICE double log(double a) { return log_f64(a, 0, 0); }
 DEVICE double larger(double a, double b) { return max_f64(a, b); }
 DEVICE double smaller(double a, double b) { return min_f64(a, b); }

@@ -240,15 +240,15 @@ DEVICE void softmax(void *y, const void *x, u32 type, u32 logarithm, const Team 
     W sum = row_sum<W, Sum, false>(team, row.n, [&](u32 j) {
         W v;
         load(x, type, offset(row, j), v);
-        return exp(sub(v, m));
+        return softmax_exp(sub(v, m));
     });
-    if (logarithm) sum = log(sum);
+    sum = logarithm ? log(sum) : div((W)1, sum);
     for (u32 j = team.warp * 32 + team.lane; j < row.n; j += 32 * team.warps) {
         W v;
         u64 at = offset(row, j);
         load(x, type, at, v);
         v = sub(v, m);
-        store(y, type, at, logarithm ? sub(v, sum) : div(exp(v), sum));
+        store(y, type, at, logarithm ? sub(v, sum) : mul(softmax_exp(v), sum));
     }
 }
 

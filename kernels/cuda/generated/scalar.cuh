@@ -3317,6 +3317,39 @@ DEVICE u32 logic_bool_by(u32 code, u32 a, u32 b) {
 #define REPOPS_ARITHMETIC 15
 #define REPOPS_POW 7
 
+DEVICE float softmax_exp_f32(float x0) {
+    float v0 = x0;
+    float v1 = from_bits(0x3fb8aa3bu);
+    float v2 = from_bits(0x4b40007fu);
+    float v3 = __fmaf_rn(v0, v1, v2);
+    float v4 = __fsub_rn(v3, v2);
+    float v5 = from_bits(0xbf317200u);
+    float v6 = __fmaf_rn(v4, v5, v0);
+    float v7 = from_bits(0xb5bfbe8eu);
+    float v8 = __fmaf_rn(v4, v7, v6);
+    float v9 = from_bits(0x3ab5121au);
+    float v10 = from_bits(0x3c091cf1u);
+    float v11 = __fmaf_rn(v9, v8, v10);
+    float v12 = from_bits(0x3d2aac79u);
+    float v13 = __fmaf_rn(v11, v8, v12);
+    float v14 = from_bits(0x3e2aaa49u);
+    float v15 = __fmaf_rn(v13, v8, v14);
+    float v16 = from_bits(0x3efffffeu);
+    float v17 = __fmaf_rn(v15, v8, v16);
+    float v18 = from_bits(0x3f800000u);
+    float v19 = __fmaf_rn(v17, v8, v18);
+    float v20 = __fmaf_rn(v19, v8, v18);
+    u32 v21 = bits(v3);
+    u32 v22 = v21 << 23;
+    float v23 = from_bits(v22);
+    float v24 = from_bits(0xc2ae0000u);
+    bool v25 = v0 < v24;
+    float v26 = from_bits(0x00000000u);
+    float v27 = __fmul_rn(v20, v23);
+    float v28 = v25 ? v26 : v27;
+    return v28;
+}
+
 DEVICE double canonical_f64(double x0) {
     double v0 = x0;
     u64 v1 = bits(v0);

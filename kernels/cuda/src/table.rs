@@ -66,7 +66,7 @@ pub fn lookup<D: Device>(
         ("MatMulBlocks", 1) => contract::blocks::choose,
         ("MatMulInteger", 1) => contract::integer::choose,
         ("QLinearMatMul", 1) => contract::integer::choose_qlinear,
-        ("SequenceAttention", 1) => contract::attention::choose,
+        ("SequenceAttention", 2) => contract::attention::choose,
         ("SequenceRotary", 1) => contract::attention::choose_rotary,
         _ => return launch::of_family(def, attrs, inputs),
     };

@@ -15,7 +15,7 @@ use crate::tensor::{Tensor, TensorView};
 pub static DEF: OpDef = OpDef {
     id: 309,
     name: "Attention",
-    version: 1,
+    version: 2,
     doc: "Inputs Q [batch, heads, queries, d], K [batch, kv_heads, new, d], V [batch, kv_heads, new, dv] (or three axes \
           [batch, sequence, heads * d] with q_num_heads and kv_num_heads), attn_mask, past_key, past_value, \
           nonpad_kv_seqlen (i64 [batch]). present_key and present_value are past and new along the \

@@ -40,6 +40,8 @@ pub(crate) trait Real:
     fn round_ties_even(self) -> Self;
     /// As `scalar` has it for the type.
     fn exp(self) -> Self;
+    /// The exponential within a softmax, as `scalar` has it for f32; `exp` of f64.
+    fn softmax_exp(self) -> Self;
     /// The natural logarithm, as `scalar` has it for the type.
     fn log(self) -> Self;
     fn pow(self, exponent: Self) -> Self;
@@ -79,7 +81,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! reals {
-    ($($t:ident, $nan:expr, $functions:path);*) => { $(impl Real for $t {
+    ($($t:ident, $nan:expr, $functions:path, $softmax_exp:path);*) => { $(impl Real for $t {
         const ONE: $t = 1.0;
         const INFINITY: $t = $t::INFINITY;
         const NAN: $t = $nan;
@@ -95,6 +97,7 @@ macro_rules! reals {
             use $functions as functions;
             functions::exp(self)
         }
+        fn softmax_exp(self) -> $t { $softmax_exp(self) }
         fn log(self) -> $t {
             use $functions as functions;
             functions::log(self)
@@ -106,7 +109,7 @@ macro_rules! reals {
         fn sign(self) -> bool { self.is_sign_negative() }
     })* };
 }
-reals!(f32, crate::dtype::NAN_F32, crate::scalar; f64, crate::dtype::NAN_F64, crate::scalar::f64_);
+reals!(f32, crate::dtype::NAN_F32, crate::scalar, crate::scalar::softmax_exp; f64, crate::dtype::NAN_F64, crate::scalar::f64_, crate::scalar::f64_::exp);
 
 /// A stored float type.
 pub(crate) trait Float: Element {

@@ -18,11 +18,11 @@ use super::softmax::row_maximum;
 pub static ATTENTION: OpDef = OpDef {
     id: 720,
     name: "SequenceAttention",
-    version: 1,
+    version: 2,
     doc: "Q [S, heads * d], K [S, kv_heads * d], V [S, kv_heads * e], f32; Y [S, heads * e]. Query head h reads \
           head h / (heads / kv_heads) of K and V. For row i and each j in 0 ..= i that is in the window (all, or j > i - window \
           where window > 0): s[j] = (contraction over d of Q[i] * K[j]) * scale; with softcap > 0 s[j] = tanh(s[j] / softcap) \
-          * softcap; m = the exact maximum of s (NaN if there is one); e[j] = exp(s[j] - m). Elsewhere e[j] = +0. t = row sum of e[0 ..= i]; p[j] = e[j] / t; Y[i] = \
+          * softcap; m = the exact maximum of s (NaN if there is one); e[j] = softmax_exp(s[j] - m) (docs/SCALAR.md, S.3). Elsewhere e[j] = +0. t = row sum of e[0 ..= i]; p[j] = e[j] * (1 / t); Y[i] = \
           contraction over j in 0 ..= i of p[j] * V[j], positions outside of the window skipped. Every operation \
           rounds. Orders: SPEC.md, Contractions, Row reductions.",
     inputs: Arity::exactly(3),
@@ -123,11 +123,12 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
             }));
             let maximum = row_maximum(&weights);
             for weight in &mut weights {
-                *weight = scalar::exp(*weight - maximum);
+                *weight = scalar::softmax_exp(*weight - maximum);
             }
             let sum = row_sum(row + 1, |j| if j < first { 0.0 } else { weights[j - first] });
+            let factor = 1.0 / sum;
             for weight in &mut weights {
-                *weight /= sum;
+                *weight *= factor;
             }
             for column in 0..e {
                 let v = |j: usize| v[(j * kv_heads + group) * e + column];

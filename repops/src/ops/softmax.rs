@@ -14,10 +14,10 @@ const AXIS: &[AttrDef] =
 pub static DEF: OpDef = OpDef {
     id: 370,
     name: "Softmax",
-    version: 1,
-    doc: "Along `axis`: m = the exact maximum (NaN if there is one), e[i] = exp(x[i] - m), s = row sum of e, \
-          y[i] = e[i] / s; every operation rounds. f64 in f64, f16 and bf16 in f32, \
-          rounded once at y. exp and log: SPEC.md, section 2. Order: SPEC.md, Row reductions. Source: ONNX Softmax-13.",
+    version: 2,
+    doc: "Along `axis`: m = the exact maximum (NaN if there is one), e[i] = softmax_exp(x[i] - m), s = row sum of e, \
+          y[i] = e[i] * (1 / s); every operation rounds. f64 in f64, f16 and bf16 in f32, \
+          rounded once at y. softmax_exp: docs/SCALAR.md, S.3. Order: SPEC.md, Row reductions. Source: ONNX Softmax-13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
     attrs: AXIS,
@@ -29,9 +29,9 @@ pub static DEF: OpDef = OpDef {
 pub static LOG_DEF: OpDef = OpDef {
     id: 371,
     name: "LogSoftmax",
-    version: 1,
+    version: 2,
     doc: "Along `axis`: m = the exact maximum (NaN if there is one), d[i] = x[i] - m, s = row sum of \
-          exp(d[i]), y[i] = d[i] - log(s); every operation rounds. f16 and bf16 in f32, rounded once at y. Order: SPEC.md, Row reductions. Source: ONNX \
+          softmax_exp(d[i]), y[i] = d[i] - log(s); every operation rounds. f16 and bf16 in f32, rounded once at y. softmax_exp: docs/SCALAR.md, S.3; log: SPEC.md, 2.5. Order: SPEC.md, Row reductions. Source: ONNX \
           LogSoftmax-13.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
@@ -77,11 +77,11 @@ pub(crate) fn row_maximum<W: Real>(row: &[W]) -> W {
 pub(crate) fn softmax<W: Real>(row: &mut [W]) {
     let max = row_maximum(row);
     for value in row.iter_mut() {
-        *value = (*value - max).exp();
+        *value = (*value - max).softmax_exp();
     }
-    let sum = row_sum(row.len(), |i| row[i]);
+    let factor = W::ONE / row_sum(row.len(), |i| row[i]);
     for value in row {
-        *value = *value / sum;
+        *value = *value * factor;
     }
 }
 
@@ -90,7 +90,7 @@ fn log_softmax<W: Real>(row: &mut [W]) {
     for value in row.iter_mut() {
         *value = *value - max;
     }
-    let log = row_sum(row.len(), |i| row[i].exp()).log();
+    let log = row_sum(row.len(), |i| row[i].softmax_exp()).log();
     for value in row {
         *value = *value - log;
     }
@@ -112,9 +112,9 @@ mod tests {
         for row in 0..2 {
             let x = &x.as_slice::<f32>()[row * 8195..][..8195];
             let max = x.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-            let sum = row_sum(8195, |i| scalar::exp(x[i] - max));
+            let sum = row_sum(8195, |i| scalar::softmax_exp(x[i] - max));
             for (i, &x) in x.iter().enumerate() {
-                let e = scalar::exp(x - max) / sum;
+                let e = scalar::softmax_exp(x - max) * (1.0 / sum);
                 assert_eq!(y.as_slice::<f32>()[row * 8195 + i].to_bits(), e.to_bits());
                 let l = (x - max) - scalar::log(sum);
                 assert_eq!(log.as_slice::<f32>()[row * 8195 + i].to_bits(), l.to_bits());

@@ -2,7 +2,7 @@
 //!
 //! f32: each function is correctly rounded to nearest, ties to even, for every input; the
 //! mathematics is the specification and the code is one way to it. Every NaN result is the
-//! canonical quiet NaN `0x7fc00000`. Written once over [`crate::lane::Lane`]: no branches on
+//! canonical quiet NaN `0x7fc00000`. (`softmax_exp` alone is otherwise.) Written once over [`crate::lane::Lane`]: no branches on
 //! values, no operation that is not exact or correctly rounded.
 
 pub mod double_word;
@@ -17,6 +17,7 @@ pub mod log;
 mod polynomial;
 pub mod pow;
 mod repairs;
+pub mod softmax;
 pub mod trig;
 
 pub use erf::erf;
@@ -26,6 +27,7 @@ pub use inverse_hyperbolic::{acosh, asinh, atanh};
 pub use inverse_trig::{acos, asin, atan};
 pub use log::{log, log1p, log2};
 pub use pow::pow;
+pub use softmax::softmax_exp;
 pub use trig::{cos, sin, tan};
 
 /// A function of one number, with its definition for each type.

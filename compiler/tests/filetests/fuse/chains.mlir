@@ -9,7 +9,7 @@ module {
     %c = repops.apply "Add"(%b, %y) : (tensor<?x8xf32, ["N", "8"]>, tensor<8xf32>) -> tensor<?x8xf32, ["N", "8"]> loc("add"("Add":2:14))
     // %a is read twice, by members alone.
     %d = repops.apply "Mul"(%c, %a) : (tensor<?x8xf32, ["N", "8"]>, tensor<?x8xf32, ["N", "8"]>) -> tensor<?x8xf32, ["N", "8"]> loc("mul_1"("Mul":3:14))
-    %s = repops.apply "Softmax"(%d) with {axis = -1 : i64} : (tensor<?x8xf32, ["N", "8"]>) -> tensor<?x8xf32, ["N", "8"]> loc("softmax"("Softmax":4:13))
+    %s = repops.apply "Softmax"(%d) with {axis = -1 : i64} {version = 2 : i64} : (tensor<?x8xf32, ["N", "8"]>) -> tensor<?x8xf32, ["N", "8"]> loc("softmax"("Softmax":4:13))
     // %s is read from outside, so it is an input. The smaller %e is none's member.
     %e = repops.apply "Exp"(%y) : (tensor<8xf32>) -> tensor<8xf32> loc("exp"("Exp":5:13))
     %f = repops.apply "Add"(%s, %e) : (tensor<?x8xf32, ["N", "8"]>, tensor<8xf32>) -> tensor<?x8xf32, ["N", "8"]> loc("add_1"("Add":6:14))
@@ -32,7 +32,7 @@ module {
       %8 = repops.apply "Mul"(%7, %5) : (f32, f32) -> f32
       repops.yield %8 : f32
     }
-    %2 = repops.apply "Softmax"(%1) with {axis = -1 : i64} : (tensor<?x8xf32, ["N", "8"]>) -> tensor<?x8xf32, ["N", "8"]>
+    %2 = repops.apply "Softmax" version 2(%1) with {axis = -1 : i64} : (tensor<?x8xf32, ["N", "8"]>) -> tensor<?x8xf32, ["N", "8"]>
     %3 = repops.apply "Exp"(%arg1) : (tensor<8xf32>) -> tensor<8xf32>
     %4 = repops.region(%2, %3, %0) : (tensor<?x8xf32, ["N", "8"]>, tensor<8xf32>, tensor<f32>) -> tensor<?x8xf32, ["N", "8"]> {
     ^bb0(%arg2: f32, %arg3: f32, %arg4: f32):

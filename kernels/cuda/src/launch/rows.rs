@@ -57,7 +57,8 @@ const TEAM: u32 = 8;
 /// The launch of an operator on rows.
 pub fn choose<D: Device>(def: &OpDef, _: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let x = inputs.first()?.as_ref()?;
-    if def.version != 1 || !(x.dtype == DType::Bool || x.dtype.is_number()) {
+    let is_softmax = matches!(def.name, "Softmax" | "LogSoftmax");
+    if def.version != 1 + u16::from(is_softmax) || !(x.dtype == DType::Bool || x.dtype.is_number()) {
         return None;
     }
     let is_float = x.dtype.is_float();

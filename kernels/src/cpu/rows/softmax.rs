@@ -8,7 +8,6 @@ use repops::tensor::{TensorViewMut, element_count};
 
 use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch};
-use super::super::lane::divisor::Divisor;
 use super::super::require_row_major;
 use super::sums;
 use crate::parallel::{Shared, parallel_ranges};
@@ -40,9 +39,9 @@ fn along_axis(
         return Ok(());
     }
     let shared = Shared::new(y);
-    // An exponential costs about as much as 16 moves.
+    // An exponential costs about as much as 8 moves.
     if inner == 1 {
-        parallel_ranges(outer, 1, 16 * len, |rows| {
+        parallel_ranges(outer, 1, 8 * len, |rows| {
             // SAFETY: tasks write rows of their own.
             let y = unsafe { shared.slice(rows.start * len..rows.end * len) };
             dispatch(ctx.isa, Softmax { log, x: &x[rows.start * len..rows.end * len], len, y });
@@ -52,7 +51,7 @@ fn along_axis(
     // Elements of a row are apart: a few neighbouring rows are copied together, and back.
     const TOGETHER: usize = 16;
     let groups = inner.div_ceil(TOGETHER);
-    parallel_ranges(outer * groups, 1, 16 * len * TOGETHER, |tasks| {
+    parallel_ranges(outer * groups, 1, 8 * len * TOGETHER, |tasks| {
         for task in tasks {
             let (base, first) = (task / groups * len * inner, task % groups * TOGETHER);
             let count = TOGETHER.min(inner - first);
@@ -91,14 +90,15 @@ impl Vectorized for Softmax<'_> {
     #[inline(always)]
     fn run<V: VectorLane>(self) {
         for (x, y) in self.x.chunks_exact(self.len).zip(self.y.chunks_exact_mut(self.len)) {
-            let max = V::splat(sums::extreme::<V>(x, true));
+            // A NaN in the row makes the sum NaN and thereby all results, whatever is subtracted.
+            let max = V::splat(sums::greatest_number::<V>(x));
             // What is summed up is stored on the way: exponentials, or differences.
             let sum = sums::sum_terms::<V>(
                 x.len(),
                 #[inline(always)]
                 |at, count| {
                     let d = sums::load::<V>(x, at, count).sub(max);
-                    let e = d.rounded_exp();
+                    let e = scalar::softmax_exp(d);
                     sums::store(if self.log { d } else { e }, &mut y[at..at + count]);
                     e
                 },
@@ -111,11 +111,15 @@ impl Vectorized for Softmax<'_> {
                     |d| d.sub(log).canonical_nan(),
                 );
             } else {
-                let sum = Divisor::<V>::new(sum);
+                if sum.is_nan() {
+                    y.fill(repops::dtype::NAN_F32);
+                    continue;
+                }
+                let factor = V::splat(1.0 / sum);
                 in_place::<V>(
                     y,
                     #[inline(always)]
-                    |e| sum.divide(e).canonical_nan(),
+                    |e| e.mul(factor),
                 );
             }
         }

@@ -198,6 +198,39 @@ pub(crate) fn extreme<V: VectorLane>(x: &[f32], largest: bool) -> f32 {
     rest.fold(start, |a, &b| if largest { maximum(a, b) } else { minimum(a, b) })
 }
 
+/// A number of the row that none exceeds, where no element is NaN; whatever, where one is. Of no elements -infinity.
+#[inline(always)]
+pub(crate) fn greatest_number<V: VectorLane>(x: &[f32]) -> f32 {
+    let mut best = [V::splat(f32::NEG_INFINITY); 8];
+    let mut chunks = x.chunks_exact(8 * V::LANES);
+    for chunk in &mut chunks {
+        for (r, best) in best.iter_mut().enumerate() {
+            // SAFETY: the chunk has eight times as many elements as lanes.
+            *best = unsafe { V::load(chunk.as_ptr().add(r * V::LANES)) }.if_greater(*best);
+        }
+    }
+    let mut rest = chunks.remainder().chunks_exact(V::LANES);
+    for chunk in &mut rest {
+        // SAFETY: as many elements as lanes.
+        best[0] = unsafe { V::load(chunk.as_ptr()) }.if_greater(best[0]);
+    }
+    let [a, b, c, d, e, f, g, h] = best;
+    let best =
+        (a.if_greater(b).if_greater(c.if_greater(d))).if_greater(e.if_greater(f).if_greater(g.if_greater(h)));
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    // SAFETY: the array has at least `V::LANES` elements.
+    unsafe { best.store(lanes.as_mut_ptr()) };
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut stride = V::LANES / 2;
+    while stride > 0 {
+        for j in 0..stride {
+            lanes[j] = larger(lanes[j], lanes[j + stride]);
+        }
+        stride /= 2;
+    }
+    rest.remainder().iter().fold(lanes[0], |a, &b| larger(a, b))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

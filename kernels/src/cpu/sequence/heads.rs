@@ -383,10 +383,10 @@ impl Vectorized for Scale<'_> {
     }
 }
 
-/// `exp(s - max)`, of as many scores as there are, in their place.
+/// `softmax_exp(s - max)`, of as many scores as there are, in their place.
 #[inline(always)]
 fn exponential<V: VectorLane>(scores: &mut [f32], max: V) -> V {
-    let e = FloatLane::sub(sums::load::<V>(scores, 0, scores.len()), max).rounded_exp();
+    let e = scalar::softmax_exp(FloatLane::sub(sums::load::<V>(scores, 0, scores.len()), max));
     sums::store(e, scores);
     e
 }
@@ -407,8 +407,12 @@ impl Vectorized for Softmax<'_> {
     fn run<V: VectorLane>(self) -> bool {
         let Softmax { shape, scores, first, seen } = self;
         let own = seen.start - first..seen.end - first;
-        let max = sums::extreme::<V>(&scores[own.clone()], true);
-        if max == f32::NEG_INFINITY && shape.blocked_is_zero {
+        // A NaN among the scores makes their sum NaN and thereby all weights, whatever is subtracted.
+        let max = sums::greatest_number::<V>(&scores[own.clone()]);
+        if max == f32::NEG_INFINITY
+            && shape.blocked_is_zero
+            && !scores[own.clone()].iter().any(|s| s.is_nan())
+        {
             scores[own].fill(0.0);
             return true;
         }
@@ -434,10 +438,10 @@ impl Vectorized for Softmax<'_> {
                 |at, count| sums::load::<V>(scores, at - first, count),
             )
         };
-        let sum = <V as FloatLane>::splat(sum);
+        let factor = <V as FloatLane>::splat(1.0 / sum);
         for at in own.clone().step_by(V::LANES) {
             let count = V::LANES.min(own.end - at);
-            let weight = FloatLane::div(sums::load::<V>(scores, at, count), sum);
+            let weight = FloatLane::mul(sums::load::<V>(scores, at, count), factor);
             sums::store(weight, &mut scores[at..at + count]);
         }
         false

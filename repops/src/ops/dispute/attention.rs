@@ -225,9 +225,9 @@ impl<W: Wide + Real> Formula<W> for Attention<'_> {
             }
             MASKED => alone(self.masked(row, claim(0)?, inputs)?),
             MAXIMUM => alone(claim(0)?),
-            SUM => alone(Real::exp(claim(1)? - claim(0)?)),
+            SUM => alone(Real::softmax_exp(claim(1)? - claim(0)?)),
             WEIGHT if claim(0)? == -W::INFINITY => alone(W::ZERO),
-            WEIGHT => alone(Real::exp(claim(2)? - claim(0)?) / claim(1)?),
+            WEIGHT => alone(Real::softmax_exp(claim(2)? - claim(0)?) * (W::ONE / claim(1)?)),
             _ => Err(Stop::NoTerm),
         }
     }

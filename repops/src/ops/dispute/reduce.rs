@@ -163,7 +163,7 @@ impl<W: Wide + Real> Formula<W> for Reduction<'_> {
             (_, Op::L1) => Real::abs(x),
             (_, Op::L2 | Op::SumSquare) => x * x,
             (_, Op::LogSumExp) => Real::exp(x - finite(max()?)),
-            (_, Op::Softmax | Op::LogSoftmax) => Real::exp(x - max()?),
+            (_, Op::Softmax | Op::LogSoftmax) => Real::softmax_exp(x - max()?),
             _ => x,
         };
         Ok(Some((element, W::ONE)))
@@ -192,7 +192,11 @@ impl<W: Wide + Real> Formula<W> for Reduction<'_> {
             Op::LogSumExp => Real::log(sum) + finite(max),
             Op::Softmax | Op::LogSoftmax => {
                 let x = W::widen(self.x.dtype, inputs.element(0, element as u64)?);
-                if self.op == Op::Softmax { Real::exp(x - max) / sum } else { (x - max) - Real::log(sum) }
+                if self.op == Op::Softmax {
+                    Real::softmax_exp(x - max) * (W::ONE / sum)
+                } else {
+                    (x - max) - Real::log(sum)
+                }
             }
         };
         Ok(y.narrow(self.subject.output(output)?.dtype))

@@ -139,8 +139,8 @@ impl Formula<f32> for SequenceAttention<'_> {
             MAXIMUM if !self.sees(row, at) => return Ok(None),
             MAXIMUM => (claim(0)?, f32::ONE),
             SUM if !self.sees(row, at) => (0.0, f32::ONE),
-            SUM => (Real::exp(claim(1)? - claim(0)?), f32::ONE),
-            WEIGHT => (Real::exp(claim(2)? - claim(0)?) / claim(1)?, f32::ONE),
+            SUM => (Real::softmax_exp(claim(1)? - claim(0)?), f32::ONE),
+            WEIGHT => (Real::softmax_exp(claim(2)? - claim(0)?) * (1.0 / claim(1)?), f32::ONE),
             _ => return Err(Stop::NoTerm),
         }))
     }
