@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Measures reading and writing of SmolLM2-135M in several weight types, beside ONNX Runtime and the read bandwidth.
+"""Measures reading and writing of SmolLM2-135M in several weight types, beside llama.cpp, ONNX Runtime and the read bandwidth.
 
 Makes GGUF files of the same weights in f32, f16, bf16, Q8_0 and Q4_1 from the Q4_1 one, compiles each with `repops`, times them with
-`repops bench --prefill`, and prints one table. ONNX Runtime computes the same f32 model (conformance/smollm2.py) on prompts.
-Sides alternate within a run.
+`repops bench --prefill`, and prints one table. With --peer ONNX Runtime computes the same f32 model (conformance/smollm2.py) on
+prompts; with --llama PYTHON, an interpreter that has `xllamacpp`, llama.cpp reads the same files (llama_peer.py), in the same
+minute as ours, and a second table has the ratios; with --export MODEL.onnx, which conformance/decoder_exports.py makes of the f32
+file in the style `genai`, ONNX Runtime writes with its cache. Sides alternate within a run.
 
-    generation.py REPOPS MODEL.gguf FOLDER [--threads 1,2] [--peer]
+    generation.py REPOPS MODEL.gguf FOLDER [--threads 1,2] [--peer] [--llama PYTHON] [--export MODEL.onnx] [--only-peers]
 """
 
 import argparse
@@ -91,6 +93,47 @@ def bandwidth(threads):
     return best
 
 
+def llama(python, gguf, threads):
+    script = pathlib.Path(__file__).resolve().parent / "llama_peer.py"
+    run = subprocess.run([python, str(script), str(gguf), str(threads)], check=True, capture_output=True, text=True)
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def beside(options, name, gguf, program, threads):
+    """A line of ratios: ours to llama.cpp's, each measured between two of the other."""
+    ours = lambda *arguments: repops(options.repops, program, threads, *arguments, "--runs", 3, "--warm-up", 1, "--hash", "none")
+    short = ours("--prefill", 64, "--decode", 32)
+    peer = llama(options.llama, gguf, threads)
+    long = ours("--prefill", 512, "--decode", 16)
+    pairs = [
+        (short["decode_tokens_per_s"], peer["write_64"]),
+        (long["decode_tokens_per_s"], peer["write_512"]),
+        (long["prefill_tokens_per_s"], peer["read_512"]),
+    ]
+    cells = " | ".join(f"{own:.1f} / {other:.1f} = {own / other:.2f}x" for own, other in pairs)
+    print(f"| {threads} | {name} | {cells} |", flush=True)
+    return peer["system"]
+
+
+def write_by_export(path, threads, positions, count=16):
+    """Tokens a second that ONNX Runtime writes after so many positions, its cache fed back."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    pasts = [i for i in session.get_inputs() if i.name.startswith("past")]
+    past = {i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32) for i in pasts}
+    tokens, times = [i * 7919 % 49152 for i in range(positions)], []
+    for at in range(count + 1):
+        start = time.perf_counter()
+        mask = np.ones((1, positions + at), np.int64)
+        found = session.run(None, {"input_ids": np.array([tokens]), "attention_mask": mask, **past})
+        times.append(time.perf_counter() - start)
+        past, tokens = dict(zip(past, found[1:])), [int(found[0][0, -1].argmax())]
+    return 1 / sorted(times[1:])[count // 2]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repops")
@@ -98,6 +141,9 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--llama", metavar="PYTHON")
+    parser.add_argument("--export", metavar="MODEL.onnx")
+    parser.add_argument("--only-peers", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     programs = {}
@@ -110,6 +156,19 @@ def main():
         programs[name] = options.folder / f"{name}.rep"
         if not programs[name].exists():
             subprocess.run([options.repops, "compile", source, "-o", programs[name]], check=True, capture_output=True)
+    sources = {name: options.folder / f"{name}.gguf" for name in KINDS} | {"q4_1": options.gguf}
+    for threads in map(int, options.threads.split(",")):
+        if options.llama:
+            print("| threads | weights | write at 64, ours / llama.cpp | write at 512 | read 512 |\n|---|---|---|---|---|")
+            systems = {beside(options, name, sources[name], program, threads) for name, program in programs.items()}
+            print(f"\nllama.cpp: {', '.join(systems)}\n")
+        for positions in (64, 512) if options.export else ():
+            arguments = ("--prefill", positions, "--decode", 16, "--runs", 3, "--warm-up", 1, "--hash", "none")
+            own = repops(options.repops, programs["f32"], threads, *arguments)["decode_tokens_per_s"]
+            peer = write_by_export(options.export, threads, positions)
+            print(f"ONNX Runtime writes at {positions}, f32, {threads} threads: ours {own:.1f} / {peer:.1f} = {own / peer:.2f}x")
+    if options.only_peers:
+        return
     session = None
     if options.peer:
         import onnxruntime

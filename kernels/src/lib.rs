@@ -29,7 +29,7 @@ pub use cpu::elementwise::broadcast::evaluate_broadcast;
 pub use cpu::elementwise::region::TileRegions;
 pub use float_env::FloatEnv;
 pub use hash::{
-    HashIsa, bytes_digest, leaf_hashes, leaf_hashes_by, merkle_root, merkle_root_by, node_hashes,
+    HashIsa, bytes_digest, hashes_behind, hashes_behind_by, merkle_root, merkle_root_by, node_hashes,
     node_hashes_by,
 };
 pub use isa::Isa;

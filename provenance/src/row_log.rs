@@ -183,6 +183,15 @@ impl Observer for Recorder<'_> {
     }
 }
 
+/// About the bytes that [`write`] takes for a file of so many positions, which it makes in memory; `None` if the program
+/// has no such files.
+pub fn bytes_needed(program: &Program, positions: usize) -> Option<usize> {
+    let sequence = Sequence::of(program).ok()?;
+    let form = Form::of(program, &sequence).ok()?;
+    // What is recorded and the file that is written; the logits of all positions.
+    positions.checked_mul(2 * form.record_bytes() + 4 * sequence.vocabulary)
+}
+
 /// Computes all rows of a claim again and writes them as a file.
 pub fn write(
     program: &Program,

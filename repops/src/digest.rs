@@ -114,16 +114,18 @@ impl Layout {
 
 /// Binds a Merkle root over a tensor's bytes to type, layout and shape: the tensor's digest.
 pub fn bind_tensor(dtype: DType, layout: Layout, shape: &[usize], bytes: u64, root: &Digest) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(b"repops.tensor.0\0");
-    hasher.update([dtype.code(), layout as u8]);
-    hasher.update((shape.len() as u16).to_le_bytes());
-    for &dim in shape {
-        hasher.update((dim as u64).to_le_bytes());
-    }
-    hasher.update(bytes.to_le_bytes());
-    hasher.update(root.0);
-    Digest(hasher.finalize().into())
+    let mut prefix = Vec::with_capacity(28 + 8 * shape.len());
+    bind_prefix(&mut prefix, dtype, layout, shape, bytes);
+    sha256(&[&prefix, &root.0])
+}
+
+/// Appends what stands before the root in the bytes whose hash is a tensor's digest.
+pub fn bind_prefix(to: &mut Vec<u8>, dtype: DType, layout: Layout, shape: &[usize], bytes: u64) {
+    to.extend_from_slice(b"repops.tensor.0\0");
+    to.extend_from_slice(&[dtype.code(), layout as u8]);
+    to.extend_from_slice(&(shape.len() as u16).to_le_bytes());
+    shape.iter().for_each(|&dim| to.extend_from_slice(&(dim as u64).to_le_bytes()));
+    to.extend_from_slice(&bytes.to_le_bytes());
 }
 
 /// The digest of a row-major tensor. SPEC.md, "Tensor digest".

@@ -10,7 +10,7 @@ use repops::Digest;
 use repops::Program;
 use repops::exec::HashLevel;
 use repops::sequence::reference::{RowsError, RowsExecutor};
-use repops::sequence::sampling::{Draw, Sampling, SamplingError, choose, log_probability};
+use repops::sequence::sampling::{Draw, Sampling, SamplingError, choose, likeliest, log_probabilities};
 
 use crate::session::{Feed, ROWS_MAX, SequenceState, Session, SessionError, Vectorized};
 
@@ -26,6 +26,8 @@ pub struct Request {
     pub nonce: u64,
     /// Tokens that end the generation; the one that does is its last.
     pub stop: Vec<u32>,
+    /// How many of the likeliest tokens are told of beside each chosen one. No receipt speaks of them.
+    pub alternatives: usize,
 }
 
 /// Names a request.
@@ -56,9 +58,21 @@ pub struct Finished {
 /// What a step brought.
 #[derive(Debug)]
 pub enum Event {
-    Token { id: RequestId, token: u32, logprob: f32 },
-    Finished { id: RequestId, finished: Box<Finished> },
-    Failed { id: RequestId, error: GenerationError },
+    /// `alternatives`: the likeliest tokens, the likeliest first, and their log-probabilities.
+    Token {
+        id: RequestId,
+        token: u32,
+        logprob: f32,
+        alternatives: Vec<(u32, f32)>,
+    },
+    Finished {
+        id: RequestId,
+        finished: Box<Finished>,
+    },
+    Failed {
+        id: RequestId,
+        error: GenerationError,
+    },
 }
 
 /// Why a request cannot be answered.
@@ -315,10 +329,14 @@ impl Scheduler {
                     continue;
                 }
             };
-            let logprob = log_probability(&logits, token, &self.functions);
+            let mut named = likeliest(&logits, request.alternatives);
+            named.push(token);
+            let mut logprobs = log_probabilities(&logits, &named, &self.functions);
+            let logprob = logprobs.pop().expect("one for each token");
+            let alternatives = named.into_iter().zip(logprobs).collect();
             active.tokens.push(token);
             active.logprobs.push(logprob);
-            events.push(Event::Token { id, token, logprob });
+            events.push(Event::Token { id, token, logprob, alternatives });
             let finish = match () {
                 () if active.request.stop.contains(&token) => Finish::Stop,
                 () if active.generated().len() >= active.request.max_tokens => Finish::Length,

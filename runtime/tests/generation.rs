@@ -28,6 +28,7 @@ fn request(seed: u32, prompt: usize, max_tokens: usize) -> Request {
         seed: u64::from(seed),
         nonce: 0,
         stop: vec![13],
+        alternatives: 0,
     }
 }
 

@@ -19,7 +19,7 @@ use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, sha256}
 use repops::dtype::DType;
 
 pub use isa::HashIsa;
-pub use many::{leaf_hashes, leaf_hashes_by, node_hashes, node_hashes_by};
+pub use many::{hashes_behind, hashes_behind_by, node_hashes, node_hashes_by};
 
 use crate::parallel::{Shared, parallel};
 

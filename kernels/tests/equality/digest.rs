@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use repops::digest::{Digest, LEAF_BYTES, Layout, leaf_hash, merkle_root, node_hash};
+use repops::digest::{Digest, LEAF_BYTES, Layout, leaf_hash, merkle_root, node_hash, sha256};
 use repops::dtype::DType;
-use repops_kernels::{HashIsa, leaf_hashes_by, merkle_root_by, node_hashes_by};
+use repops_kernels::{HashIsa, hashes_behind_by, merkle_root_by, node_hashes_by};
 
 use super::POOLS;
 use super::draw::{Data, Fill, cases};
@@ -101,15 +101,14 @@ proptest! {
         let wanted: Vec<Digest> = slices.iter().map(|slice| leaf_hash(slice)).collect();
         let pairs: Vec<[Digest; 2]> = wanted.windows(2).map(|pair| [pair[0], pair[1]]).collect();
         let above: Vec<Digest> = pairs.iter().map(|[left, right]| node_hash(left, right)).collect();
+        let named: Vec<Digest> = slices.iter().map(|slice| sha256(&[b"r", slice])).collect();
         for isa in HashIsa::available() {
-            for pool in POOLS.iter() {
-                let (mut leaves, mut nodes) = (vec![Digest([1; 32]); slices.len()], vec![Digest([1; 32]); pairs.len()]);
-                pool.install(|| {
-                    leaf_hashes_by(isa, &slices, &mut leaves);
-                    node_hashes_by(isa, &pairs, &mut nodes);
-                });
-                prop_assert!(leaves == wanted && nodes == above, "{:?}", isa);
-            }
+            let (mut leaves, mut nodes) = (vec![Digest([1; 32]); slices.len()], vec![Digest([1; 32]); pairs.len()]);
+            hashes_behind_by::<0>(isa, &slices, &mut leaves);
+            node_hashes_by(isa, &pairs, &mut nodes);
+            prop_assert!(leaves == wanted && nodes == above, "{:?}", isa);
+            hashes_behind_by::<b'r'>(isa, &slices, &mut leaves);
+            prop_assert!(leaves == named, "{:?}", isa);
         }
     }
 }

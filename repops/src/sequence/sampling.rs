@@ -159,14 +159,35 @@ pub fn choose(
 
 /// The logarithm of a token's probability as the model gives it: LogSoftmax's element. NaN for a token that is none.
 pub fn log_probability(logits: &[f32], token: u32, functions: &dyn Functions) -> f32 {
-    let Some(&logit) = logits.get(token as usize) else { return NAN_F32 };
+    log_probabilities(logits, &[token], functions)[0]
+}
+
+/// The same for several tokens.
+pub fn log_probabilities(logits: &[f32], tokens: &[u32], functions: &dyn Functions) -> Vec<f32> {
     let maximum = row_maximum(logits);
     let mut weights: Vec<f32> = logits.iter().map(|v| v - maximum).collect();
     functions.exp(&mut weights);
     let sum = [row_sum(weights.len(), |i| weights[i])];
     let mut log = sum;
     functions.log(&mut log);
-    ((logit - maximum) - log[0]).canonical()
+    let of =
+        |token: &u32| logits.get(*token as usize).map_or(NAN_F32, |l| ((l - maximum) - log[0]).canonical());
+    tokens.iter().map(of).collect()
+}
+
+/// The `count` tokens of the greatest logits, the greatest first, equals by ascending token. No logit is NaN.
+pub fn likeliest(logits: &[f32], count: usize) -> Vec<u32> {
+    let mut found: Vec<u32> = Vec::with_capacity(count.min(logits.len()) + 1);
+    for (token, logit) in logits.iter().enumerate() {
+        let least = found.last().map(|&last| logits[last as usize]);
+        if count == 0 || (found.len() == count && least.is_some_and(|least| *logit <= least)) {
+            continue;
+        }
+        let place = found.partition_point(|&other| logits[other as usize] >= *logit);
+        found.insert(place, token as u32);
+        found.truncate(count);
+    }
+    found
 }
 
 /// Whether [`choose`] could give `token` with some seed, and how many tokens are likelier before sampling cuts any.
@@ -304,6 +325,19 @@ mod tests {
     fn without_temperature_the_greatest_and_of_equals_the_lower() {
         assert_eq!(run(&[1.0, 3.0, 3.0, -1.0], Sampling::default(), Draw::default()), 1);
         assert_eq!(run(&[f32::NEG_INFINITY; 3], Sampling::default(), Draw::default()), 0);
+    }
+
+    #[test]
+    fn the_likeliest_come_first_and_of_equals_the_lower() {
+        let logits = [1.0, 3.0, f32::NEG_INFINITY, 3.0, -1.0, 2.0];
+        assert_eq!(likeliest(&logits, 0), [] as [u32; 0]);
+        assert_eq!(likeliest(&logits, 1), [1]);
+        assert_eq!(likeliest(&logits, 4), [1, 3, 5, 0]);
+        assert_eq!(likeliest(&logits, 9), [1, 3, 5, 0, 4, 2]);
+        let all = log_probabilities(&logits, &[1, 0, 7], &Plain);
+        assert_eq!(all[0].to_bits(), log_probability(&logits, 1, &Plain).to_bits());
+        assert_eq!(all[1].to_bits(), log_probability(&logits, 0, &Plain).to_bits());
+        assert!(all[2].is_nan());
     }
 
     #[test]

@@ -84,12 +84,10 @@ impl Observer for Log<'_> {
         for (row, output) in self.sequence.rows[first..].iter().zip(event.outputs) {
             outputs.push((row.as_ref().expect("every output has rows"), output.bytes));
         }
-        self.pool.install(|| match outputs[..] {
-            // A step that met a fault gives nothing, and ends the run.
-            [] => {}
-            [(row, bytes)] => leaves.add(event.index, head, row, bytes),
-            _ => leaves.add_several(event.index, head, &outputs),
-        });
+        // A step that met a fault gives nothing, and ends the run.
+        if !outputs.is_empty() {
+            self.pool.install(|| leaves.add(event.index, head, &outputs));
+        }
     }
 
     fn looks(&self) -> bool {

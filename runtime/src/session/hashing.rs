@@ -1,148 +1,262 @@
 //! Rows into leaves: the digests of what each step gave, position by position.
 //!
-//! Rows are short, so that many of them are gathered and hashed together, leaf beside leaf. Invariant: the leaves
-//! of a row stand in the order of the steps.
+//! Rows are short, so that those of several steps are gathered and hashed together, leaf beside leaf; with several
+//! threads beside the steps that follow. Invariant: the leaves of a row stand in the order of the steps, whoever
+//! hashed them and whenever.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use repops::Digest;
-use repops::digest::{LEAF_BYTES, merkle_root};
+use repops::digest::{LEAF_BYTES, Layout, bind_prefix, merkle_root};
 use repops::sequence::Row;
-use repops::sequence::trace::{bind_row, step_leaf};
-use repops_kernels::{leaf_hashes, node_hashes};
+use repops_kernels::{hashes_behind, node_hashes};
 
-/// Bytes of rows that are gathered before they are hashed together.
-const GATHER_BYTES: usize = 4 << 20;
+/// Bytes of rows that are gathered before they are hashed together: many enough to fill the lanes, few enough to
+/// stay in a cache.
+const GATHER_BYTES: usize = 128 << 10;
+/// Gathered parts that may wait for a thread; beyond, they are hashed at once.
+const WAITING_MAX: usize = 32;
 /// Hashes of one task.
-const TASK_HASHES: usize = 256;
+const TASK_HASHES: usize = 64;
+/// The byte before a leaf's data.
+const LEAF: u8 = 0;
+/// The first byte of what binds a tensor's root to its shape.
+const TENSOR: u8 = b'r';
 
-/// A step's output rows.
-struct Waiting {
-    step: u32,
+/// A step whose rows wait.
+struct Step {
+    number: u32,
     head: bool,
-    row: Row,
     rows: usize,
+    outputs: usize,
 }
+
+/// One of its outputs.
+struct Output {
+    row_bytes: usize,
+    /// Where among the bindings its own is, without the first byte and the root.
+    binding: Range<usize>,
+}
+
+/// Rows of some steps.
+#[derive(Default)]
+struct Gathered {
+    steps: Vec<Step>,
+    outputs: Vec<Output>,
+    bindings: Vec<u8>,
+    /// The outputs one after the other, each row by row.
+    bytes: Vec<u8>,
+}
+
+/// Rows whose leaves are known: number of the part, what it holds, and the leaves of its steps, row by row.
+type Hashed = (usize, Gathered, Vec<Digest>);
 
 /// The leaves of the rows that are computed at once.
 #[derive(Default)]
 pub(crate) struct Leaves {
-    bytes: Vec<u8>,
-    waiting: Vec<Waiting>,
-    /// By row: those of carried steps; by head row: those of the head's.
-    carried: Vec<Vec<Digest>>,
-    head: Vec<Vec<Digest>>,
+    rows: usize,
+    head_rows: usize,
+    gathered: Gathered,
+    /// Parts so far.
+    parts: usize,
+    hashed: Arc<Mutex<Vec<Hashed>>>,
+    /// Of earlier parts, for their memory.
+    spare: Vec<Gathered>,
 }
 
 impl Leaves {
     /// Begins with so many rows and head rows.
     pub fn begin(&mut self, rows: usize, head_rows: usize) {
-        let clear = |leaves: &mut Vec<Vec<Digest>>, count: usize| {
-            leaves.iter_mut().for_each(Vec::clear);
-            leaves.resize_with(count, Vec::new);
-        };
-        clear(&mut self.carried, rows);
-        clear(&mut self.head, head_rows);
-        self.waiting.clear();
-        self.bytes.clear();
+        (self.rows, self.head_rows, self.parts) = (rows, head_rows, 0);
+        self.gathered.clear();
+        // Whatever still hashes for a step that failed keeps the old one.
+        self.hashed = Arc::default();
     }
 
-    /// Takes the rows of a step with one output.
-    pub fn add(&mut self, step: usize, head: bool, row: &Row, bytes: &[u8]) {
-        let rows = if head { self.head.len() } else { self.carried.len() };
-        let waiting = Waiting { step: step as u32, head, row: row.clone(), rows };
-        if bytes.len() >= GATHER_BYTES {
+    /// Takes the rows of a step's outputs.
+    pub fn add(&mut self, step: usize, head: bool, outputs: &[(&Row, &[u8])]) {
+        let rows = if head { self.head_rows } else { self.rows };
+        let size: usize = outputs.iter().map(|(_, bytes)| bytes.len()).sum();
+        let large = size >= GATHER_BYTES;
+        if large {
             self.flush();
-            self.file(&[waiting], bytes);
+        }
+        let gathered = &mut self.gathered;
+        gathered.steps.push(Step { number: step as u32, head, rows, outputs: outputs.len() });
+        for (row, bytes) in outputs {
+            let start = gathered.bindings.len();
+            bind_prefix(&mut gathered.bindings, row.dtype, Layout::RowMajor, &row.shape, row.bytes() as u64);
+            let binding = start + 1..gathered.bindings.len();
+            gathered.outputs.push(Output { row_bytes: row.bytes(), binding });
+            if !large {
+                gathered.bytes.extend_from_slice(bytes);
+            }
+        }
+        if large {
+            let bytes: Vec<&[u8]> = outputs.iter().map(|(_, bytes)| *bytes).collect();
+            let leaves = self.gathered.leaves(&bytes);
+            let gathered = self.take();
+            self.hashed.lock().unwrap_or_else(PoisonError::into_inner).push((self.parts, gathered, leaves));
+            self.parts += 1;
+        } else if self.gathered.bytes.len() >= GATHER_BYTES {
+            self.flush();
+        }
+    }
+
+    /// What was gathered; what comes next begins anew.
+    fn take(&mut self) -> Gathered {
+        let next = self.spare.pop().unwrap_or_default();
+        std::mem::replace(&mut self.gathered, next)
+    }
+
+    /// Hashes what was gathered: here, or on another thread.
+    fn flush(&mut self) {
+        if self.gathered.steps.is_empty() {
             return;
         }
-        self.bytes.extend_from_slice(bytes);
-        self.waiting.push(waiting);
-        if self.bytes.len() >= GATHER_BYTES {
-            self.flush();
-        }
-    }
-
-    /// Takes the rows of a step with several outputs.
-    pub fn add_several(&mut self, step: usize, head: bool, outputs: &[(&Row, &[u8])]) {
-        self.flush();
-        let leaves = if head { &mut self.head } else { &mut self.carried };
-        let of = |(row, bytes): &(&Row, &[u8])| row_digests(&[(row, leaves.len())], bytes);
-        let all: Vec<Vec<Digest>> = outputs.iter().map(of).collect();
-        for (at, leaves) in leaves.iter_mut().enumerate() {
-            let of_row: Vec<Digest> = all.iter().map(|digests| digests[at]).collect();
-            leaves.push(step_leaf(step as u32, &of_row));
-        }
-    }
-
-    fn flush(&mut self) {
-        let (waiting, mut bytes) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.bytes));
-        self.file(&waiting, &bytes);
-        bytes.clear();
-        self.bytes = bytes;
-    }
-
-    /// Hashes rows that stand one after the other.
-    fn file(&mut self, waiting: &[Waiting], bytes: &[u8]) {
-        let rows: Vec<(&Row, usize)> = waiting.iter().map(|w| (&w.row, w.rows)).collect();
-        let digests = row_digests(&rows, bytes);
-        // The leaf of a step with one output: its number and the digest.
-        let steps = waiting.iter().flat_map(|w| std::iter::repeat_n(w.step, w.rows));
-        let data: Vec<[u8; 36]> = steps
-            .zip(&digests)
-            .map(|(step, digest)| {
-                let mut data = [0; 36];
-                data[..4].copy_from_slice(&step.to_le_bytes());
-                data[4..].copy_from_slice(&digest.0);
-                data
-            })
-            .collect();
-        let slices: Vec<&[u8]> = data.iter().map(|d| d.as_slice()).collect();
-        let hashed = hash_leaves(&slices);
-        let mut next = hashed.iter();
-        for waiting in waiting {
-            let leaves = if waiting.head { &mut self.head } else { &mut self.carried };
-            for (leaves, leaf) in leaves.iter_mut().zip(next.by_ref().take(waiting.rows)) {
-                leaves.push(*leaf);
-            }
+        let (gathered, number) = (self.take(), self.parts);
+        self.parts += 1;
+        let hashed = self.hashed.clone();
+        let waiting = self.parts - hashed.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let work = move || {
+            let leaves = gathered.leaves(&gathered.slices());
+            hashed.lock().unwrap_or_else(PoisonError::into_inner).push((number, gathered, leaves));
+        };
+        if rayon::current_num_threads() == 1 || waiting > WAITING_MAX {
+            work();
+        } else {
+            rayon::spawn(work);
         }
     }
 
     /// The roots over the leaves: of every row, and of every head row.
     pub fn finish(&mut self) -> (Vec<Digest>, Vec<Digest>) {
         self.flush();
-        let counts: Vec<usize> = self.carried.iter().chain(&self.head).map(Vec::len).collect();
-        let all: Vec<Digest> = self.carried.iter().chain(&self.head).flatten().copied().collect();
-        let mut roots = roots(all, counts);
-        let head = roots.split_off(self.carried.len());
+        let mut parts = loop {
+            let mut hashed = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+            if hashed.len() == self.parts {
+                break std::mem::take(&mut *hashed);
+            }
+            drop(hashed);
+            // On a thread of the pool this runs what waits; elsewhere, or with nothing to run, it gives way.
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                std::thread::yield_now();
+            }
+        };
+        parts.sort_unstable_by_key(|(number, ..)| *number);
+        let mut all: Vec<Vec<Digest>> = vec![Vec::new(); self.rows + self.head_rows];
+        for (_, gathered, leaves) in &parts {
+            let mut next = leaves.iter();
+            for step in &gathered.steps {
+                let of = if step.head { &mut all[self.rows..] } else { &mut all[..self.rows] };
+                of.iter_mut().zip(next.by_ref().take(step.rows)).for_each(|(of, leaf)| of.push(*leaf));
+            }
+        }
+        self.spare.extend(parts.into_iter().map(|(_, mut gathered, _)| {
+            gathered.clear();
+            gathered
+        }));
+        let counts: Vec<usize> = all.iter().map(Vec::len).collect();
+        let mut roots = roots(all.concat(), counts);
+        let head = roots.split_off(self.rows);
         (roots, head)
     }
 }
 
-/// The digests of rows that stand one after the other: kinds of rows, and how many of each.
-fn row_digests(rows: &[(&Row, usize)], bytes: &[u8]) -> Vec<Digest> {
-    let mut slices = Vec::with_capacity(bytes.len() / 512);
-    let mut counts = Vec::new();
-    let mut rest = bytes;
-    for (row, count) in rows {
-        for _ in 0..*count {
-            let (own, after) = rest.split_at(row.bytes());
-            counts.push(own.len().div_ceil(LEAF_BYTES));
-            slices.extend(own.chunks(LEAF_BYTES));
-            rest = after;
-        }
+impl Gathered {
+    fn clear(&mut self) {
+        let Gathered { steps, outputs, bindings, bytes } = self;
+        (steps.clear(), outputs.clear(), bindings.clear(), bytes.clear());
     }
-    let roots = roots(hash_leaves(&slices), counts);
-    let kinds = rows.iter().flat_map(|(row, count)| std::iter::repeat_n(*row, *count));
-    let kinds: Vec<&Row> = kinds.collect();
-    kinds.par_iter().zip(&roots).with_min_len(TASK_HASHES).map(|(row, root)| bind_row(row, root)).collect()
+
+    /// The bytes of each output.
+    fn slices(&self) -> Vec<&[u8]> {
+        let mut rest = self.bytes.as_slice();
+        let rows = self.steps.iter().flat_map(|step| std::iter::repeat_n(step.rows, step.outputs));
+        let mut split = |(rows, output): (usize, &Output)| {
+            let (own, after) = rest.split_at(rows * output.row_bytes);
+            rest = after;
+            own
+        };
+        rows.zip(&self.outputs).map(&mut split).collect()
+    }
+
+    /// The leaves of the steps, each row by row, where `bytes` has those of every output.
+    fn leaves(&self, bytes: &[&[u8]]) -> Vec<Digest> {
+        let rows = self.steps.iter().flat_map(|step| std::iter::repeat_n(step.rows, step.outputs));
+        let outputs: Vec<(usize, &Output)> = rows.zip(&self.outputs).collect();
+        // The roots over the rows' bytes.
+        let mut slices = Vec::with_capacity(2 * bytes.iter().map(|b| b.len()).sum::<usize>() / LEAF_BYTES);
+        let mut counts = Vec::new();
+        for ((rows, output), bytes) in outputs.iter().zip(bytes) {
+            for row in 0..*rows {
+                let own = &bytes[row * output.row_bytes..][..output.row_bytes];
+                counts.push(own.len().div_ceil(LEAF_BYTES));
+                slices.extend(own.chunks(LEAF_BYTES));
+            }
+        }
+        let roots = roots(hash_all::<LEAF>(&slices), counts);
+        // The rows' digests.
+        let mut messages = Messages::default();
+        let mut next = roots.iter();
+        for (rows, output) in &outputs {
+            for root in next.by_ref().take(*rows) {
+                messages.push(&[&self.bindings[output.binding.clone()], &root.0]);
+            }
+        }
+        let digests = hash_all::<TENSOR>(&messages.slices());
+        // A step's leaf: its number, and the digests of its outputs.
+        let mut messages = Messages::default();
+        let mut rest = digests.as_slice();
+        for step in &self.steps {
+            let (own, after) = rest.split_at(step.rows * step.outputs);
+            rest = after;
+            for row in 0..step.rows {
+                let digests = own.iter().skip(row).step_by(step.rows);
+                messages.bytes.extend_from_slice(&step.number.to_le_bytes());
+                digests.for_each(|digest| messages.bytes.extend_from_slice(&digest.0));
+                messages.push(&[]);
+            }
+        }
+        hash_all::<LEAF>(&messages.slices())
+    }
 }
 
-/// H(00 || slice) of each slice, on all threads.
-fn hash_leaves(slices: &[&[u8]]) -> Vec<Digest> {
+/// Messages one after the other.
+#[derive(Default)]
+struct Messages {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Messages {
+    /// Ends a message with these parts.
+    fn push(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.ends.push(self.bytes.len());
+    }
+
+    fn slices(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(&start, &end)| &self.bytes[start..end]).collect()
+    }
+}
+
+/// H(FIRST || slice) of each slice; many of them on all threads.
+fn hash_all<const FIRST: u8>(slices: &[&[u8]]) -> Vec<Digest> {
     let mut out = vec![Digest::default(); slices.len()];
-    let parts = slices.par_chunks(TASK_HASHES).zip(out.par_chunks_mut(TASK_HASHES));
-    parts.for_each(|(slices, out)| leaf_hashes(slices, out));
+    in_tasks(slices, &mut out, hashes_behind::<FIRST>);
     out
+}
+
+fn in_tasks<T: Sync>(from: &[T], out: &mut [Digest], hash: impl Fn(&[T], &mut [Digest]) + Sync) {
+    if from.len() <= 2 * TASK_HASHES || rayon::current_num_threads() == 1 {
+        return hash(from, out);
+    }
+    let parts = from.par_chunks(TASK_HASHES).zip(out.par_chunks_mut(TASK_HASHES));
+    parts.for_each(|(from, out)| hash(from, out));
 }
 
 /// The Merkle roots over groups of nodes that stand one after the other: level by level, all groups beside each other.
@@ -155,8 +269,7 @@ fn roots(mut nodes: Vec<Digest>, mut counts: Vec<usize>) -> Vec<Digest> {
             start += count;
         }
         let mut combined = vec![Digest::default(); pairs.len()];
-        let parts = pairs.par_chunks(TASK_HASHES).zip(combined.par_chunks_mut(TASK_HASHES));
-        parts.for_each(|(pairs, out)| node_hashes(pairs, out));
+        in_tasks(&pairs, &mut combined, node_hashes);
         // An odd last node moves up: the tree of RFC 9162.
         let mut above = Vec::with_capacity(nodes.len().div_ceil(2));
         let (mut start, mut made) = (0, combined.iter());

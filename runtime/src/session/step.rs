@@ -198,12 +198,8 @@ impl Work {
             };
             &all[..batch.count(step.head) * target.row.bytes()]
         };
-        if let [target] = &step.outputs[..] {
-            self.leaves.add(index, step.head, &target.row, bytes(target));
-            return;
-        }
         let outputs: Vec<(&Row, &[u8])> = step.outputs.iter().map(|t| (&t.row, bytes(t))).collect();
-        self.leaves.add_several(index, step.head, &outputs);
+        self.leaves.add(index, step.head, &outputs);
     }
 }
 

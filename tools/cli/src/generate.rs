@@ -84,7 +84,8 @@ pub fn claim_for(
     };
     sampling.check()?;
     let stop = text.as_ref().map(|text| text.generation().eos_token_ids.clone()).unwrap_or_default();
-    let request = Request { prompt, max_tokens: arguments.max_tokens, sampling, seed, nonce: 0, stop };
+    let request =
+        Request { prompt, max_tokens: arguments.max_tokens, sampling, seed, nonce: 0, stop, alternatives: 0 };
     let session = session(program, engine, HashLevel::Operators, SessionOptions::default().cache_bytes)?;
     let mut scheduler = Scheduler::new(session, SchedulerOptions::default());
     let generated = answer(&mut scheduler, request, text.as_ref(), &[], false)?;
@@ -147,6 +148,7 @@ fn request(arguments: &Generate, text: Option<&Text>) -> Result<Request> {
         seed: arguments.sample.seed,
         nonce: arguments.nonce,
         stop,
+        alternatives: 0,
     })
 }
 

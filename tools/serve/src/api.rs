@@ -11,6 +11,11 @@ use serde_json::Value;
 
 use crate::error::Refusal;
 
+/// Answers to one request.
+const CHOICES_MAX: u64 = 16;
+/// Likeliest tokens beside each chosen one, as OpenAI limits them: of a chat, and of a completion.
+const ALTERNATIVES_MAX: u64 = 20;
+const COMPLETION_ALTERNATIVES_MAX: u64 = 5;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 1 << 10;
 const MESSAGES_MAX: usize = 4096;
@@ -108,7 +113,10 @@ pub enum Prompt {
 /// What is asked for, checked.
 #[derive(Debug)]
 pub struct Asked {
+    /// Of the first answer; the others have the seeds that follow.
     pub request: Request,
+    /// Answers.
+    pub choices: usize,
     pub stops: Vec<String>,
     pub stream: bool,
     pub usage: bool,
@@ -133,11 +141,11 @@ impl Chat {
         if self.response_format.as_ref().is_some_and(|format| !format.is_null() && !plain(format)) {
             return Err(Refusal::field("response_format", "only text is supported"));
         }
-        if self.top_logprobs.unwrap_or(0) > 0 {
-            return Err(Refusal::field(
-                "top_logprobs",
-                "log-probabilities of other tokens are not supported",
-            ));
+        let logprobs = self.logprobs.unwrap_or(false);
+        let alternatives = self.top_logprobs.unwrap_or(0);
+        if alternatives > ALTERNATIVES_MAX || (alternatives > 0 && !logprobs) {
+            let problem = format!("0 to {ALTERNATIVES_MAX} are supported, and only with logprobs");
+            return Err(Refusal::field("top_logprobs", problem));
         }
         if self.messages.is_empty() || self.messages.len() > MESSAGES_MAX {
             let problem = format!("{} messages; 1 to {MESSAGES_MAX} are taken", self.messages.len());
@@ -147,7 +155,7 @@ impl Chat {
         let messages = messages.collect::<Result<Vec<Message>, Refusal>>()?;
         let prompt =
             text.chat_tokens(&messages).map_err(|error| Refusal::field("messages", error.to_string()))?;
-        self.common.asked(prompt, "messages", self.logprobs.unwrap_or(false), text, limits)
+        self.common.asked(prompt, "messages", logprobs.then_some(alternatives), text, limits)
     }
 }
 
@@ -179,11 +187,12 @@ impl Completion {
         if self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
             return Err(Refusal::field("suffix", "a suffix is not supported"));
         }
-        if self.best_of.unwrap_or(1) != 1 {
-            return Err(Refusal::field("best_of", "1 is supported"));
+        if self.best_of.is_some_and(|best| best != self.common.n.unwrap_or(1)) {
+            return Err(Refusal::field("best_of", "only as many as n are supported"));
         }
-        if self.logprobs.unwrap_or(0) > 1 {
-            return Err(Refusal::field("logprobs", "log-probabilities of other tokens are not supported"));
+        if self.logprobs.unwrap_or(0) > COMPLETION_ALTERNATIVES_MAX {
+            let problem = format!("0 to {COMPLETION_ALTERNATIVES_MAX} are supported");
+            return Err(Refusal::field("logprobs", problem));
         }
         let encode = |prompt: &str| {
             text.encode(prompt, true).map_err(|error| Refusal::field("prompt", error.to_string()))
@@ -195,7 +204,7 @@ impl Completion {
             Prompt::TokenLists(mut lists) if lists.len() == 1 => lists.remove(0),
             _ => return Err(Refusal::field("prompt", "one prompt at a time is supported")),
         };
-        self.common.asked(prompt, "prompt", self.logprobs.is_some(), text, limits)
+        self.common.asked(prompt, "prompt", self.logprobs, text, limits)
     }
 }
 
@@ -204,7 +213,7 @@ impl Common {
         self,
         prompt: Vec<u32>,
         param: &str,
-        logprobs: bool,
+        logprobs: Option<u64>,
         text: &Text,
         limits: &Limits<'_>,
     ) -> Result<Asked, Refusal> {
@@ -216,8 +225,9 @@ impl Common {
             let refusal = Refusal { status: StatusCode::NOT_FOUND, ..Refusal::field("model", problem) };
             return Err(refusal.code("model_not_found"));
         }
-        if self.n.unwrap_or(1) != 1 {
-            return Err(Refusal::field("n", "1 is supported"));
+        let choices = self.n.unwrap_or(1);
+        if choices == 0 || choices > CHOICES_MAX {
+            return Err(Refusal::field("n", format!("1 to {CHOICES_MAX} are supported")));
         }
         let biased = |bias: &Value| bias.as_object().is_none_or(|bias| !bias.is_empty());
         if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_null() && biased(bias)) {
@@ -229,8 +239,9 @@ impl Common {
         let max_tokens = max_tokens(&self, prompt.len(), param, generation, limits)?;
         let sampling = self.sampling(generation)?;
         let seed = self.seed.unwrap_or(0);
-        let seed = u64::try_from(seed).ok().filter(|seed| *seed <= SEED_MAX);
-        let seed = seed.ok_or_else(|| Refusal::field("seed", format!("0 to {SEED_MAX} are supported")))?;
+        let last = SEED_MAX - (choices - 1);
+        let seed = u64::try_from(seed).ok().filter(|seed| *seed <= last);
+        let seed = seed.ok_or_else(|| Refusal::field("seed", format!("0 to {last} are supported")))?;
         let nonce = Some(self.nonce.unwrap_or(0)).filter(|nonce| *nonce <= SEED_MAX);
         let nonce = nonce.ok_or_else(|| Refusal::field("nonce", format!("0 to {SEED_MAX} are supported")))?;
         let stops = match self.stop {
@@ -244,11 +255,20 @@ impl Common {
         }
         let stop = generation.eos_token_ids.clone();
         Ok(Asked {
-            request: Request { prompt, max_tokens, sampling, seed, nonce, stop },
+            request: Request {
+                prompt,
+                max_tokens,
+                sampling,
+                seed,
+                nonce,
+                stop,
+                alternatives: logprobs.unwrap_or(0) as usize,
+            },
+            choices: choices as usize,
             stops,
             stream: self.stream.unwrap_or(false),
             usage: self.stream_options.is_some_and(|options| options.include_usage),
-            logprobs,
+            logprobs: logprobs.is_some(),
         })
     }
 

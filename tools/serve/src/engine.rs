@@ -18,12 +18,14 @@ use repops_text::{Stopped, Stops, Stream, Text};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::ServeOptions;
-use crate::receipts::Receipts;
+use crate::receipts::{Kept, Receipts};
 
 /// What is to be generated.
 pub struct Job {
     /// Under which the receipt is kept.
     pub id: String,
+    /// Which of the answers to a request this is.
+    pub choice: usize,
     pub request: Request,
     pub stops: Vec<String>,
 }
@@ -46,6 +48,8 @@ pub enum Update {
 pub struct Token {
     pub token: u32,
     pub logprob: f32,
+    /// The likeliest tokens, if they were asked for.
+    pub alternatives: Vec<(u32, f32)>,
     pub text: String,
 }
 
@@ -56,9 +60,15 @@ pub struct Done {
     pub text: String,
     pub reason: &'static str,
     pub completion_tokens: usize,
+    /// Of the receipt, under which it is kept.
+    pub id: String,
     /// Of the receipt's claim.
     pub digest: String,
 }
+
+/// What becomes of the jobs of a request, each told by its choice.
+pub type Updates = UnboundedReceiver<(usize, Update)>;
+type Told = UnboundedSender<(usize, Update)>;
 
 /// What is counted.
 #[derive(Default)]
@@ -88,7 +98,7 @@ fn count(counter: &AtomicU64, by: u64) {
 /// A handle to the thread.
 #[derive(Clone)]
 pub struct Engine {
-    jobs: SyncSender<(Job, UnboundedSender<Update>)>,
+    jobs: SyncSender<(Job, Told)>,
     pub counters: Arc<Counters>,
     pub receipts: Arc<Receipts>,
     pub session: Arc<Session>,
@@ -124,15 +134,19 @@ impl Engine {
         (Engine { jobs, counters, receipts, session, text, requests_max }, worker)
     }
 
-    /// Hands a job to the thread; `None` when there are too many.
-    pub fn submit(&self, job: Job) -> Option<UnboundedReceiver<Update>> {
+    /// Hands the jobs of a request to the thread, all or none; `None` when there are too many.
+    pub fn submit(&self, jobs: Vec<Job>) -> Option<Updates> {
         let open = &self.counters.open;
-        let room = |open: usize| (open < self.requests_max).then_some(open + 1);
+        let count = jobs.len();
+        let room = |open: usize| (open + count <= self.requests_max).then_some(open + count);
         open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).ok()?;
         let (sender, receiver) = unbounded_channel();
-        if self.jobs.try_send((job, sender)).is_err() {
-            open.fetch_sub(1, Ordering::SeqCst);
-            return None;
+        for (sent, job) in jobs.into_iter().enumerate() {
+            if self.jobs.try_send((job, sender.clone())).is_err() {
+                // Those before it see that nobody listens.
+                open.fetch_sub(count - sent, Ordering::SeqCst);
+                return None;
+            }
         }
         Some(receiver)
     }
@@ -141,11 +155,19 @@ impl Engine {
 /// A job that is being answered.
 struct Answer<'t> {
     id: String,
-    sender: UnboundedSender<Update>,
+    choice: usize,
+    sender: Told,
     stream: Stream<'t>,
     stops: Stops,
     /// By one of them.
     stopped: bool,
+}
+
+impl Answer<'_> {
+    /// Nobody may be there to read it; that shows at the next look.
+    fn tell(&self, update: Update) {
+        let _ = self.sender.send((self.choice, update));
+    }
 }
 
 struct Worker<'w> {
@@ -158,7 +180,7 @@ struct Worker<'w> {
 }
 
 impl Worker<'_> {
-    fn run(mut self, incoming: &Receiver<(Job, UnboundedSender<Update>)>) {
+    fn run(mut self, incoming: &Receiver<(Job, Told)>) {
         loop {
             if self.scheduler.is_idle() {
                 // Nothing to do until somebody asks; nobody can once all handles are gone.
@@ -185,23 +207,23 @@ impl Worker<'_> {
         self.counters.waiting.store(waiting, Ordering::Relaxed);
     }
 
-    fn accept(&mut self, job: Job, sender: UnboundedSender<Update>) {
-        let Job { id, request, stops } = job;
+    fn accept(&mut self, job: Job, sender: Told) {
+        let Job { id, choice, request, stops } = job;
         let prompt = request.prompt.len() as u64;
         match self.scheduler.submit(request) {
             Ok(request) => {
                 count(&self.counters.accepted, 1);
                 count(&self.counters.prompt_tokens, prompt);
-                // Nobody may be there to read it; that shows at the next look.
-                let _ = sender.send(Update::Accepted);
                 let (stream, stops) = (self.text.stream(), Stops::new(stops));
-                let answer = Answer { id, sender, stream, stops, stopped: false };
+                let answer = Answer { id, choice, sender, stream, stops, stopped: false };
+                answer.tell(Update::Accepted);
                 self.jobs.insert(request, answer);
             }
             Err(error) => {
                 count(&self.counters.refused, 1);
                 self.over();
-                let _ = sender.send(Update::Refused(error.to_string()));
+                // Nobody may be there any more.
+                let _ = sender.send((choice, Update::Refused(error.to_string())));
             }
         }
     }
@@ -225,27 +247,28 @@ impl Worker<'_> {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Token { id, token, logprob } => self.token(id, token, logprob),
+            Event::Token { id, token, logprob, alternatives } => {
+                self.token(id, Token { token, logprob, alternatives, text: String::new() });
+            }
             Event::Finished { id, finished } => self.end(id, &finished),
             Event::Failed { id, error } => {
                 if let Some(answer) = self.jobs.remove(&id) {
                     count(&self.counters.failed, 1);
                     self.over();
-                    let _ = answer.sender.send(Update::Failed(error.to_string()));
+                    answer.tell(Update::Failed(error.to_string()));
                 }
             }
         }
     }
 
-    fn token(&mut self, id: RequestId, token: u32, logprob: f32) {
+    fn token(&mut self, id: RequestId, mut token: Token) {
         count(&self.counters.tokens, 1);
         let Some(answer) = self.jobs.get_mut(&id) else { return };
-        let mut text = String::new();
-        if !self.text.is_end(token) {
-            match answer.stream.push(token).map(|piece| answer.stops.push(&piece)) {
-                Ok(Stopped::No(piece)) => text = piece,
+        if !self.text.is_end(token.token) {
+            match answer.stream.push(token.token).map(|piece| answer.stops.push(&piece)) {
+                Ok(Stopped::No(piece)) => token.text = piece,
                 Ok(Stopped::Yes(piece, _)) => {
-                    text = piece;
+                    token.text = piece;
                     answer.stopped = true;
                 }
                 // A token without text shows nothing.
@@ -253,8 +276,7 @@ impl Worker<'_> {
             }
         }
         let stopped = answer.stopped;
-        // Nobody may be there to read it; that shows at the next look.
-        let _ = answer.sender.send(Update::Token(Token { token, logprob, text }));
+        answer.tell(Update::Token(token));
         // Where this gives nothing, the answer's end is an event of this very step.
         if stopped && let Some(finished) = self.scheduler.finish(id) {
             self.end(id, &finished);
@@ -277,15 +299,17 @@ impl Worker<'_> {
         let stopped = answer.stopped || finished.finish == Finish::Stop;
         let claim = claim(self.scheduler.session().program(), finished);
         let receipt = claim.sign(&self.key, Info::default());
-        self.receipts.add(&answer.id, &receipt.to_json());
+        let (id, digest) = (answer.id.clone(), receipt.claim.digest().to_hex());
+        self.receipts.add(&id, Kept { receipt: receipt.to_json(), logprobs: finished.logprobs.clone() });
         count(&self.counters.finished, 1);
         let done = Done {
             text,
             reason: if stopped { "stop" } else { "length" },
             completion_tokens: finished.tokens.len(),
-            digest: receipt.claim.digest().to_hex(),
+            id,
+            digest,
         };
-        let _ = answer.sender.send(Update::Done(done));
+        answer.tell(Update::Done(done));
     }
 }
 

@@ -1,33 +1,27 @@
 //! What the paths answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use repops_provenance::generation::{self, GenerationReceipt};
+use repops_provenance::row_log;
 use repops_runtime::session::Vectorized;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ServeOptions;
+use crate::answers::{Kind, answer};
 use crate::api::{Asked, Chat, Completion, Limits};
-use crate::engine::{Done, Engine, Job, Token, Update};
+use crate::engine::Engine;
 use crate::error::Refusal;
 
-/// The header with the id under which the receipt will be.
-pub const RECEIPT: HeaderName = HeaderName::from_static("x-repops-receipt");
-/// Silence after which a comment is sent, so that nobody takes the connection for dead.
-const QUIET: Duration = Duration::from_secs(10);
-/// Verifications at once, each of which computes.
+/// Verifications and traces at once, each of which computes.
 const VERIFICATIONS_MAX: usize = 1;
 
 type Shared = State<Arc<App>>;
@@ -49,26 +43,13 @@ impl App {
         App { engine, options, salt, next: AtomicU64::new(0), verifications }
     }
 
-    fn id(&self, prefix: &str) -> String {
+    pub fn id(&self, prefix: &str) -> String {
         format!("{prefix}-{:016x}{:08x}", self.salt, self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     fn limits(&self) -> Limits<'_> {
         Limits { model: &self.options.model, tokens_max: self.options.tokens_max }
     }
-}
-
-/// Which shape answers have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Chat,
-    Completion,
-}
-
-/// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "answers say when they were made; no bit depends on it")]
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 pub async fn page() -> Response {
@@ -162,20 +143,19 @@ fn no_receipt(id: &str) -> Refusal {
 
 pub async fn receipt(State(app): Shared, Path(id): Path<String>) -> Response {
     match app.engine.receipts.get(&id) {
-        Some(receipt) => ([(header::CONTENT_TYPE, "application/json")], receipt.to_string()).into_response(),
+        Some(kept) => ([(header::CONTENT_TYPE, "application/json")], kept.receipt.clone()).into_response(),
         None => no_receipt(&id).into_response(),
     }
 }
 
 /// Computes an answer again, all rows at once, and compares. Whoever doubts the server does this elsewhere.
 pub async fn verify(State(app): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
-    let receipt = app.engine.receipts.get(&id).ok_or_else(|| no_receipt(&id))?;
-    let busy = |_| Refusal::new(StatusCode::TOO_MANY_REQUESTS, "another receipt is being verified");
-    let permit = app.verifications.clone().try_acquire_owned().map_err(busy)?;
+    let kept = app.engine.receipts.get(&id).ok_or_else(|| no_receipt(&id))?;
+    let permit = permit(&app)?;
     let session = app.engine.session.clone();
     let compared = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let receipt = GenerationReceipt::parse(receipt.as_bytes()).map_err(|error| error.to_string())?;
+        let receipt = GenerationReceipt::parse(kept.receipt.as_bytes()).map_err(|error| error.to_string())?;
         let functions = Vectorized::new(session.runtime().isa());
         let hash = repops_kernels::bytes_digest;
         let found = generation::verify(&receipt, session.program(), None, &*session, &functions, hash);
@@ -184,6 +164,37 @@ pub async fn verify(State(app): Shared, Path(id): Path<String>) -> Result<Respon
     let failed = |problem: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
     let difference = compared.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     Ok(Json(json!({"verified": difference.is_none(), "difference": difference})).into_response())
+}
+
+/// One of those who may compute besides the answers.
+fn permit(app: &App) -> Result<OwnedSemaphorePermit, Refusal> {
+    let busy = |_| Refusal::new(StatusCode::TOO_MANY_REQUESTS, "another receipt is being verified");
+    app.verifications.clone().try_acquire_owned().map_err(busy)
+}
+
+/// The log of an answer as a file, with which single positions are checked. Nothing of it was kept: it follows from the
+/// receipt, by computing all rows at once.
+pub async fn trace(State(app): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let kept = app.engine.receipts.get(&id).ok_or_else(|| no_receipt(&id))?;
+    let failed = |problem: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
+    let receipt = GenerationReceipt::parse(kept.receipt.as_bytes()).map_err(|e| failed(e.to_string()))?;
+    let session = app.engine.session.clone();
+    if receipt.claim.trace_root.is_none() {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "the server hashes no steps, so there is no trace"));
+    }
+    let needed = row_log::bytes_needed(session.program(), receipt.claim.rows().len());
+    if needed.is_none_or(|needed| needed > app.options.trace_bytes_max) {
+        let problem = format!("its trace takes more than the {} bytes allowed", app.options.trace_bytes_max);
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
+    }
+    let permit = permit(&app)?;
+    let written = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let (mut file, runtime) = (Vec::new(), session.runtime().as_ref());
+        row_log::write(session.program(), &receipt.claim, &kept.logprobs, runtime, &mut file).map(|()| file)
+    });
+    let file = written.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response())
 }
 
 pub async fn chat(State(app): Shared, body: Body) -> Result<Response, Refusal> {
@@ -230,218 +241,4 @@ async fn check(
     checked.unwrap_or_else(|_| {
         Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be checked"))
     })
-}
-
-async fn answer(app: &Arc<App>, kind: Kind, asked: Asked) -> Result<Response, Refusal> {
-    let id = app.id(if kind == Kind::Chat { "chatcmpl" } else { "cmpl" });
-    let prompt_tokens = asked.request.prompt.len();
-    let job = Job { id: id.clone(), request: asked.request, stops: asked.stops };
-    let busy =
-        || Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too many requests are waiting: come again later");
-    let mut updates = app.engine.submit(job).ok_or_else(busy)?;
-    match updates.recv().await {
-        Some(Update::Accepted) => {}
-        Some(Update::Refused(problem)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, problem)),
-        _ => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is closing")),
-    }
-    let shape = Shape {
-        kind,
-        model: app.options.model.clone(),
-        created: now(),
-        id: id.clone(),
-        prompt_tokens,
-        logprobs: asked.logprobs,
-    };
-    let text = app.engine.text.clone();
-    let name = move |token: u32| text.token(token).unwrap_or_default();
-    let mut response = if asked.stream {
-        let events =
-            Events { updates, shape, usage: asked.usage, name: Box::new(name), state: Sent::Nothing };
-        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-        (headers, Body::from_stream(stream::unfold(events, next_event))).into_response()
-    } else {
-        whole(updates, &shape, &name).await?
-    };
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(RECEIPT, value);
-    }
-    Ok(response)
-}
-
-/// What all parts of an answer say.
-struct Shape {
-    kind: Kind,
-    model: String,
-    created: u64,
-    id: String,
-    prompt_tokens: usize,
-    logprobs: bool,
-}
-
-impl Shape {
-    fn object(&self, stream: bool, choices: Value, usage: Option<Value>) -> Value {
-        let object = match (self.kind, stream) {
-            (Kind::Chat, true) => "chat.completion.chunk",
-            (Kind::Chat, false) => "chat.completion",
-            (Kind::Completion, _) => "text_completion",
-        };
-        let mut value = json!({
-            "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices,
-        });
-        if let Some(usage) = usage {
-            value["usage"] = usage;
-        }
-        value
-    }
-
-    fn usage(&self, completion_tokens: usize) -> Value {
-        json!({
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": self.prompt_tokens + completion_tokens,
-        })
-    }
-
-    fn log(&self, tokens: &[Token], name: &dyn Fn(u32) -> String) -> Value {
-        if !self.logprobs {
-            return Value::Null;
-        }
-        match self.kind {
-            Kind::Chat => {
-                let entry = |token: &Token| {
-                    let name = name(token.token);
-                    json!({"token": name, "logprob": token.logprob, "bytes": name.as_bytes(), "top_logprobs": []})
-                };
-                json!({"content": tokens.iter().map(entry).collect::<Vec<Value>>()})
-            }
-            Kind::Completion => json!({
-                "tokens": tokens.iter().map(|token| name(token.token)).collect::<Vec<String>>(),
-                "token_logprobs": tokens.iter().map(|token| token.logprob).collect::<Vec<f32>>(),
-            }),
-        }
-    }
-}
-
-/// The answer in one piece.
-async fn whole(
-    mut updates: UnboundedReceiver<Update>,
-    shape: &Shape,
-    name: &(dyn Fn(u32) -> String + Sync),
-) -> Result<Response, Refusal> {
-    let mut text = String::new();
-    let mut tokens = Vec::new();
-    let done: Done = loop {
-        match updates.recv().await {
-            Some(Update::Token(token)) => {
-                text.push_str(&token.text);
-                tokens.push(token);
-            }
-            Some(Update::Done(done)) => break done,
-            Some(Update::Failed(problem)) => {
-                return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, problem));
-            }
-            Some(Update::Accepted | Update::Refused(_)) | None => {
-                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is closing"));
-            }
-        }
-    };
-    text.push_str(&done.text);
-    let log = shape.log(&tokens, name);
-    let choice = match shape.kind {
-        Kind::Chat => json!({
-            "index": 0,
-            "message": {"role": "assistant", "content": text},
-            "logprobs": log,
-            "finish_reason": done.reason,
-        }),
-        Kind::Completion => json!({"index": 0, "text": text, "logprobs": log, "finish_reason": done.reason}),
-    };
-    let mut object = shape.object(false, json!([choice]), Some(shape.usage(done.completion_tokens)));
-    object["receipt"] = json!({"id": shape.id, "digest": done.digest});
-    Ok(Json(object).into_response())
-}
-
-/// What of a stream has been sent.
-#[derive(PartialEq, Eq)]
-enum Sent {
-    Nothing,
-    Text,
-    All,
-}
-
-/// An answer as server-sent events.
-struct Events {
-    updates: UnboundedReceiver<Update>,
-    shape: Shape,
-    usage: bool,
-    name: Box<dyn Fn(u32) -> String + Send + Sync>,
-    state: Sent,
-}
-
-type Piece = Option<(Result<Bytes, Infallible>, Events)>;
-
-async fn next_event(mut events: Events) -> Piece {
-    if events.state == Sent::All {
-        return None;
-    }
-    let text = match tokio::time::timeout(QUIET, events.updates.recv()).await {
-        Err(_) => ": still here\n\n".to_string(),
-        Ok(Some(Update::Token(token))) => events.token(&token),
-        Ok(Some(Update::Done(done))) => events.done(&done),
-        Ok(Some(Update::Failed(problem))) => {
-            events.failed(&Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, problem))
-        }
-        Ok(Some(Update::Accepted | Update::Refused(_)) | None) => {
-            events.failed(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is closing"))
-        }
-    };
-    Some((Ok(Bytes::from(text)), events))
-}
-
-impl Events {
-    fn chunk(&self, choices: Value, usage: Option<Value>) -> String {
-        format!("data: {}\n\n", self.shape.object(true, choices, usage))
-    }
-
-    fn choice(&self, text: &str, log: Value, reason: Option<&str>, first: bool) -> Value {
-        match self.shape.kind {
-            Kind::Chat => {
-                let mut delta = json!({});
-                if first {
-                    delta["role"] = json!("assistant");
-                }
-                if first || !text.is_empty() {
-                    delta["content"] = json!(text);
-                }
-                json!({"index": 0, "delta": delta, "logprobs": log, "finish_reason": reason})
-            }
-            Kind::Completion => json!({"index": 0, "text": text, "logprobs": log, "finish_reason": reason}),
-        }
-    }
-
-    fn token(&mut self, token: &Token) -> String {
-        let first = self.state == Sent::Nothing;
-        self.state = Sent::Text;
-        let log = self.shape.log(std::slice::from_ref(token), &*self.name);
-        self.chunk(json!([self.choice(&token.text, log, None, first)]), None)
-    }
-
-    fn done(&mut self, done: &Done) -> String {
-        let first = self.state == Sent::Nothing;
-        self.state = Sent::All;
-        let mut text = String::new();
-        if !done.text.is_empty() || first {
-            text.push_str(&self.chunk(json!([self.choice(&done.text, Value::Null, None, first)]), None));
-        }
-        text.push_str(&self.chunk(json!([self.choice("", Value::Null, Some(done.reason), false)]), None));
-        if self.usage {
-            text.push_str(&self.chunk(json!([]), Some(self.shape.usage(done.completion_tokens))));
-        }
-        text + "data: [DONE]\n\n"
-    }
-
-    fn failed(&mut self, refusal: &Refusal) -> String {
-        self.state = Sent::All;
-        format!("data: {}\n\n", refusal.body())
-    }
 }

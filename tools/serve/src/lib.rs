@@ -1,12 +1,14 @@
 //! `repops serve`: a language model over HTTP, as OpenAI's clients speak it.
 //!
 //! One thread owns the scheduler (`engine.rs`); handlers give it requests and read what it sends back. Every answer has a
-//! signed receipt under its id. Invariant: nothing that a client sends or fails to read disturbs another; bodies, prompts,
-//! answers, waiting requests and kept receipts are limited.
+//! signed receipt under its id. Invariant: nothing that a client sends or fails to read disturbs another; connections, bodies,
+//! prompts, answers, waiting requests and kept receipts are limited, and clients that stall are cut off.
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic)]
 
+mod answers;
 mod api;
+mod connections;
 mod engine;
 mod error;
 mod handlers;
@@ -14,7 +16,7 @@ mod receipts;
 
 pub use engine::claim;
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,7 +45,12 @@ pub struct ServeOptions {
     pub requests_max: usize,
     /// Receipts that are kept, the newest.
     pub receipts_max: usize,
-    /// How long a request's body may take to arrive, and how long answers may take to end at a shutdown.
+    /// Connections at once; others wait to be let in.
+    pub connections_max: usize,
+    /// Bytes that making the trace of an answer may take.
+    pub trace_bytes_max: usize,
+    /// How long a request's head and its body may take to arrive, a connection may be idle, a client may take nothing of
+    /// what is written to it, and answers may take to end at a shutdown.
     pub patience: Duration,
     pub scheduler: SchedulerOptions,
 }
@@ -56,6 +63,8 @@ impl Default for ServeOptions {
             tokens_max: 4096,
             requests_max: 256,
             receipts_max: 4096,
+            connections_max: 1024,
+            trace_bytes_max: 1 << 30,
             patience: Duration::from_secs(30),
             scheduler: SchedulerOptions::default(),
         }
@@ -104,6 +113,7 @@ pub async fn serve_on(
 ) -> std::io::Result<()> {
     let patience = options.patience;
     let (engine, worker) = Engine::start(session, Arc::new(text), key, &options);
+    let connections_max = options.connections_max;
     let app = Arc::new(App::new(engine, options));
     let counters = app.engine.counters.clone();
     let (ended, mut has_ended) = tokio::sync::watch::channel(false);
@@ -115,10 +125,8 @@ pub async fn serve_on(
             ended.send_replace(true);
         }
     };
-    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(graceful);
-    let serving = serving.into_future();
     tokio::select! {
-        result = serving => result?,
+        () = connections::serve(listener, router(app), connections_max, patience, graceful) => {}
         () = async {
             // The sender lives as long as the server.
             let _ = has_ended.wait_for(|ended| *ended).await;
@@ -146,6 +154,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(handlers::chat))
         .route("/v1/completions", post(handlers::completions))
         .route("/v1/receipts/{id}", get(handlers::receipt))
+        .route("/v1/receipts/{id}/trace", get(handlers::trace))
         .route("/v1/receipts/{id}/verify", post(handlers::verify))
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::not_allowed)

@@ -11,6 +11,7 @@ use repops::sequence::example::Decoder;
 use repops::sequence::sampling::Plain;
 use repops_provenance::Key;
 use repops_provenance::generation::{GenerationReceipt, verify};
+use repops_provenance::row_log;
 use repops_runtime::session::{Session, SessionOptions};
 use repops_runtime::{Runtime, RuntimeOptions};
 use repops_serve::{ServeOptions, serve_on};
@@ -279,7 +280,10 @@ fn what_cannot_be_answered_is_refused_and_hurts_nobody() {
     assert_eq!(with("temperature", json!(-1)), field("temperature"));
     assert_eq!(with("temperature", json!(1e30)), field("temperature"));
     assert_eq!(with("top_p", json!(0)), field("top_p"));
-    assert_eq!(with("n", json!(2)), field("n"));
+    assert_eq!(with("n", json!(0)), field("n"));
+    assert_eq!(with("n", json!(17)), field("n"));
+    assert_eq!(with("best_of", json!(3)), field("best_of"));
+    assert_eq!(with("logprobs", json!(6)), field("logprobs"));
     assert_eq!(with("seed", json!(-4)), field("seed"));
     assert_eq!(with("max_tokens", json!(0)), field("max_tokens"));
     assert_eq!(with("max_tokens", json!(101)), field("max_tokens"));
@@ -293,6 +297,8 @@ fn what_cannot_be_answered_is_refused_and_hurts_nobody() {
     let messages =
         |messages: Value| refused("/v1/chat/completions", &json!({"messages": messages}).to_string());
     assert_eq!(messages(json!([])), field("messages"));
+    let top = json!({"messages": [{"role": "user", "content": "a"}], "logprobs": true, "top_logprobs": 21});
+    assert_eq!(refused("/v1/chat/completions", &top.to_string()), field("top_logprobs"));
     assert_eq!(messages(json!([{"role": "mute", "content": "a"}])), field("messages"));
     assert_eq!(
         messages(json!([{"role": "user", "content": [{"type": "image_url"}]}])),
@@ -300,6 +306,146 @@ fn what_cannot_be_answered_is_refused_and_hurts_nobody() {
     );
     assert_eq!(server.complete(&request("hello", 4, 1)).0["usage"]["total_tokens"], 9);
     assert_eq!(server.session.cache_limit(), SessionOptions::default().cache_bytes);
+}
+
+#[test]
+fn several_answers_are_those_of_consecutive_seeds() {
+    let server = Server::start(ServeOptions::default());
+    let alone: Vec<(Value, String)> = (3..6)
+        .map(|seed| {
+            let (answer, id) = server.complete(&request("hello", 12, seed));
+            (answer["choices"][0]["text"].clone(), server.receipt(&id).claim.digest().to_hex())
+        })
+        .collect();
+    let mut three = request("hello", 12, 3);
+    three["n"] = json!(3);
+    let (answer, ids) = server.complete(&three);
+    let choices = answer["choices"].as_array().unwrap();
+    assert_eq!(answer["usage"]["prompt_tokens"], 5);
+    for (at, (choice, id)) in choices.iter().zip(ids.split(", ")).enumerate() {
+        assert_eq!(choice["index"], at);
+        assert_eq!(
+            (&choice["text"], choice["receipt"]["digest"].as_str().unwrap()),
+            (&alone[at].0, &*alone[at].1)
+        );
+        assert_eq!(choice["receipt"]["id"], id);
+        assert_eq!(server.receipt(id).claim.seed, 3 + at as u64);
+    }
+    assert_eq!(choices.len(), 3);
+    // The same as events.
+    three["stream"] = json!(true);
+    let (status, _, body) = server.post("/v1/completions", &three.to_string());
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body.matches("data: [DONE]").count(), 1);
+    let mut said = vec![String::new(); 3];
+    for event in body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")) {
+        let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
+        let choice = &event["choices"][0];
+        said[choice["index"].as_u64().unwrap() as usize].push_str(choice["text"].as_str().unwrap());
+    }
+    assert_eq!(said, alone.iter().map(|(text, _)| text.as_str().unwrap()).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_likeliest_tokens_are_told_of() {
+    let server = Server::start(ServeOptions::default());
+    let mut chat = json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0,
+        "logprobs": true, "top_logprobs": 3});
+    let (status, _, body) = server.post("/v1/chat/completions", &chat.to_string());
+    assert_eq!(status, 200, "{body}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    let content = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    for token in content {
+        let top = token["top_logprobs"].as_array().unwrap();
+        assert_eq!(top.len(), 3);
+        // Greedy: the chosen one is the likeliest.
+        assert_eq!((&top[0]["token"], &top[0]["logprob"]), (&token["token"], &token["logprob"]));
+        let logprobs: Vec<f64> = top.iter().map(|other| other["logprob"].as_f64().unwrap()).collect();
+        assert!(logprobs.is_sorted_by(|a, b| a >= b), "{logprobs:?}");
+    }
+    assert_eq!(content.len() as u64, answer["usage"]["completion_tokens"].as_u64().unwrap());
+    chat["top_logprobs"] = json!(0);
+    let (_, _, body) = server.post("/v1/chat/completions", &chat.to_string());
+    let plain: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(plain["choices"][0]["message"], answer["choices"][0]["message"]);
+    assert_eq!(plain["choices"][0]["logprobs"]["content"][0]["top_logprobs"], json!([]));
+    let mut old = request("hello", 4, 1);
+    old["logprobs"] = json!(2);
+    let (answer, _) = server.complete(&old);
+    let log = &answer["choices"][0]["logprobs"];
+    let counts = ["tokens", "token_logprobs", "top_logprobs", "text_offset"]
+        .map(|name| log[name].as_array().unwrap().len());
+    assert_eq!(counts, [4; 4]);
+    assert_eq!(log["text_offset"][0], 0);
+}
+
+#[test]
+fn single_positions_of_an_answer_can_be_checked() {
+    let server = Server::start(ServeOptions::default());
+    let (_, id) = server.complete(&request("hello", 12, 5));
+    let mut response = Server::agent().get(server.url(&format!("/v1/receipts/{id}/trace"))).call().unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    let file = response.body_mut().read_to_vec().unwrap();
+    let (receipt, program) = (server.receipt(&id), server.session.program());
+    let hash = repops::digest::bytes_digest;
+    let check = |file: &[u8]| {
+        row_log::spot(&receipt, program, None, &mut &*file, &[0, 5, 15], &Reference, &Plain, hash)
+    };
+    assert_eq!(check(&file).unwrap(), None);
+    let mut other = file.clone();
+    *other.last_mut().unwrap() ^= 1;
+    assert!(!matches!(check(&other), Ok(None)));
+    assert_eq!(server.get("/v1/receipts/none/trace").0, 404);
+    let small = Server::start(ServeOptions { trace_bytes_max: 1000, ..ServeOptions::default() });
+    let (_, id) = small.complete(&request("hello", 12, 5));
+    assert_eq!(small.get(&format!("/v1/receipts/{id}/trace")).0, 413);
+}
+
+/// Whether the server closes this connection within some seconds.
+fn is_closed(client: &mut TcpStream) -> bool {
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut rest = Vec::new();
+    match client.read_to_end(&mut rest) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn who_stalls_is_cut_off() {
+    let patience = Duration::from_millis(300);
+    let options = ServeOptions { patience, connections_max: 8, ..ServeOptions::default() };
+    let server = Server::start(options);
+    let said = |bytes: &str| {
+        let mut client = TcpStream::connect(server.address).unwrap();
+        client.write_all(bytes.as_bytes()).unwrap();
+        client
+    };
+    // Nothing; half a head; a head without its body; a request, and then nothing; more of them than there are places.
+    for bytes in [
+        "",
+        "POST /v1/completions HT",
+        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{",
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut clients: Vec<TcpStream> = (0..12).map(|_| said(bytes)).collect();
+        assert!(clients.iter_mut().all(is_closed), "{bytes:?}");
+    }
+    assert_eq!(server.complete(&request("hello", 4, 1)).0["usage"]["completion_tokens"], 4);
+}
+
+#[test]
+fn who_does_not_read_is_cut_off() {
+    let patience = Duration::from_millis(300);
+    let server = Server::start(ServeOptions { patience, connections_max: 1, ..ServeOptions::default() });
+    // Questions whose answers nobody takes, until the system's buffers are full.
+    let mut client = TcpStream::connect(server.address).unwrap();
+    client.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let question = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let asked = (0..10_000).take_while(|_| client.write_all(question.as_bytes()).is_ok()).count();
+    assert!(asked < 10_000);
+    // The only place is free again.
+    assert_eq!(server.get("/healthz").0, 200);
 }
 
 #[test]

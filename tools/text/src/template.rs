@@ -1,7 +1,8 @@
 //! Chat templates: Jinja as Hugging Face renders it, sandboxed.
 //!
-//! A template sees the conversation and nothing else: no files, no clock, no other templates. Its steps and its output
-//! are limited.
+//! A template sees the conversation and nothing else: no files, no clock, no other templates. Its steps, its recursion and
+//! its output are limited. Not limited is what it holds meanwhile: a template may join texts until memory ends. Templates
+//! are part of a program, so this is in the hands of whoever chose the program; what clients send is never one.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! The bit matrix of generations: small decoders, made by `conformance/decoders.py`, generate the same tokens with the same
+//! The bit matrix of generations: small decoders, made by `conformance/decoders.py` and as exporters write them to ONNX by
+//! `conformance/decoder_exports.py`, generate the same tokens with the same
 //! receipt digest on every path, however the prompt is cut, and the receipt verifies by all rows at once and by the plain way.
 //!
 //! Invariant: a path that fails or gives another digest is reported by name.
@@ -10,8 +11,8 @@ use serde_json::Value;
 use crate::command::{self, Error, Result};
 use crate::repops::Repops;
 
-/// Where the repository keeps the decoders.
-const DECODERS: &str = "conformance/decoders";
+/// Where the repository keeps the decoders, and those that were exported.
+const FOLDERS: [&str; 2] = ["conformance/decoders", "conformance/exports"];
 /// Tokens of every decoder's vocabulary; the decoders know 64 positions.
 const PROMPT_TOKENS: u32 = 40;
 
@@ -58,7 +59,7 @@ pub fn check(host: &Repops, foreign: Option<&Repops>, folder: &Path) -> Result<V
                 _ => String::new(),
             };
             println!(
-                "  {name:<14} {:<8} {:<50} {}",
+                "  {name:<23} {:<8} {:<50} {}",
                 if *is_foreign { "aarch64" } else { "host" },
                 arguments.join(" "),
                 if verdict.is_empty() { found.as_deref().unwrap_or("") } else { &verdict }
@@ -79,15 +80,18 @@ pub fn check(host: &Repops, foreign: Option<&Repops>, folder: &Path) -> Result<V
     Ok(failures)
 }
 
-/// GGUF files and Hugging Face folders.
+/// GGUF files, Hugging Face folders, and ONNX files.
 fn decoders() -> Result<Vec<PathBuf>> {
-    let folder = command::root().join(DECODERS);
-    let failed = |error: std::io::Error| Error::Environment(format!("{}: {error}", folder.display()));
     let mut models = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() || path.extension().is_some_and(|extension| extension == "gguf") {
-            models.push(path);
+    for folder in FOLDERS.map(|folder| command::root().join(folder)) {
+        let failed = |error: std::io::Error| Error::Environment(format!("{}: {error}", folder.display()));
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let is_file =
+                path.extension().is_some_and(|extension| extension == "gguf" || extension == "onnx");
+            if path.is_dir() || is_file {
+                models.push(path);
+            }
         }
     }
     models.sort();
