@@ -1,9 +1,9 @@
-"""`repops serve` under load: clients that ask, that leave, and that send no requests.
+"""`repops serve` under load: clients that ask, that leave, that stall, and that send no requests.
 
     python3 server_load.py REPOPS P.rep [--seconds 120] [--clients 32]
 
-Every answer must have the tokens, log-probabilities and trace root of `repops generate` alone with the same request; what is no
-request must be refused with 4xx; afterwards the server must answer as before. Needs nothing but Python. Prints counts and the
+Every answer must have the tokens, log-probabilities and trace root of `repops generate` alone with the same request, and its
+receipt must verify; what is no request must be refused with 4xx; afterwards the server must answer as before. Needs nothing but Python. Prints counts and the
 server's peak memory; ends with 0 if all of that holds.
 """
 
@@ -13,7 +13,9 @@ import http.client
 import json
 import pathlib
 import random
+import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -25,6 +27,7 @@ class Load:
     def __init__(self, port, seconds):
         self.port, self.end = port, time.monotonic() + seconds
         self.counts, self.seen, self.lock = collections.Counter(), collections.defaultdict(set), threading.Lock()
+        self.receipts = {}
 
     def count(self, what):
         with self.lock:
@@ -47,9 +50,11 @@ class Load:
         if response.status != 200:
             return self.count(f"status {response.status}")
         name = response.getheader("x-repops-receipt")
-        receipt = json.loads(self.request("GET", f"/v1/receipts/{name}")[1].read())
+        text = self.request("GET", f"/v1/receipts/{name}")[1].read()
+        receipt = json.loads(text)
         with self.lock:
             self.counts["answers"] += 1
+            self.receipts[number] = text
             self.seen[number].add((tuple(receipt["tokens"]), receipt["trace_root"], receipt["logprobs"]))
 
     def leave(self, number):
@@ -58,6 +63,15 @@ class Load:
         response.read(300)
         connection.close()
         self.count("left")
+
+    def stall(self, choose):
+        """Half a request, and then nothing: the server must end it, in a minute at most."""
+        whole = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            connection.sendall(whole[: choose.randrange(len(whole))])
+            while connection.recv(4096):
+                pass
+        self.count("stalled, cut off")
 
     def disturb(self, choose):
         wrong = [dict(temperature="hot"), dict(max_tokens=-1), dict(messages=[]), dict(top_p=7)]
@@ -73,8 +87,10 @@ class Load:
             try:
                 if kind < 0.6:
                     self.ask(question)
-                elif kind < 0.8:
+                elif kind < 0.78:
                     self.leave(question)
+                elif kind < 0.8:
+                    self.stall(choose)
                 else:
                     self.disturb(choose)
             except OSError as error:
@@ -109,13 +125,17 @@ def main():
     finally:
         server.terminate()
         server.wait()
-    wrong = [what for what in load.counts if what not in ("answers", "left", "refused", "told to come again")]
+    wrong = [what for what in load.counts if what not in ("answers", "left", "refused", "stalled, cut off", "told to come again")]
     for number, found in sorted(load.seen.items()):
         command = [a.repops, "generate", a.program, "--chat", QUESTIONS[number], "--max-tokens", str(TOKENS)]
         command += ["--temperature", str(TEMPERATURE), "--seed", str(number), "--json"]
         alone = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         if {(tokens, root) for tokens, root, _ in found} != {(tuple(alone["tokens"]), alone["trace_root"])} or len(found) != 1:
             wrong.append(f"{QUESTIONS[number]!r} differs from the answer made alone")
+        with tempfile.NamedTemporaryFile(suffix=".json") as file:
+            pathlib.Path(file.name).write_bytes(load.receipts[number])
+            if subprocess.run([a.repops, "verify", file.name, "--program", a.program], capture_output=True).returncode:
+                wrong.append(f"the receipt of {QUESTIONS[number]!r} does not verify")
     if wrong or not load.counts["answers"]:
         raise SystemExit(f"wrong: {wrong}")
     print(len(load.seen), "questions answered as alone")

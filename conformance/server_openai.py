@@ -27,7 +27,18 @@ text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk
 assert text == answer.choices[0].message.content, text
 completion = client.completions.create(model=model, prompt="Once upon a time", max_tokens=8)
 assert completion.choices[0].text
-for wrong in (dict(temperature=-3), dict(max_tokens=10**9), dict(n=5)):
+two = client.chat.completions.create(**ask("Name a color.", max_tokens=6, n=2, temperature=1.0, seed=4, logprobs=True, top_logprobs=3))
+assert [choice.index for choice in two.choices] == [0, 1]
+for seed, choice in enumerate(two.choices, 4):
+    alone = client.chat.completions.create(**ask("Name a color.", max_tokens=6, temperature=1.0, seed=seed))
+    assert alone.choices[0].message.content == choice.message.content
+    assert all(len(token.top_logprobs) == 3 for token in choice.logprobs.content)
+merged = {0: "", 1: ""}
+for chunk in client.chat.completions.create(**ask("Name a color.", max_tokens=6, n=2, temperature=1.0, seed=4, stream=True)):
+    for choice in chunk.choices:
+        merged[choice.index] += choice.delta.content or ""
+assert list(merged.values()) == [choice.message.content for choice in two.choices]
+for wrong in (dict(temperature=-3), dict(max_tokens=10**9), dict(n=50), dict(top_logprobs=3)):
     try:
         client.chat.completions.create(**ask("x", **wrong))
     except openai.BadRequestError as error:
