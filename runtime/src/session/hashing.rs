@@ -167,8 +167,10 @@ impl Leaves {
 
 impl Gathered {
     fn clear(&mut self) {
-        let Gathered { steps, outputs, bindings, bytes } = self;
-        (steps.clear(), outputs.clear(), bindings.clear(), bytes.clear());
+        self.steps.clear();
+        self.outputs.clear();
+        self.bindings.clear();
+        self.bytes.clear();
     }
 
     /// The bytes of each output.
