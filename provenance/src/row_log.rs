@@ -10,10 +10,10 @@ use repops::Tensor;
 use repops::digest::{Digest, merkle_root, tensor_digest};
 use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent};
 use repops::program::{BlockId, Program, ValueId};
-use repops::sequence::Sequence;
 use repops::sequence::sampling::{Draw, Functions, choose, log_probability};
 use repops::sequence::spot::{Kept, SpotExecutor, kept};
 use repops::sequence::trace::{Entry, row_digest, sequence_root, step_leaf};
+use repops::sequence::{Sequence, SequenceError};
 use repops::tensor::TensorError;
 
 use crate::generation::{Difference, GenerationClaim, GenerationReceipt, Unverifiable, check_head};
@@ -140,6 +140,100 @@ impl<'a> Record<'a> {
         let head = (has_head || self.head != Digest::default()).then_some(self.head);
         Entry { token, carried: merkle_root(&self.leaves), head }
     }
+}
+
+/// What an entry of a log is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoggedRow {
+    pub token: u32,
+    /// Leaves of the carried steps.
+    pub carried: Vec<Digest>,
+    /// The root over the other steps; zero where they do not count.
+    pub head: Digest,
+    /// Their leaves, where they are known: a file has the root alone.
+    pub head_leaves: Option<Vec<Digest>>,
+}
+
+/// In what two logs of a program differ first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogDifference {
+    /// One has no such position.
+    End {
+        position: usize,
+    },
+    Token {
+        position: usize,
+        tokens: [u32; 2],
+    },
+    Step {
+        position: usize,
+        step: usize,
+    },
+    /// One of the steps that no later position depends on.
+    Head {
+        position: usize,
+    },
+}
+
+/// The first difference of two logs, in the order in which rows are computed.
+pub fn first_difference(
+    program: &Program,
+    a: &[LoggedRow],
+    b: &[LoggedRow],
+) -> Result<Option<LogDifference>, SequenceError> {
+    let sequence = Sequence::of(program)?;
+    let (carried, head): (Vec<usize>, Vec<usize>) =
+        (0..sequence.carried.len()).partition(|step| sequence.carried[*step]);
+    let differs = |a: &[Digest], b: &[Digest], steps: &[usize]| {
+        a.iter().zip(b).position(|(a, b)| a != b).and_then(|at| steps.get(at).copied())
+    };
+    for (position, (a, b)) in a.iter().zip(b).enumerate() {
+        if a.token != b.token {
+            return Ok(Some(LogDifference::Token { position, tokens: [a.token, b.token] }));
+        }
+        if let Some(step) = differs(&a.carried, &b.carried, &carried) {
+            return Ok(Some(LogDifference::Step { position, step }));
+        }
+        // Where logits count in one log alone, nothing else is said.
+        if a.head != b.head && a.head != Digest::default() && b.head != Digest::default() {
+            let leaves = a.head_leaves.as_ref().zip(b.head_leaves.as_ref());
+            let step = leaves.and_then(|(a, b)| differs(a, b, &head));
+            return Ok(Some(
+                step.map_or(LogDifference::Head { position }, |step| LogDifference::Step { position, step }),
+            ));
+        }
+    }
+    let position = a.len().min(b.len());
+    Ok((a.len() != b.len()).then_some(LogDifference::End { position }))
+}
+
+/// What a file's entries are made of; they give the claim's root.
+pub fn read(
+    program: &Program,
+    claim: &GenerationClaim,
+    file: &mut dyn Read,
+) -> Result<Vec<LoggedRow>, RowLogError> {
+    let claimed = claim.trace_root.ok_or(RowLogError::NoTrace)?;
+    let sequence = Sequence::of(program).map_err(|error| RowLogError::Fault(error.to_string()))?;
+    let form = Form::of(program, &sequence)?;
+    let (tokens, first) = (claim.rows(), claim.prompt.len().saturating_sub(1));
+    header(&form, program, claim, tokens.len(), file)?;
+    let mut bytes = vec![0; form.record_bytes()];
+    let (mut rows, mut entries) = (Vec::new(), Vec::new());
+    for (position, &token) in tokens.iter().enumerate() {
+        fill(file, &mut bytes, position)?;
+        let record = Record::read(&form, &bytes);
+        entries.push(record.entry(token, position >= first).digest(position as u64));
+        rows.push(LoggedRow { token, carried: record.leaves, head: record.head, head_leaves: None });
+    }
+    if file.read(&mut [0])? != 0 {
+        return Err(RowLogError::Trailing);
+    }
+    let found = sequence_root(&entries, first as u64);
+    if found != claimed {
+        return Err(RowLogError::Root { claimed, found });
+    }
+    Ok(rows)
 }
 
 /// Collects the records of all positions.

@@ -13,9 +13,12 @@ use repops::sequence::reference::run;
 use repops::sequence::sampling::{Draw, Plain, Sampling, choose};
 use repops::{Digest, Program};
 use repops_provenance::Info;
+use repops_provenance::dispute::audit::{Finding, Opening};
+use repops_provenance::dispute::audit_rows::{self, Place, Places};
 use repops_provenance::dispute::simulate::{Dice, GenerationStage, Kind, Outcome, Scenario, SimulateError};
-use repops_provenance::dispute::{Keep, Loser, NoDispute, Party, Reason, Transcript};
+use repops_provenance::dispute::{Keep, Loser, NoDispute, Party, Player, Reason, Transcript};
 use repops_provenance::generation::{GenerationClaim, verify};
+use repops_provenance::row_log::{self, LogDifference};
 
 /// Decoders of two layers, dense and in blocks, with and without windows, and ways to sample.
 fn program(which: usize) -> (Program, Sampling) {
@@ -238,4 +241,93 @@ fn damaged_transcripts_neither_panic_nor_hang() {
             replay_signed_anew(&damaged.encode());
         }
     }
+}
+
+/// What an auditor finds at a place; no opening is a refusal.
+fn audit(player: &mut Player<'_>, program: &Program, claim: &GenerationClaim, index: u64) -> Option<Finding> {
+    let bytes = player.open_place(claim, index).ok()?.encode();
+    let opening = Opening::decode(&bytes).unwrap();
+    Some(audit_rows::check(program, claim, &opening, &Reference, &Plain, bytes_digest))
+}
+
+#[test]
+fn an_honest_generation_passes_every_audit() {
+    for which in 0..3 {
+        let stage = stage(which);
+        let (mut player, claim) = stage.honest();
+        let places = Places::of(stage.program, &claim).unwrap();
+        assert_eq!(places.at(places.count()), None);
+        for index in (0..places.count()).step_by([1, 7, 11][which]) {
+            let found = audit(&mut player, stage.program, &claim, index);
+            assert_eq!(found, Some(Finding::Right), "{which}: {:?}", places.at(index));
+        }
+    }
+}
+
+#[test]
+fn a_lie_in_a_generation_is_caught_at_its_place() {
+    let stage = stage(0);
+    let places = Places::of(stage.program, &stage.claim).unwrap();
+    let (mut caught, mut passed) = (0, 0);
+    for index in 0..places.count() {
+        let (kind, record) = match places.at(index).unwrap() {
+            Place::Step { position, step } => {
+                (Kind::Output, Some(position * stage.log.heads.steps + u64::from(step)))
+            }
+            Place::Choice { .. } if index % 2 == 0 => (Kind::Token, None),
+            Place::Choice { .. } => (Kind::Outcome, None),
+        };
+        let scenario = Scenario { kind, step: record, seed: index, liar: Party::Second };
+        let (mut player, claim) = stage.liar(&scenario).unwrap();
+        let places = Places::of(stage.program, &claim).unwrap();
+        // Where the lie is: at its step, or at one of the tokens.
+        let at: Vec<u64> = match record {
+            Some(_) => vec![index],
+            None => {
+                (0..places.count()).filter(|i| matches!(places.at(*i), Some(Place::Choice { .. }))).collect()
+            }
+        };
+        let found: Vec<_> =
+            at.iter().map(|index| audit(&mut player, stage.program, &claim, *index)).collect();
+        let is_caught = found.iter().any(|found| matches!(found, None | Some(Finding::Wrong(_))));
+        assert!(is_caught, "{scenario:?}: {found:?}");
+        caught += 1;
+        if index > 0
+            && record.is_some()
+            && audit(&mut player, stage.program, &claim, 0) == Some(Finding::Right)
+        {
+            passed += 1;
+        }
+    }
+    println!("{caught} caught, {passed} of them right elsewhere");
+    assert!(caught > 80 && passed > 50);
+}
+
+#[test]
+fn logs_differ_where_a_row_does() {
+    let stage = stage(0);
+    let rows = stage.log.entries_of();
+    assert_eq!(row_log::first_difference(stage.program, &rows, &rows).unwrap(), None);
+    for record in 0..stage.records() {
+        let (position, step) = stage.place(record);
+        if !stage.log.has(position, step) {
+            continue;
+        }
+        let mut other = stage.log.clone();
+        other.lie(position, step as u32, vec![Digest([9; 32])]);
+        let found = row_log::first_difference(stage.program, &rows, &other.entries_of()).unwrap();
+        let expected = LogDifference::Step { position: position as usize, step: step as usize };
+        assert_eq!(found, Some(expected));
+    }
+    let mut file = Vec::new();
+    let logprobs = stage.log.logprobs.as_slice();
+    row_log::write(stage.program, &stage.claim, logprobs, &Reference, &mut file).unwrap();
+    let stored = row_log::read(stage.program, &stage.claim, &mut file.as_slice()).unwrap();
+    assert_eq!(row_log::first_difference(stage.program, &rows, &stored).unwrap(), None);
+    let last = file.len() - 1;
+    file[last] ^= 1;
+    // The last bytes are a row, which the entries do not hold themselves.
+    let again = row_log::read(stage.program, &stage.claim, &mut file.as_slice());
+    assert!(again.is_ok() || matches!(again, Err(row_log::RowLogError::Root { .. })));
+    assert!(row_log::read(stage.program, &stage.claim, &mut &file[..last]).is_err());
 }

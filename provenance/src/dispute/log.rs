@@ -180,6 +180,17 @@ impl SequenceLog {
         Trace { records: program.main().steps.iter().zip(firsts).enumerate().map(record).collect() }
     }
 
+    /// What the log's entries are made of.
+    pub fn entries_of(&self) -> Vec<crate::row_log::LoggedRow> {
+        let row = |(position, halves): (usize, &[Vec<Digest>; 2])| crate::row_log::LoggedRow {
+            token: self.tokens[position],
+            carried: halves[0].clone(),
+            head: self.root(position as u64, 1),
+            head_leaves: Some(halves[1].clone()),
+        };
+        self.leaves.iter().enumerate().map(row).collect()
+    }
+
     /// States other digests for a step at a position, and, as a run that went on would, other leaves for everything
     /// after it.
     pub fn lie(&mut self, position: u64, step: u32, outputs: Vec<Digest>) {

@@ -9,6 +9,7 @@
 
 pub mod ask;
 pub mod audit;
+pub mod audit_rows;
 mod choice;
 pub mod claimed;
 pub mod facts;
