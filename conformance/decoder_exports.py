@@ -3,6 +3,7 @@
     torchscript  attention in its parts, repeated keys, masks by Trilu, Greater and masked fill, shapes by Shape and Gather
     dynamo       newer operators, masks by comparing positions, Where with -infinity, guards against rows without keys
     genai        com.microsoft: GroupQueryAttention with its rotation, SimplifiedLayerNormalization and its Skip form, packed projections
+    nbits        genai, its matrices as MatMulNBits of four bits
 
 Written by hand with onnx.helper after such exports' structure. `python3 decoder_exports.py` writes conformance/exports/: tiny
 models with the weights of decoders.py, checked here against its float64 forward pass through ONNX Runtime, whole and in pieces
@@ -60,8 +61,18 @@ class Writer:
             self.seen[key] = label
         return self.seen[key]
 
+    def product(self, x, matrix, name):
+        """By a matrix [K, N] that is stored in full, or in four bits and a scale for each block of 32."""
+        if not self.c.get("bits"):
+            return self.op("MatMul", x, matrix if isinstance(matrix, str) else self.const(matrix), name=f"/{name}/MatMul")
+        q, scale = quantized(matrix.T)
+        inputs = [x, self.const(q[..., 0::2] | q[..., 1::2] << 4), self.const(scale)]
+        sizes = dict(K=matrix.shape[0], N=matrix.shape[1], bits=4, block_size=32)
+        return self.op("MatMulNBits", *inputs, name=f"/{name}/MatMulNBits", domain="com.microsoft", **sizes)
+
     def linear(self, name, x):
-        y = self.op("MatMul", x, self.weight(name + ".weight", True), name=f"/{name}/MatMul")
+        matrix = self.t[name + ".weight"].T if self.c.get("bits") else self.weight(name + ".weight", True)
+        y = self.product(x, matrix, name)
         if name + ".bias" in self.t:
             y = self.op("Add", self.weight(name + ".bias"), y, name=f"/{name}/Add")
         return y
@@ -72,6 +83,24 @@ class Writer:
         if microsoft:
             opsets.append(helper.make_opsetid("com.microsoft", 1))
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def quantized(rows):
+    """Four bits [N, blocks, 32] and scales of rows [N, K]. What has gone through it once stays what it is."""
+    count = -(-rows.shape[1] // 32)
+    blocks = np.zeros((len(rows), count * 32), np.float32)
+    blocks[:, : rows.shape[1]] = rows
+    blocks = blocks.reshape(len(rows), count, 32)
+    # Scales of eight significant bits, rounded up, so that products with small integers are exact.
+    exponent = np.frexp(np.maximum(np.abs(blocks).max(-1), 1e-6) / 7)[1]
+    scale = np.ldexp(np.ceil(np.ldexp(np.maximum(np.abs(blocks).max(-1), 1e-6) / 7, 8 - exponent)), exponent - 8).astype(np.float32)
+    return (np.rint(blocks / scale[..., None]) + 8).astype(np.uint8), scale
+
+
+def dequantized(rows):
+    q, scale = quantized(rows)
+    wide = (q.astype(np.float32) - 8) * scale[..., None]
+    return wide.reshape(len(rows), -1)[:, : rows.shape[1]]
 
 
 def interface(c, positions):
@@ -318,7 +347,7 @@ def genai(c, tensors):
             q, k = normed("q", q), normed("k", k)
         else:
             packed = np.ascontiguousarray(np.concatenate([tensors[n + ".weight"] for n in names]).T)
-            q = w.op("MatMul", h, w.const(packed), name=f"/{at}attn/qkv_proj/MatMul")
+            q = w.product(h, packed, f"{at}attn/qkv_proj")
             if names[0] + ".bias" in tensors:
                 bias = np.concatenate([tensors[n + ".bias"] for n in names])
                 q = w.op("Add", q, w.const(bias), name=f"/{at}attn/qkv_proj/Add")
@@ -336,7 +365,11 @@ def genai(c, tensors):
     return w.model(*interface(c, False), opset=21, microsoft=True)
 
 
-BUILD = {"torchscript": torchscript, "dynamo": dynamo, "genai": genai}
+def nbits(c, tensors):
+    return genai(dict(c, bits=4), tensors)
+
+
+BUILD = {"torchscript": torchscript, "dynamo": dynamo, "genai": genai, "nbits": nbits}
 
 
 def run(path, c, tokens, pieces):
@@ -386,6 +419,16 @@ def tiny():
                 assert error < 1e-5 * np.abs(wanted).max(), (path.name, pieces, error)
             expected[path.name] = {"tokens": decoders.TOKENS, "logits": [round(float(v), 9) for v in wanted.ravel()]}
             print(path.name, "agrees")
+    # Matrices rounded to what four bits hold; those of the embedding and the head stay.
+    c = TINY["qwen2"]
+    tensors = {n: dequantized(t) if "_proj.weight" in n else t for n, t in decoders.make(c, 101).items()}
+    wanted = decoders.forward(dict(c, ropes=[c["ropes"][0]] * c["layers"]), tensors, decoders.TOKENS)
+    path = ROOT / "qwen2.nbits.onnx"
+    onnx.save(nbits(c, tensors), path)
+    error = np.abs(run(path, c, decoders.TOKENS, [6, 1, 1, 2]) - wanted).max()
+    assert error < 1e-5 * np.abs(wanted).max(), (path.name, error)
+    expected[path.name] = {"tokens": decoders.TOKENS, "logits": [round(float(v), 9) for v in wanted.ravel()]}
+    print(path.name, "agrees")
     (ROOT / "expected.json").write_text(json.dumps(expected) + "\n")
 
 
