@@ -146,8 +146,12 @@ mod tests {
     }
 
     fn compare(x: &[f32]) {
+        compare_on(Isa::available(), x);
+    }
+
+    fn compare_on(isas: impl Iterator<Item = Isa>, x: &[f32]) {
         let (mut found, mut expected) = (vec![0.0f32; x.len()], vec![0.0f32; x.len()]);
-        for isa in Isa::available() {
+        for isa in isas {
             for (function, name) in [(Function::Exp, "exp"), (Function::Erf, "erf")] {
                 dispatch(isa, All { function, is_defined: false, x, y: &mut found });
                 dispatch(isa, All { function, is_defined: true, x, y: &mut expected });
@@ -196,9 +200,11 @@ mod tests {
     #[test]
     #[ignore = "2^32 inputs; `cargo xtask slow` runs it"]
     fn all_inputs() {
+        // Elsewhere the definition is the only way.
+        let isas = || Isa::available().filter(|isa| matches!(isa, Isa::Avx512 | Isa::Avx2));
         for high in 0..1u32 << 16 {
             let inputs: Vec<f32> = (0..1u32 << 16).map(|low| f32::from_bits(high << 16 | low)).collect();
-            compare(&inputs);
+            compare_on(isas(), &inputs);
         }
     }
 }
