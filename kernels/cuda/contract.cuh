@@ -5,8 +5,9 @@
 constexpr u32 CHUNK = 256;
 
 // The tree over parts that arrive one after another, as a binary counter: level `l` holds the result of 2^l parts.
-// Levels are counted at compile time, so that the counter lives in registers.
-template <int LEVELS> struct Tree {
+// Levels are counted at compile time, so that the counter lives in registers. FULL: there are at most 2^(LEVELS - 1) parts, so
+// that the last level is the result of all of them.
+template <int LEVELS, bool FULL = false> struct Tree {
     float level[LEVELS];
 
     // `count`: the parts before this one.
@@ -14,6 +15,10 @@ template <int LEVELS> struct Tree {
         bool carries = true;
 #pragma unroll
         for (int l = 0; l < LEVELS; l++) {
+            if (FULL && l == LEVELS - 1) {
+                level[l] = carries ? part : level[l];
+                continue;
+            }
             bool full = (count >> l) & 1u;
             float sum = __fadd_rn(level[l], part);
             level[l] = carries && !full ? part : level[l];
@@ -29,7 +34,7 @@ template <int LEVELS> struct Tree {
 #pragma unroll
         for (int l = 0; l < LEVELS; l++) {
             if ((count >> l) & 1u) {
-                sum = any ? __fadd_rn(level[l], sum) : level[l];
+                sum = any && !(FULL && l == LEVELS - 1) ? __fadd_rn(level[l], sum) : level[l];
                 any = true;
             }
         }

@@ -32,7 +32,7 @@ KERNEL __launch_bounds__(256) combine(const float* part, u8* out, const u8* c, u
                                       float beta, u32 flags, u64 c_row, u64 c_column) {
     Finish finish = {c, c_row, c_column, alpha, beta, flags, type};
     for (u64 i = (u64)block_x() * 256 + thread_x(); i < count; i += (u64)grid_x() * 256) {
-        Tree<8> tree{};
+        Tree<8, true> tree{};
 #pragma unroll 1
         for (u32 at = 0; at < parts; at++) tree.push(part[at * count + i], at);
         float sum = tree.result(parts);

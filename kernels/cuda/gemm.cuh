@@ -43,15 +43,16 @@ struct Matrix {
         return pages ? (u64)pages[position / 256] * 256 + position % 256 : position;
     }
 
-    DEVICE_METHOD u64 index(u32 o, u32 p) const {
+    // Left operands are never in panels.
+    template <bool RIGHT> DEVICE_METHOD u64 index(u32 o, u32 p) const {
         if (kind == TERMS) return place(o) * stride + p;
-        if (kind == OUTERS) return place(p) * stride + o;
+        if (!RIGHT || kind == OUTERS) return place(p) * stride + o;
         return (u64)(o / 16) * terms * 16 + p * 16 + o % 16;
     }
 };
 
 // Four elements of an operand that a thread brings from global to shared memory in each step.
-template <int EXTENT> struct Unit {
+template <int EXTENT, bool RIGHT> struct Unit {
     const u8* at;    // of the first element, for wide loads
     u64 advance;     // bytes between steps
     u32 o, p;        // outer index in the matrix, term within a step
@@ -63,7 +64,7 @@ template <int EXTENT> struct Unit {
         if (m.kind == TERMS) {
             in_tile = u / 2;
             p = u % 2 * 4;
-        } else if (m.kind == OUTERS) {
+        } else if (!RIGHT || m.kind == OUTERS) {
             in_tile = u % (EXTENT / 4) * 4;
             p = u / (EXTENT / 4);
         } else {
@@ -75,14 +76,14 @@ template <int EXTENT> struct Unit {
         // What lies past the end is never stored; it only has to be readable.
         u32 clamped = o;
         if (m.kind == TERMS) clamped = min(o, m.extent - 1);
-        else if (m.kind == OUTERS) clamped = m.wide ? min(o, m.extent - 4) : o;
+        else if (!RIGHT || m.kind == OUTERS) clamped = m.wide ? min(o, m.extent - 4) : o;
         else clamped = min(o, (m.extent - 1) / 16 * 16 + 12);
         o = clamped;
         at = m.base, advance = 0;
-        if (m.kind != BLOCKS) {
+        if (!RIGHT || m.kind != BLOCKS) {
             u32 shift = shift_of(m.type);
-            at = m.base + (m.index(clamped, p) << shift);
-            u64 elements = m.kind == TERMS ? BK : m.kind == OUTERS ? BK * m.stride : BK * 16;
+            at = m.base + (m.index<RIGHT>(clamped, p) << shift);
+            u64 elements = m.kind == TERMS ? BK : !RIGHT || m.kind == OUTERS ? BK * m.stride : BK * 16;
             advance = elements << shift;
         }
     }
@@ -90,8 +91,8 @@ template <int EXTENT> struct Unit {
     static DEVICE_METHOD u32 min(u32 a, u32 b) { return a < b ? a : b; }
 
     template <bool ANY> DEVICE_METHOD void load_step(const Matrix& m, u32 begin) {
-        if (m.pages && m.kind == OUTERS && begin + p < m.terms) at = m.base + (m.index(o, begin + p) << shift_of(m.type));
-        if (ANY && m.kind == BLOCKS) {
+        if (m.pages && m.kind == OUTERS && begin + p < m.terms) at = m.base + (m.index<RIGHT>(o, begin + p) << shift_of(m.type));
+        if (ANY && RIGHT && m.kind == BLOCKS) {
             float4 x = begin + p < m.terms ? load_blocks4(m.type, m.base, m.terms, begin + p, o) : float4{};
             v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
             return;
@@ -103,9 +104,9 @@ template <int EXTENT> struct Unit {
         } else {
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
-                u32 outer = m.kind == TERMS ? o : min(o + i, m.kind == PANELS ? o + i : m.extent - 1);
+                u32 outer = m.kind == TERMS ? o : min(o + i, RIGHT && m.kind == PANELS ? o + i : m.extent - 1);
                 u32 term = begin + (m.kind == TERMS ? p + i : p);
-                v[i] = term < m.terms ? load(type, m.base, m.index(outer, term)) : 0.0f;
+                v[i] = term < m.terms ? load(type, m.base, m.index<RIGHT>(outer, term)) : 0.0f;
             }
         }
         at += advance;
@@ -236,8 +237,8 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
         if (MODE == VALUES && end > g.position_of(last_row) + 1) end = g.position_of(last_row) + 1;
         u32 steps = end > first ? (end - first + BK - 1) / BK : 0;
 
-        Unit<BM> a_units[A_EACH];
-        Unit<BN> b_units[MODE == IMAGE ? 1 : B_EACH];
+        Unit<BM, false> a_units[A_EACH];
+        Unit<BN, true> b_units[MODE == IMAGE ? 1 : B_EACH];
         Pixels<BN> pixels[MODE == IMAGE ? B_EACH : 1];
 #pragma unroll
         for (int i = 0; i < A_EACH; i++) {

@@ -102,7 +102,7 @@ DEVICE void product(Weights& weights, const float* a, u64 a_stride, u8* out, u32
 #pragma unroll
     for (u32 r = 0; r < ROWS; r++) rows[r] = a + (r < m ? r : m - 1) * a_stride;
 
-    Tree<4> tree[ROWS];
+    Tree<4, true> tree[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) tree[r] = {};
     u32 begin = warp * run * CHUNK, done = 0;
@@ -143,7 +143,7 @@ DEVICE void product(Weights& weights, const float* a, u64 a_stride, u8* out, u32
     __syncthreads();
     for (u32 at = thread_x(); at < ROWS * 32; at += block_width()) {
         u32 row = at / 32, column = block_x() * 32 + at % 32;
-        Tree<6> all{};
+        Tree<(ROWS > 4 ? 5 : 6), true> all{};
 #pragma unroll 1
         for (u32 w = 0; w < warps; w++) all.push(parts[w * ROWS * 32 + at], w);
         if (row < m && column < n) {

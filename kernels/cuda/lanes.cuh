@@ -86,6 +86,13 @@ DEVICE i64 load_int(const void *x, u32 type, u64 i) {
     default: return ((const i64 *)x)[i];
     }
 }
+// An integer of 8 or 16 bits.
+DEVICE i64 load_short(const void *x, u32 type, u64 i) {
+    if (type == U8) return ((const u8 *)x)[i];
+    if (type == I8) return ((const i8 *)x)[i];
+    if (type == U16) return ((const u16 *)x)[i];
+    return ((const i16 *)x)[i];
+}
 // An index: of 32 or 64 bits.
 DEVICE i64 load_index(const void *x, u32 type, u64 i) {
     return type == I32 ? ((const i32 *)x)[i] : ((const i64 *)x)[i];

@@ -1,4 +1,4 @@
-// Elements named by index tensors: scatters, and the first k of a row.
+// Elements named by index tensors: scatters, slices, and the first k of a row.
 //
 // Where several updates name one element the last one stays: the greatest number of an update wins it by an atomic maximum
 // of integers, and writes it afterwards.
@@ -59,6 +59,19 @@ KERNEL scatter_slices(void *y, const void *updates, const u32 *winners, const vo
         u32 slice;
         if (!slice_of(indices, type, flag, t, tuple, d0, d1, d2, d3, d4, d5, slice)) continue;
         if (winners[slice] == t + 1) put(y, (u64)slice * inner + within, updates, i, size);
+    }
+}
+
+// GatherND: element i of y is of the slice that its tuple names, in the tuple's own part of `slices` slices; `per` tuples are of
+// one part.
+KERNEL gather_slices(void *y, const void *x, const void *indices, u32 *flag, u32 n, u32 size, u32 inner, u32 per, u32 slices, u32 type,
+                     EXTENTS_OF_DATA) {
+    u64 step = STEP;
+    for (u64 i = FIRST; i < n; i += step) {
+        u32 t = (u32)i / inner, within = (u32)i - t * inner;
+        u32 slice;
+        if (!slice_of(indices, type, flag, t, tuple, d0, d1, d2, d3, d4, d5, slice)) continue;
+        put(y, i, x, ((u64)(t / per) * slices + slice) * inner + within, size);
     }
 }
 

@@ -34,7 +34,7 @@ KERNEL quantize(void *y, const float *x, const float *scale, const void *zero, u
     u64 step = STEP;
     for (u64 i = FIRST; i < n; i += step) {
         SCALE_OF(i)
-        i64 z = has_zero ? load_int(zero, type, s) : 0;
+        i64 z = has_zero ? load_short(zero, type, s) : 0;
         store_int(y, type, i, limited(whole(__fdiv_rn(x[i], scale[s])) + z, type));
     }
 }
@@ -45,8 +45,8 @@ KERNEL dequantize(void *y, const void *x, const void *scale, const void *zero, u
     u64 step = STEP;
     for (u64 i = FIRST; i < n; i += step) {
         SCALE_OF(i)
-        i64 v = load_int(x, type, i);
-        if (has_zero) v -= load_int(zero, type, s);
+        i64 v = type == I32 ? ((const i32 *)x)[i] : load_short(x, type, i);
+        if (has_zero) v -= type == I32 ? ((const i32 *)zero)[s] : load_short(zero, type, s);
         float f;
         load(scale, scale_type, s, f);
         store(y, to, i, __fmul_rn(__nvvm_ll2f_rn(v), f));

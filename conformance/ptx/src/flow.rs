@@ -3,6 +3,7 @@
 //! - The value that the instruction gives is read on no path.
 //! - It is a barrier behind which no thread touches shared memory or meets another.
 //! - It compares what it then chooses from: equal operands give the same, whichever is chosen.
+//! - It shifts a signed number by all of its bits instead of all but one: both leave its sign.
 //! - It asks whether a division of 64 bits may be one of 32: both give the same, but for sizes that no memory has.
 //!
 //! Invariant: what is said to change nothing is proven from the text alone; whatever is unknown may change something.
@@ -28,10 +29,18 @@ pub fn is_idle(text: &str, mutation: &Mutation) -> bool {
                 return false;
             };
             !function.is_read(at, target)
+                || stem == "shr" && is_sign(&instruction)
                 || stem == "setp"
                     && (function.is_choice(at, &instruction) || function.is_width(at, &instruction))
         }
     }
+}
+
+/// Whether an instruction leaves of a signed number its sign alone.
+fn is_sign(shift: &Instruction<'_>) -> bool {
+    let bits = shift.opcode.strip_prefix("shr.s").and_then(|bits| bits.parse::<u32>().ok());
+    let amount = shift.operands.get(2).and_then(|amount| amount.parse::<u32>().ok());
+    bits.zip(amount).is_some_and(|(bits, amount)| amount + 1 == bits)
 }
 
 /// The lines of a function.
@@ -229,6 +238,14 @@ mod tests {
         let other =
             "setp.gt.s32 %p1, %r1, %r3;\nselp.s32 %r2, %r3, %r4, %p1;\nst.global.b32 [%rd1], %r2;\nret;";
         assert_eq!(idle(other, "bound off by one"), []);
+    }
+
+    #[test]
+    fn a_shift_to_the_sign_is_idle() {
+        let of = |shift: &str| format!("{shift};\nst.global.b64 [%rd1], %rd2;\nret;");
+        assert_eq!(idle(&of("shr.s64 %rd2, %rd3, 63"), "constant off by one"), [1]);
+        assert_eq!(idle(&of("shr.u64 %rd2, %rd3, 63"), "constant off by one"), []);
+        assert_eq!(idle(&of("shr.s64 %rd2, %rd3, 31"), "constant off by one"), []);
     }
 
     #[test]

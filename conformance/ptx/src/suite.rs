@@ -12,7 +12,7 @@ use repops::ops::{self, EvalCtx, OpError};
 use repops::reference::pack_panel16;
 use repops::tensor::{Tensor, TensorView};
 use repops_cuda::launch::contract::product::{Cut, Tiles};
-use repops_cuda::launch::contract::{blocks, conv, gemm};
+use repops_cuda::launch::contract::{blocks, conv, gemm, matmul};
 use repops_cuda::table::InputType;
 use repops_cuda::{Call, Device, Operand, View, lookup};
 
@@ -257,6 +257,7 @@ impl Case {
         let ran = match self.op {
             "Conv" if self.cut.is_some() => conv::launch_cut(device, &call, self.cut),
             "Gemm" if self.cut.is_some() => gemm::launch_cut(device, &call, self.cut),
+            "MatMul" if self.cut.is_some() => matmul::launch_cut(device, &call, self.cut),
             "MatMulBlocks" if self.cut.is_some() => blocks::launch_cut(device, &call, self.cut),
             _ => launch(device, &call),
         };

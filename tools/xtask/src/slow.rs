@@ -1,7 +1,8 @@
 //! `cargo xtask slow`: the proofs that take long, on the real models.
 //!
 //! Each development model is compiled, run, compared with ONNX Runtime's outputs and with the right answer, and
-//! sent through the whole matrix; the kernels' own way to exp is compared with its definition over all inputs. Invariant: nothing is left out silently; what cannot be fetched is an error.
+//! sent through the whole matrix; the kernels' own way to exp is compared with its definition over all inputs; the shipped PTX runs through every way, and faults are
+//! planted in it. Invariant: nothing is left out silently; what cannot be fetched is an error.
 
 use crate::command::{self, Error, Result, command, run};
 use crate::repops::{Profile, Repops};
@@ -49,6 +50,11 @@ pub fn prove(options: &Options) -> Result<()> {
     if let Err(error) =
         run(command::cargo().args(["test", "--release", "-p", "repops-kernels", "--lib"]).args(EVERY_INPUT))
     {
+        failures.push(error.to_string());
+    }
+    // The shipped PTX on every way through it, and faults planted in it.
+    let ptx = ["test", "--release", "-p", "repops-ptx", "--test", "suite", "--", "--include-ignored"];
+    if let Err(error) = run(command::cargo().args(ptx)) {
         failures.push(error.to_string());
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures.join("\n"))) }

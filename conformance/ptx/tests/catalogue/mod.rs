@@ -61,8 +61,8 @@ impl From<Case> for Check {
     }
 }
 
-/// All of them.
-pub fn checks() -> Vec<Check> {
+/// Those of every test run, and with `long` those that take minutes, too.
+pub fn checks(long: bool) -> Vec<Check> {
     let cases = [
         elementwise::cases(),
         movement::cases(),
@@ -73,7 +73,10 @@ pub fn checks() -> Vec<Check> {
         ways::cases(),
     ];
     let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
-    out.extend(others::checks());
+    out.extend(others::checks(long));
+    if long {
+        out.extend(ways::long().into_iter().map(Check::from));
+    }
     let twins = contract::twins().into_iter().map(Check::from);
     out.extend(twins.map(|check| Check { architecture: 80, ..check }));
     out

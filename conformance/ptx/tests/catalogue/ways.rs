@@ -18,16 +18,23 @@ const TILES: [(Tiles, usize, usize); 3] =
 
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
-    products(&mut out);
     rows_of_products(&mut out);
-    convolutions(&mut out);
     tiny(&mut out);
+    axes(&mut out);
+    tuples(&mut out);
+    out
+}
+
+/// Cases of many operations.
+pub fn long() -> Vec<Case> {
+    let mut out = Vec::new();
+    products(&mut out);
+    many_tiles(&mut out);
+    convolutions(&mut out);
     long_rows(&mut out);
     bytes(&mut out);
     functions(&mut out);
-    axes(&mut out);
     reductions(&mut out);
-    tuples(&mut out);
     out
 }
 
@@ -90,6 +97,27 @@ fn products(out: &mut Vec<Case>) {
             let inputs = vec![of(DType::F32, &[rows + 1, 256], 1), weights(format, 256, n, 2)];
             out.push(Case::new("MatMulBlocks", attrs, inputs).aligned().cut(tiles, false));
         }
+    }
+}
+
+/// More tiles than blocks, so that a block has several.
+fn many_tiles(out: &mut Vec<Case>) {
+    for (tiles, rows, _) in TILES {
+        for dtype in [DType::F32, DType::BF16] {
+            let inputs = vec![of(dtype, &[521, 3, 9], 1), of(dtype, &[521, 9, 2], 2)];
+            out.push(case("MatMul", inputs).aligned().cut(tiles, true));
+        }
+        let image = of(DType::F32, &[260, 2, 2, 3], 3);
+        let attrs = Attrs::new().with_int("group", 2);
+        let inputs = vec![image, of(DType::F32, &[rows.min(16), 1, 2, 2], 4)];
+        out.push(Case::new("Conv", attrs, inputs).aligned().cut(tiles, true));
+    }
+    for (rows, heads) in [(2, 530), (17, 130)] {
+        let attrs =
+            Attrs::new().with_int("heads", heads).with_int("kv_heads", heads).with_float("scale", 0.6);
+        let columns = 4 * heads as usize;
+        let inputs = (0..3).map(|seed| of(DType::F32, &[rows, columns], seed)).collect();
+        out.push(Case::new("SequenceAttention", attrs, inputs).aligned());
     }
 }
 
@@ -238,12 +266,12 @@ fn functions(out: &mut Vec<Case>) {
         "Exp", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Sigmoid",
         "Softplus", "Mish", "Erf", "Gelu", "Elu",
     ] {
-        out.push(case(op, vec![spread(DType::F32, 40_000, 1)]));
+        out.push(case(op, vec![spread(DType::F32, 60_000, 1)]).aligned());
         if !matches!(op, "Erf" | "Gelu") {
-            out.push(case(op, vec![spread(DType::F64, 12_000, 2)]));
+            out.push(case(op, vec![spread(DType::F64, 16_000, 2)]).aligned());
         }
     }
-    for (dtype, count) in [(DType::F32, 30_000), (DType::F64, 12_000)] {
+    for (dtype, count) in [(DType::F32, 60_000), (DType::F64, 20_000)] {
         let (a, b) = (spread(dtype, count, 3), spread(dtype, count, 4));
         out.push(case(
             "Pow",
@@ -278,7 +306,32 @@ fn axes(out: &mut Vec<Case>) {
             out.push(case(op, vec![floats(dtype, a, 1), floats(dtype, b, 2)]));
         }
     }
+    // Four and five, and elements named along one.
+    for rank in [4, 5] {
+        let (a, b) = (&a[..rank], &b[..rank]);
+        for dtype in [DType::F32, DType::F64] {
+            for op in ["Sub", "Less", "Pow"] {
+                out.push(case(op, vec![floats(dtype, a, 1), floats(dtype, b, 2)]));
+            }
+        }
+        let mut draw = Draw::new(52);
+        for op in ["Sub", "Less", "Max"] {
+            out.push(case(op, vec![draw.any_tensor(DType::I32, a), draw.any_tensor(DType::I32, b)]));
+        }
+        out.push(case("Xor", vec![draw.any_tensor(DType::Bool, a), draw.any_tensor(DType::Bool, b)]));
+        let (c, x) = (draw.any_tensor(DType::Bool, a), draw.any_tensor(DType::I32, a));
+        out.push(case("Where", vec![c, x, draw.any_tensor(DType::I32, b)]));
+    }
     let mut draw = Draw::new(51);
+    for dtype in [DType::U8, DType::I16, DType::F32, DType::F64] {
+        let indices = draw.tensor(&[9], |draw| draw.below(26) as i64 - 13);
+        let x = draw.any_tensor(dtype, &[13]);
+        out.push(case("GatherElements", vec![x.clone(), indices.clone()]));
+        let updates = draw.any_tensor(dtype, &[9]);
+        let narrow: Vec<i32> = indices.as_slice::<i64>().iter().map(|&index| index as i32).collect();
+        out.push(case("ScatterElements", vec![x.clone(), indices, updates.clone()]));
+        out.push(case("ScatterElements", vec![x, Tensor::from_slice(&[9], &narrow), updates]));
+    }
     for op in ["Sub", "Less", "Max"] {
         out.push(case(op, vec![draw.any_tensor(DType::I32, a), draw.any_tensor(DType::I32, b)]));
     }
@@ -340,6 +393,35 @@ fn reductions(out: &mut Vec<Case>) {
     }
 }
 
+/// GatherND: tuples of every length, parts that data and indices share, indices out of range.
+fn slices(out: &mut Vec<Case>, draw: &mut Draw) {
+    let extents = [3, 2, 4, 2, 3, 2];
+    for dtype in [DType::U8, DType::BF16, DType::F32, DType::I64] {
+        for length in 1..=6 {
+            let data: Vec<usize> = extents[..length].iter().copied().chain([3]).collect();
+            let tuples: Vec<i64> = (0..14 * length)
+                .map(|at| draw.below(2 * extents[at % length]) as i64 - extents[at % length] as i64)
+                .collect();
+            let indices = Tensor::from_slice(&[2, 7, length], &tuples);
+            out.push(case("GatherND", vec![draw.any_tensor(dtype, &data), indices]));
+            if length > 1 {
+                let narrow: Vec<i32> = tuples.iter().map(|&index| index as i32).collect();
+                let own = Tensor::from_slice(&[14, length], &narrow);
+                out.push(case("GatherND", vec![draw.any_tensor(dtype, &data[..length]), own]));
+            }
+        }
+        for batch in [1, 2] {
+            let indices = draw.tensor(&[3, 2, 5, 1], |draw| draw.below(4) as i64 - 2);
+            let attrs = Attrs::new().with_int("batch_dims", batch);
+            out.push(Case::new("GatherND", attrs, vec![draw.any_tensor(dtype, &[3, 2, 4, 3]), indices]));
+        }
+        for bad in [4, -5, i64::MAX, i64::MIN] {
+            let indices = Tensor::from_slice(&[2, 2], &[1, 3, 2, bad]);
+            out.push(case("GatherND", vec![draw.any_tensor(dtype, &[3, 4, 2]), indices]));
+        }
+    }
+}
+
 /// Tuples of every length, indices of both types, elements of every size, out of range at every place.
 fn tuples(out: &mut Vec<Case>) {
     let mut draw = Draw::new(85);
@@ -372,6 +454,7 @@ fn tuples(out: &mut Vec<Case>) {
             }
         }
     }
+    slices(out, &mut draw);
     // Rows of more than one block, ties at its end.
     for dtype in [DType::F32, DType::I16, DType::U8] {
         let x = draw.tensor(&[2, 700], |draw| (draw.below(90) as f32 - 45.0) * 0.5);

@@ -1,4 +1,4 @@
-//! Elements named by index tensors: ScatterND, ScatterElements, and TopK.
+//! Elements named by index tensors: ScatterND, ScatterElements, GatherND, and TopK.
 //!
 //! Invariant: of several updates of one element the last one stays, as on every machine.
 
@@ -15,6 +15,7 @@ kernels! {
     NAMED = "named";
     CLAIM_SLICES = "claim_slices";
     SCATTER_SLICES = "scatter_slices";
+    GATHER_SLICES = "gather_slices";
     CLAIM_ELEMENTS = "claim_elements";
     SCATTER_ELEMENTS = "scatter_elements";
     ZERO_WORDS = "zero_words";
@@ -38,6 +39,8 @@ pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<
             (*indices.shape.last()? <= TUPLE).then_some(scatter_slices::<D>)
         }
         "ScatterElements" if attrs.str("reduction") == "none" => Some(scatter_elements::<D>),
+        // Of nothing the indices may still be out of range.
+        "GatherND" if !x.shape.contains(&0) && *indices.shape.last()? <= TUPLE => Some(gather_slices::<D>),
         "TopK" if x.dtype.is_number() && x.dtype.size() <= 4 => {
             let axis = normalized(attrs.int("axis"), x.shape.len()).ok()?;
             (x.shape[axis] <= ROW).then_some(top_k::<D>)
@@ -124,6 +127,36 @@ fn scatter_slices<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
     arguments.extend([n, y.dtype.size() as u32, inner, dtype].map(Argument::U32));
     arguments.extend(extents);
     device.launch(&SCATTER_SLICES, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
+}
+
+fn gather_slices<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    let (x, indices, y) = (call.input(0)?.view, call.input(1)?.view, call.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let batch = usize::try_from(call.attrs.int("batch_dims")).unwrap_or(0);
+    let (Some((&tuple, leading)), Some(named)) = (indices.shape.split_last(), x.shape.get(batch..)) else {
+        return Err(Error::unsupported("slices without tuples"));
+    };
+    let slices = size(named[..tuple.min(named.len())].iter().product())?;
+    let inner = size(named[tuple.min(named.len())..].iter().product())?;
+    let per = size(leading[batch.min(leading.len())..].iter().product())?;
+    len(&x)?;
+    let n = len(&y)?;
+    let flag = device.alloc(4)?;
+    device.write(&flag, 0, &[0; 4])?;
+    let mut arguments =
+        vec![y.pointer(), x.pointer(), indices.pointer(), Argument::Pointer { buffer: &flag, offset: 0 }];
+    let dtype = u32::from(indices.dtype.code());
+    let numbers = [n, y.dtype.size() as u32, inner, per, slices, dtype, size(tuple)?];
+    arguments.extend(numbers.map(Argument::U32));
+    for axis in 0..TUPLE {
+        arguments.push(Argument::U32(named.get(axis).map_or(Ok(1), |&extent| size(extent))?));
+    }
+    device.launch(&GATHER_SLICES, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)?;
+    let mut bytes = [0; 4];
+    device.read(&flag, 0, &mut bytes)?;
+    if bytes == [0; 4] { Ok(()) } else { Err(OpError::Fault(Fault::IndexOutOfRange).into()) }
 }
 
 fn scatter_elements<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {

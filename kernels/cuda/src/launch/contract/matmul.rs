@@ -4,7 +4,7 @@ use repops::attrs::Attrs;
 use repops::digest::Layout;
 use repops::dtype::DType;
 
-use super::product::{Finish, Matrix, Place, Product};
+use super::product::{Cut, Finish, Matrix, Place, Product};
 use crate::Error;
 use crate::device::{Device, Operand, View};
 use crate::table::{Call, InputType, Launch};
@@ -27,7 +27,12 @@ pub(super) fn takes(a: DType, b: DType) -> bool {
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
-    matmul(device, call.input(0)?.view, call.input(1)?, call.output(0)?)
+    launch_cut(device, call, None)
+}
+
+/// MatMul, cut in a given way.
+pub fn launch_cut<D: Device>(device: &D, call: &Call<'_, D::Buffer>, cut: Option<Cut>) -> Result<(), Error> {
+    matmul(device, call.input(0)?.view, call.input(1)?, call.output(0)?, cut)
 }
 
 /// `out = a x b` with numpy's broadcasting of leading axes; `a` row-major, `b` in either layout.
@@ -36,6 +41,7 @@ pub fn matmul<D: Device>(
     a: View<'_, D::Buffer>,
     b: Operand<'_, D::Buffer>,
     out: View<'_, D::Buffer>,
+    cut: Option<Cut>,
 ) -> Result<(), Error> {
     let Some(mut batches) = Batches::of(a.shape, b.view.shape, b.layout) else {
         return Err(Error::unsupported("a batch with more than three axes"));
@@ -56,7 +62,7 @@ pub fn matmul<D: Device>(
         n,
         k,
     };
-    product.launch(device)
+    product.launch_cut(device, cut)
 }
 
 /// Leading axes, merged into at most three.
