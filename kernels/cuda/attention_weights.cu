@@ -10,7 +10,7 @@
 KERNEL __launch_bounds__(256)
     attention_weights(float* scores, u32 m, u64 stride, u32 k, u32 position, u32 step, u32 window, u32 tile, float scale, float softcap) {
     __shared__ float shared[256];
-    __shared__ float row_sum;
+    __shared__ float row_sum, levels[32];
     u32 t = thread_x(), row = block_x() % m;
     float* s = scores + block_x() * stride;
     u32 last = position + row * step;
@@ -34,7 +34,7 @@ KERNEL __launch_bounds__(256)
     __syncthreads();
 
     // Four blocks of 4096 at a time, 64 threads for the 64 accumulators of each.
-    Tree<14> tree{};
+    // Results of complete subtrees, as a binary counter, by one thread.
     u32 blocks = last / 4096 + 1;
     for (u32 done = 0; done < blocks; done += 4) {
         u32 begin = (done + t / 64) * 4096 + t % 64;
@@ -52,11 +52,25 @@ KERNEL __launch_bounds__(256)
         }
         if (t == 0) {
 #pragma unroll 1
-            for (u32 i = 0; i < 4 && done + i < blocks; i++) tree.push(shared[64 * i], done + i);
+            for (u32 i = 0; i < 4 && done + i < blocks; i++) {
+                float part = shared[64 * i];
+                u32 level = 0;
+#pragma unroll 1
+                for (; (done + i) >> level & 1; level++) part = __fadd_rn(levels[level], part);
+                levels[level] = part;
+            }
         }
         __syncthreads();
     }
-    if (t == 0) row_sum = tree.result(blocks);
+    if (t == 0) {
+        u32 level = 0;
+        while (!(blocks >> level & 1)) level++;
+        float sum = levels[level++];
+#pragma unroll 1
+        for (; blocks >> level; level++)
+            if (blocks >> level & 1) sum = __fadd_rn(levels[level], sum);
+        row_sum = sum;
+    }
     __syncthreads();
     float factor = __fdiv_rn(1.0f, row_sum);
     u32 row_end = (row / tile + 1) * tile < m ? (row / tile + 1) * tile : m;

@@ -13,7 +13,6 @@ KERNEL unary_arithmetic(void *__restrict__ y, const void *__restrict__ x, u32 n,
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             u64 i = first + (u64)k * step;
-            v[k] = 0;
             if (i < n) load(x, type, i, v[k]);
         }
 #pragma unroll

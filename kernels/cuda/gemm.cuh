@@ -283,9 +283,7 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
 #pragma unroll
             for (int c = 0; c < 4 * GN; c++) sums[r][c] = 0.0f;
 
-        // Terms of a step are loaded while those before it are computed. The first barrier: the tile before may still
-        // be read.
-        __syncthreads();
+        // Terms of a step are loaded while those before it are computed. The last barrier of a tile lets the next one write.
         for (u32 loaded = 0; steps > 0 && loaded <= steps; loaded++) {
             bool more = loaded < steps;
             if (more) load_step(first + loaded * BK);

@@ -371,6 +371,15 @@ fn reductions(out: &mut Vec<Case>) {
                 out.push(Case::new(op, Attrs::new(), vec![x, vector(&[1])]).on_host(&[1]));
             }
         }
+        // Products that stay numbers.
+        for length in [2 * 4096 + 5, 7 * 4096 + 900, 11 * 4096 + 1] {
+            let near =
+                draw.tensor(&[1, length], |draw| f32::from_bits(0x3f7f_8000 + draw.bits() as u32 % 0xc000));
+            let to = Attrs::new().with_int("to", i64::from(dtype.code()));
+            let near = Case::new("Cast", to, vec![near]).wanted().expect("a cast").result.expect("no fault");
+            let inputs = vec![near[0].clone(), vector(&[1])];
+            out.push(Case::new("ReduceProd", Attrs::new(), inputs).on_host(&[1]));
+        }
         for length in [300, 9 * 4096 + 300] {
             let of = |shape: &[usize], seed| of(dtype, shape, seed);
             for op in ["Softmax", "LogSoftmax"] {
