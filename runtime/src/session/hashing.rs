@@ -5,7 +5,7 @@
 //! hashed them and whenever.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 use repops::Digest;
@@ -18,6 +18,8 @@ use repops_kernels::{hashes_behind, node_hashes};
 const GATHER_BYTES: usize = 128 << 10;
 /// Gathered parts that may wait for a thread; beyond, they are hashed at once.
 const WAITING_MAX: usize = 32;
+/// Buffers that are kept from one call to the next.
+const SPARE_MAX: usize = 8;
 /// Hashes of one task.
 const TASK_HASHES: usize = 64;
 /// The byte before a leaf's data.
@@ -50,8 +52,14 @@ struct Gathered {
     bytes: Vec<u8>,
 }
 
-/// Rows whose leaves are known: number of the part, what it holds, and the leaves of its steps, row by row.
-type Hashed = (usize, Gathered, Vec<Digest>);
+/// What other threads give back.
+#[derive(Default)]
+struct Hashed {
+    /// The number of each part, its steps, and their leaves, row by row.
+    parts: Vec<(usize, Vec<Step>, Vec<Digest>)>,
+    /// For their memory.
+    spare: Vec<Gathered>,
+}
 
 /// The leaves of the rows that are computed at once.
 #[derive(Default)]
@@ -61,8 +69,8 @@ pub(crate) struct Leaves {
     gathered: Gathered,
     /// Parts so far.
     parts: usize,
-    hashed: Arc<Mutex<Vec<Hashed>>>,
-    /// Of earlier parts, for their memory.
+    hashed: Arc<Mutex<Hashed>>,
+    /// Of earlier rows, for their memory.
     spare: Vec<Gathered>,
 }
 
@@ -97,18 +105,13 @@ impl Leaves {
         if large {
             let bytes: Vec<&[u8]> = outputs.iter().map(|(_, bytes)| *bytes).collect();
             let leaves = self.gathered.leaves(&bytes);
-            let gathered = self.take();
-            self.hashed.lock().unwrap_or_else(PoisonError::into_inner).push((self.parts, gathered, leaves));
+            let steps = std::mem::take(&mut self.gathered.steps);
+            self.gathered.clear();
+            lock(&self.hashed).parts.push((self.parts, steps, leaves));
             self.parts += 1;
         } else if self.gathered.bytes.len() >= GATHER_BYTES {
             self.flush();
         }
-    }
-
-    /// What was gathered; what comes next begins anew.
-    fn take(&mut self) -> Gathered {
-        let next = self.spare.pop().unwrap_or_default();
-        std::mem::replace(&mut self.gathered, next)
     }
 
     /// Hashes what was gathered: here, or on another thread.
@@ -116,13 +119,20 @@ impl Leaves {
         if self.gathered.steps.is_empty() {
             return;
         }
-        let (gathered, number) = (self.take(), self.parts);
+        let mut hashed = lock(&self.hashed);
+        let waiting = self.parts - hashed.parts.len();
+        let next = self.spare.pop().or_else(|| hashed.spare.pop()).unwrap_or_default();
+        drop(hashed);
+        let mut gathered = std::mem::replace(&mut self.gathered, next);
+        let (number, hashed) = (self.parts, self.hashed.clone());
         self.parts += 1;
-        let hashed = self.hashed.clone();
-        let waiting = self.parts - hashed.lock().unwrap_or_else(PoisonError::into_inner).len();
         let work = move || {
             let leaves = gathered.leaves(&gathered.slices());
-            hashed.lock().unwrap_or_else(PoisonError::into_inner).push((number, gathered, leaves));
+            let steps = std::mem::take(&mut gathered.steps);
+            gathered.clear();
+            let mut hashed = lock(&hashed);
+            hashed.parts.push((number, steps, leaves));
+            hashed.spare.push(gathered);
         };
         if rayon::current_num_threads() == 1 || waiting > WAITING_MAX {
             work();
@@ -135,9 +145,10 @@ impl Leaves {
     pub fn finish(&mut self) -> (Vec<Digest>, Vec<Digest>) {
         self.flush();
         let mut parts = loop {
-            let mut hashed = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
-            if hashed.len() == self.parts {
-                break std::mem::take(&mut *hashed);
+            let mut hashed = lock(&self.hashed);
+            if hashed.parts.len() == self.parts {
+                self.spare.append(&mut hashed.spare);
+                break std::mem::take(&mut hashed.parts);
             }
             drop(hashed);
             // On a thread of the pool this runs what waits; elsewhere, or with nothing to run, it gives way.
@@ -145,24 +156,25 @@ impl Leaves {
                 std::thread::yield_now();
             }
         };
+        self.spare.truncate(SPARE_MAX);
         parts.sort_unstable_by_key(|(number, ..)| *number);
         let mut all: Vec<Vec<Digest>> = vec![Vec::new(); self.rows + self.head_rows];
-        for (_, gathered, leaves) in &parts {
+        for (_, steps, leaves) in &parts {
             let mut next = leaves.iter();
-            for step in &gathered.steps {
+            for step in steps {
                 let of = if step.head { &mut all[self.rows..] } else { &mut all[..self.rows] };
                 of.iter_mut().zip(next.by_ref().take(step.rows)).for_each(|(of, leaf)| of.push(*leaf));
             }
         }
-        self.spare.extend(parts.into_iter().map(|(_, mut gathered, _)| {
-            gathered.clear();
-            gathered
-        }));
         let counts: Vec<usize> = all.iter().map(Vec::len).collect();
         let mut roots = roots(all.concat(), counts);
         let head = roots.split_off(self.rows);
         (roots, head)
     }
+}
+
+fn lock(hashed: &Mutex<Hashed>) -> MutexGuard<'_, Hashed> {
+    hashed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gathered {
