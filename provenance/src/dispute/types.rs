@@ -59,7 +59,7 @@ pub(super) fn types(
 /// Reads what the type of a disputed tensor follows from, which is opened before the parties state it. Where the type
 /// depends on data, what their statements are compared with is opened after them.
 pub(super) fn read_for_types(context: &Context<'_>, of: Disputed, facts: &mut dyn Facts) -> Result<(), Gap> {
-    let read = || -> Result<(), Gap> {
+    let mut read = || -> Result<(), Gap> {
         if let Some(moved) = moved(context, of, facts)? {
             return moved_type(context, &moved, facts).map(drop);
         }
@@ -72,7 +72,7 @@ pub(super) fn read_for_types(context: &Context<'_>, of: Disputed, facts: &mut dy
             None => Ok(()),
         }
     };
-    match { read }() {
+    match read() {
         Err(gap @ Gap::Missing(_)) => Err(gap),
         // What stops here stops again where it matters.
         _ => Ok(()),

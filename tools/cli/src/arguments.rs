@@ -371,6 +371,10 @@ pub struct TraceDiff {
     /// The program that the second trace is of, when it is another.
     #[arg(long, value_name = "Q.rep")]
     pub program_b: Option<PathBuf>,
+    /// Compare generations: the receipt of each, given once if both are of one claim. Traces are then what `generate
+    /// --trace` writes, and what is not given is computed again.
+    #[arg(long, value_name = "R.json", conflicts_with = "program_b")]
+    pub generation: Vec<PathBuf>,
     #[command(flatten)]
     pub inputs: Inputs,
     #[command(flatten)]

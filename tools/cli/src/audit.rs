@@ -1,12 +1,14 @@
-//! `repops audit`: random steps of a claimed run, computed again from what its provider opens.
+//! `repops audit`: random steps of a claimed run or generation, computed again from what its provider opens.
 //!
 //! Invariant: the steps are chosen here, after the claim was signed; what the provider sends is believed only as far as
 //! the claim's digests bind it.
 
 use std::collections::BTreeSet;
 
-use repops_provenance::Receipt;
+use repops::sequence::sampling::Plain;
+use repops_provenance::dispute::Claimed;
 use repops_provenance::dispute::audit::{Finding, Opening, check};
+use repops_provenance::dispute::audit_rows::{self, Place, Places};
 use repops_provenance::dispute::simulate::Dice;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use serde_json::json;
@@ -26,14 +28,19 @@ pub fn audit(arguments: &Audit) -> Result<Answer> {
     if text.len() > RECEIPT_BYTES_MAX {
         return Err(Failure(format!("{}: it is too large", arguments.claim.display())));
     }
-    let receipt = Receipt::parse(&text)?;
+    let receipt = Claimed::parse(&text)?;
     receipt.validate()?;
-    let claim = &receipt.claim;
-    let trace = claim.trace.ok_or_else(|| Failure::new("the receipt claims no trace"))?;
+    let (_, records) = receipt.trace().ok_or_else(|| Failure::new("the receipt claims no trace"))?;
     let program = engine::load(&arguments.program)?;
-    if program.digest() != claim.program {
-        return Err(Failure(format!("the receipt is about program {}", claim.program)));
+    if program.digest() != receipt.program() {
+        return Err(Failure(format!("the receipt is about program {}", receipt.program())));
     }
+    let places = receipt.generation().map(|claim| {
+        let places = Places::of(&program, claim);
+        places.ok_or_else(|| Failure::new("the program is no sequence program"))
+    });
+    let places = places.transpose()?;
+    let steps = places.as_ref().map_or(records, Places::count);
     let engine = Engine::new(&arguments.engine)?;
     engine.check_constants(&program)?;
     let seed = match arguments.seed {
@@ -44,10 +51,13 @@ pub fn audit(arguments: &Audit) -> Result<Answer> {
             u64::from_str_radix(&key[..16], 16).map_err(|e| Failure(e.to_string()))?
         }
     };
-    let count = arguments.sample.of(trace.steps);
-    let mut chosen = chosen(trace.steps, count, seed);
-    // The end, and what the claim says of outputs, cost next to nothing.
-    chosen.insert(trace.steps);
+    let count = arguments.sample.of(steps);
+    let mut chosen = chosen(steps, count, seed);
+    // The end of a run, and what the claim says of outputs, cost next to nothing; a generation's tokens are its places.
+    let ends = u64::from(places.is_none());
+    if ends == 1 {
+        chosen.insert(steps);
+    }
     let remote = Remote::new(&arguments.provider);
     let (mut right, mut unknown, mut wrong, mut bytes) = (0u64, Vec::new(), Vec::new(), 0u64);
     for index in &chosen {
@@ -62,35 +72,49 @@ pub fn audit(arguments: &Audit) -> Result<Answer> {
             wrong.push((*index, "what was opened cannot be read".to_string()));
             continue;
         };
-        match check(&program, claim, &opening, &engine, repops_kernels::bytes_digest) {
+        let hash = repops_kernels::bytes_digest;
+        let found = match &receipt {
+            Claimed::Run(receipt) => check(&program, &receipt.claim, &opening, &engine, hash),
+            Claimed::Generation(receipt) => {
+                audit_rows::check(&program, &receipt.claim, &opening, &engine, &Plain, hash)
+            }
+        };
+        match found {
             Finding::Right => right += 1,
             Finding::Wrong(reason) => wrong.push((*index, reason.to_string())),
             Finding::Unknown(why) => unknown.push((*index, why)),
         }
     }
-    let sampled = right + (unknown.len() + wrong.len()) as u64 - 1;
-    let chances = chances(trace.steps, sampled.saturating_sub(unknown.len() as u64));
+    let sampled = right + (unknown.len() + wrong.len()) as u64 - ends;
+    let chances = chances(steps, sampled.saturating_sub(unknown.len() as u64));
     if arguments.json {
         let list = |list: &[(u64, String)]| {
             list.iter().map(|(record, why)| json!({ "record": record, "why": why })).collect::<Vec<_>>()
         };
         print_json(&json!({
-            "steps": trace.steps, "sampled": sampled, "seed": seed, "bytes": bytes,
+            "steps": steps, "sampled": sampled, "seed": seed, "bytes": bytes,
             "wrong": list(&wrong), "not_checked": list(&unknown),
             "chance": chances.iter().map(|(q, p)| json!({ "changed": q, "caught": p })).collect::<Vec<_>>(),
         }));
     } else {
         let verdict = if wrong.is_empty() { "nothing is wrong" } else { "it is wrong" };
-        print(&format!(
-            "{verdict}: {sampled} of {} steps and the end, {bytes} bytes, seed {seed}",
-            trace.steps
-        ));
+        let end = if ends == 1 { " and the end" } else { "" };
+        print(&format!("{verdict}: {sampled} of {steps} steps{end}, {bytes} bytes, seed {seed}"));
+        let named = |index: u64| match places.as_ref().map(|places| places.at(index)) {
+            Some(Some(Place::Step { position, step })) => {
+                let nodes = &program.main().steps[step as usize].origins;
+                let nodes: Vec<&str> = nodes.iter().map(|origin| origin.name.as_str()).collect();
+                format!("position {position}, step {step} ({})", nodes.join(", "))
+            }
+            Some(Some(Place::Choice { position })) => format!("the token after position {position}"),
+            _ if index == steps => "the end".to_string(),
+            _ => format!("record {index}"),
+        };
         for (index, why) in &wrong {
-            let place = if *index == trace.steps { "the end".to_string() } else { format!("record {index}") };
-            print(&format!("  {place}: {why}"));
+            print(&format!("  {}: {why}", named(*index)));
         }
         for (index, why) in &unknown {
-            print(&format!("  record {index} was not checked: {why}"));
+            print(&format!("  {} was not checked: {why}", named(*index)));
         }
         for (changed, chance) in chances {
             print(&format!("a cheat that changed {changed:6} steps is caught with probability {chance:.4}"));

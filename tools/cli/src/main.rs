@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod serve;
 mod service;
+mod store;
 mod trace;
 mod verify;
 

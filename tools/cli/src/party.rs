@@ -1,16 +1,12 @@
 //! `repops dispute open` and `repops provider serve`: the parties' side of disputes over HTTP.
 //!
 //! A provider follows the referee's transcript, computes the same state, and answers from a run that it can repeat. What
-//! it has signed is in its log before it is sent, so a provider that was killed says the same again and
+//! it has signed is in its store, on disk, before it is sent, so a provider that was killed says the same again and
 //! contradicts nothing. Opening a dispute twice opens one.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::Read;
 use std::time::Duration;
 
-use repops::Digest;
 use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, Stage};
 use repops_provenance::dispute::{Claimed, Message, Party, Player, Referee, Transcript};
 use repops_provenance::generation::GenerationReceipt;
@@ -22,6 +18,7 @@ use tiny_http::Server;
 use crate::arguments::{DisputeOpen, ProviderServe};
 use crate::engine::{self, Engine};
 use crate::report::{note, print, print_json};
+use crate::store::Store;
 use crate::{Answer, Failure, Result, dispute, inputs, keys};
 
 /// Larger answers of a referee are refused.
@@ -105,6 +102,10 @@ pub fn open(arguments: &DisputeOpen) -> Result<Answer> {
         if let Ok(Value::Object(found)) = remote.json(&format!("disputes/{id}"))
             && !found.get("verdict").is_none_or(Value::is_null)
         {
+            if let Some(path) = &arguments.transcript {
+                let transcript = remote.get(&format!("disputes/{id}/transcript"))?;
+                repops_io::atomic::write(path, |out| out.write_all(&transcript))?;
+            }
             dispute::show(found, arguments.json);
             return Ok(Answer::Yes);
         }
@@ -182,7 +183,7 @@ fn stand_for(
         Some(_) => {}
     }
     let log = arguments.log.clone().unwrap_or_else(|| arguments.claim.with_added_extension("said"));
-    let mut said = Said::open(&log)?;
+    let said = Store::open(&log)?;
     let server = match &arguments.listen {
         Some(address) => Some(Server::http(address).map_err(|error| Failure(format!("{address}: {error}")))?),
         None => None,
@@ -195,7 +196,7 @@ fn stand_for(
     let poll = Duration::from_millis(arguments.poll_ms);
     loop {
         if let Some(remote) = &remote {
-            match answer_all(remote, &receipt, key, &mut player, &mut said) {
+            match answer_all(remote, &receipt, key, &mut player, &said) {
                 Ok(true) if arguments.until_over => return Ok(Answer::Yes),
                 Ok(_) => {}
                 Err(Failure(problem)) => note(&problem),
@@ -220,11 +221,16 @@ fn give(request: tiny_http::Request, receipt: &Claimed, player: &mut Player<'_>)
     let (status, body) = match (request.method(), path.as_slice()) {
         (tiny_http::Method::Get, ["claim"]) => (200, receipt.to_json().into_bytes()),
         (tiny_http::Method::Get, ["openings", index]) => match index.parse() {
-            Ok(index) => match receipt.run().map(|claim| player.open_record(claim, index)) {
-                Some(Ok(opening)) => (200, opening.encode()),
-                Some(Err(error)) => (500, error.to_string().into_bytes()),
-                None => (404, b"generations have no such records".to_vec()),
-            },
+            Ok(index) => {
+                let opened = match receipt {
+                    Claimed::Run(receipt) => player.open_record(&receipt.claim, index),
+                    Claimed::Generation(receipt) => player.open_place(&receipt.claim, index),
+                };
+                match opened {
+                    Ok(opening) => (200, opening.encode()),
+                    Err(error) => (500, error.to_string().into_bytes()),
+                }
+            }
             Err(_) => (404, b"there is no such record".to_vec()),
         },
         _ => (404, b"there is nothing here".to_vec()),
@@ -233,57 +239,13 @@ fn give(request: tiny_http::Request, receipt: &Claimed, player: &mut Player<'_>)
     let _ = request.respond(tiny_http::Response::from_data(body).with_status_code(status));
 }
 
-/// Everything that was signed, in a file that is only appended to. Invariant: what was sent is on disk, and for one
-/// round of a dispute nothing else is ever sent, whatever became of the process in between.
-struct Said {
-    file: File,
-    messages: BTreeMap<(Digest, u32), Vec<u8>>,
-}
-
-impl Said {
-    fn open(path: &Path) -> Result<Said> {
-        let failed = |error: std::io::Error| Failure(format!("{}: {error}", path.display()));
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(failed)?;
-        let (mut messages, mut whole) = (BTreeMap::new(), 0);
-        let mut rest = bytes.as_slice();
-        while let Some((length, tail)) = rest.split_first_chunk::<4>()
-            && let Some((message, tail)) = tail.split_at_checked(u32::from_le_bytes(*length) as usize)
-            && let Ok(read) = Message::decode(message)
-        {
-            messages.insert((read.dispute, read.round), message.to_vec());
-            rest = tail;
-            whole += 4 + message.len() as u64;
-        }
-        // A message that is cut was never sent.
-        file.set_len(whole).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        Ok(Said { file, messages })
-    }
-
-    /// What was said in a round.
-    fn of(&self, dispute: Digest, round: u32) -> Option<&[u8]> {
-        self.messages.get(&(dispute, round)).map(Vec::as_slice)
-    }
-
-    fn say(&mut self, message: &Message) -> Result<Vec<u8>> {
-        let bytes = message.encode();
-        let length = u32::try_from(bytes.len()).map_err(|_| Failure::new("a message is too long"))?;
-        self.file.write_all(&[&length.to_le_bytes(), bytes.as_slice()].concat())?;
-        self.file.sync_data()?;
-        self.messages.insert((message.dispute, message.round), bytes.clone());
-        Ok(bytes)
-    }
-}
-
 /// Answers what is owed; whether there are disputes about the receipt and all are over.
 fn answer_all(
     remote: &Remote,
     receipt: &Claimed,
     key: &Key,
     player: &mut Player<'_>,
-    said: &mut Said,
+    said: &Store,
 ) -> Result<bool> {
     let listed = remote.json("disputes")?;
     let own = receipt.signer().to_string();
@@ -310,14 +272,17 @@ fn answer(
     receipt: &Claimed,
     key: &Key,
     player: &mut Player<'_>,
-    said: &mut Said,
+    said: &Store,
 ) -> Result<Option<Vec<u8>>> {
     let party =
         Party::BOTH.into_iter().find(|p| referee.receipts()[*p as usize].digest() == receipt.digest());
     let Some(party) = party.filter(|party| referee.owes(*party)) else { return Ok(None) };
-    if let Some(message) = said.of(referee.id(), referee.round()) {
-        return Ok(Some(message.to_vec()));
+    let (dispute, round) = (referee.id(), referee.round());
+    // For one round nothing else is ever sent, whatever became of the process in between.
+    if let Some(message) = said.said(dispute, round)? {
+        return Ok(Some(message));
     }
-    let body = player.answer(referee, party)?;
-    said.say(&Message::sign(referee.id(), referee.round(), party, &body, key)).map(Some)
+    let message = Message::sign(dispute, round, party, &player.answer(referee, party)?, key).encode();
+    said.add_said(dispute, round, &message)?;
+    Ok(Some(message))
 }

@@ -1,13 +1,10 @@
-//! `repops referee serve`: disputes over HTTP, each with its transcript as a write-ahead log.
+//! `repops referee serve`: disputes over HTTP, their transcripts in a store.
 //!
 //! Invariant: what a dispute has accepted is on disk, synced, before anybody is told; a referee that was
-//! killed goes on from its logs with the same state. A log that was cut in its last event loses that event,
-//! which nobody was told of.
+//! killed goes on from its store with the same state.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +19,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::arguments::RefereeServe;
 use crate::report::note;
+use crate::store::Store;
 use crate::{Answer, Failure, Result, dispute, page};
 
 /// The most disputes that one referee holds.
@@ -39,31 +37,29 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
-/// A dispute and its log.
+/// A dispute.
 struct Session {
     recorded: Recorded,
-    log: File,
     /// Events on disk.
     written: usize,
 }
 
 impl Session {
-    /// Appends what has happened since, and waits until it is on disk.
-    fn sync(&mut self) -> std::io::Result<()> {
+    /// Stores what has happened since, and waits until it is on disk.
+    fn sync(&mut self, store: &Store) -> Result<()> {
         let events = &self.recorded.transcript.events[self.written..];
         if events.is_empty() {
             return Ok(());
         }
-        let bytes: Vec<u8> = events.iter().flat_map(encode_event).collect();
-        self.log.write_all(&bytes)?;
-        self.log.sync_data()?;
+        let bytes: Vec<Vec<u8>> = events.iter().map(encode_event).collect();
+        store.add_events(self.recorded.referee.id(), self.written as u64, &bytes)?;
         self.written = self.recorded.transcript.events.len();
         Ok(())
     }
 }
 
 struct Service {
-    folder: PathBuf,
+    store: Store,
     answer_ms: u64,
     sessions: Mutex<BTreeMap<Digest, Session>>,
 }
@@ -72,19 +68,18 @@ pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
     let folder = arguments.data.clone();
     let failed = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
+    let store = Store::open(&folder.join("disputes.redb"))?;
     let mut sessions = BTreeMap::new();
-    for entry in std::fs::read_dir(&folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "game") {
-            let session = load(&path)?;
-            sessions.insert(session.recorded.referee.id(), session);
-        }
+    for bytes in store.transcripts()? {
+        let transcript = Transcript::decode(&bytes)?;
+        let (referee, written) = (transcript.replay()?, transcript.events.len());
+        sessions.insert(referee.id(), Session { recorded: Recorded { referee, transcript }, written });
     }
     let server =
         Server::http(&arguments.listen).map_err(|error| Failure(format!("{}: {error}", arguments.listen)))?;
     note(&format!("{} disputes; listening on http://{}", sessions.len(), server.server_addr()));
     let service =
-        Service { folder, answer_ms: arguments.answer_seconds * 1000, sessions: Mutex::new(sessions) };
+        Service { store, answer_ms: arguments.answer_seconds * 1000, sessions: Mutex::new(sessions) };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -99,21 +94,6 @@ pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
         }
     });
     Ok(Answer::Yes)
-}
-
-/// A dispute from its log.
-fn load(path: &Path) -> Result<Session> {
-    let failed = |error: std::io::Error| Failure(format!("{}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
-    let (transcript, len) = Transcript::decode_prefix(&bytes)?;
-    let log = OpenOptions::new().write(true).open(path).map_err(failed)?;
-    log.set_len(len as u64).map_err(failed)?;
-    drop(log);
-    let log = OpenOptions::new().append(true).open(path).map_err(failed)?;
-    let referee = transcript.replay()?;
-    let written = transcript.events.len();
-    Ok(Session { recorded: Recorded { referee, transcript }, log, written })
 }
 
 /// What is answered: a status, a type and a body.
@@ -140,8 +120,8 @@ impl Service {
         let now = now_ms();
         for session in self.sessions().values_mut() {
             session.recorded.tick(now);
-            if let Err(error) = session.sync() {
-                note(&format!("a log cannot be written: {error}"));
+            if let Err(Failure(problem)) = session.sync(&self.store) {
+                note(&problem);
             }
         }
     }
@@ -178,7 +158,7 @@ impl Service {
                 (200, "text/html; charset=utf-8", page::dispute(&session.recorded.transcript).into_bytes())
             }),
             (Method::Post, ["disputes", id, "messages"]) => match body_of(request, MESSAGE_BYTES_MAX) {
-                Ok(body) => self.with(id, |session| receive(session, &body)),
+                Ok(body) => self.with(id, |session| receive(session, &self.store, &body)),
                 Err(reply) => reply,
             },
             _ => refused(404, "there is nothing here"),
@@ -190,8 +170,8 @@ impl Service {
         let session = Digest::from_hex(id).and_then(|id| sessions.get_mut(&id));
         let Some(session) = session else { return refused(404, "there is no such dispute") };
         session.recorded.tick(now_ms());
-        if let Err(error) = session.sync() {
-            return refused(500, error);
+        if let Err(Failure(problem)) = session.sync(&self.store) {
+            return refused(500, problem);
         }
         act(session)
     }
@@ -234,19 +214,12 @@ impl Service {
         if sessions.len() >= DISPUTES_MAX {
             return refused(503, "there are too many disputes here");
         }
-        let path = self.folder.join(format!("{}.game", id.to_hex()));
-        let written = repops_io::atomic::write(&path, |out| out.write_all(&recorded.transcript.encode()));
-        if let Err(error) = written {
-            return refused(500, error);
+        if let Err(Failure(problem)) = self.store.add_dispute(id, &recorded.transcript.encode()) {
+            return refused(500, problem);
         }
-        match OpenOptions::new().append(true).open(&path) {
-            Ok(log) => {
-                let reply = opened(&id, &recorded.referee);
-                sessions.insert(id, Session { recorded, log, written: 0 });
-                reply
-            }
-            Err(error) => refused(500, error),
-        }
+        let reply = opened(&id, &recorded.referee);
+        sessions.insert(id, Session { recorded, written: 0 });
+        reply
     }
 }
 
@@ -254,10 +227,10 @@ fn opened(id: &Digest, referee: &Referee) -> Reply {
     reply(200, json!({ "id": id.to_hex(), "over": referee.verdict().is_some() }))
 }
 
-fn receive(session: &mut Session, message: &[u8]) -> Reply {
+fn receive(session: &mut Session, store: &Store, message: &[u8]) -> Reply {
     let received = session.recorded.receive(now_ms(), message);
-    if let Err(error) = session.sync() {
-        return refused(500, error);
+    if let Err(Failure(problem)) = session.sync(store) {
+        return refused(500, problem);
     }
     match received {
         Received::Accepted => reply(200, json!({ "received": "accepted" })),

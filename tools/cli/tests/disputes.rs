@@ -132,8 +132,11 @@ fn providers_stand_for_generations() {
         );
         Process::start(&folder, &words(text))
     };
-    let _liar = serve("b", " --generation a.json --fault random --seed 3");
-    let _honest = serve("a", "");
+    let ports =
+        [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let listen = ports.map(|port| format!(" --listen 127.0.0.1:{port}"));
+    let _liar = serve("b", &format!(" --generation a.json --fault random --seed 3{}", listen[1]));
+    let _honest = serve("a", &listen[0]);
     for _ in 0..3000 {
         if folder.path("b.json").exists() {
             break;
@@ -144,6 +147,23 @@ fn providers_stand_for_generations() {
     let object = folder.repops(open.into_iter().chain(["--wait", "--json"])).json();
     assert_eq!((&object["loser"], &object["reason"]), (&json!("second"), &json!("element")), "{object}");
     assert_eq!(object["loser_key"], liar["public"], "{object}");
+    for (name, port, code) in [("a.json", ports[0], 0), ("b.json", ports[1], 1)] {
+        let provider = format!("http://127.0.0.1:{port}");
+        let audit = ["audit", "--claim", name, "--program", "d.rep", "--provider", &provider, "--json"];
+        let ran = folder.repops(audit.into_iter().chain(["--sample", "100%"]));
+        let object = ran.json();
+        ran.expect(code);
+        assert_eq!(object["sampled"], object["steps"]);
+        assert_eq!(object["wrong"].as_array().unwrap().is_empty(), code == 0, "{object}");
+    }
+    // The liar's claim is of the same tokens: what differs is that it does not follow from them.
+    let diff = ["trace", "diff", "--program", "d.rep", "--generation", "a.json"];
+    folder.repops(diff).expect(0);
+    let other = ["generate", "d.rep", "--tokens", "3,1,4,1,6", "--max-tokens", "6"];
+    folder.repops(other.into_iter().chain(["--receipt", "c.json", "--key", "a.pem"])).expect(0);
+    let ran = folder.repops(diff.into_iter().chain(["--generation", "c.json", "--json"]));
+    assert_eq!((&ran.json()["position"], &ran.json()["step"]), (&json!(4), &json!(null)));
+    ran.expect(1);
 }
 
 /// A process that is killed when it goes out of scope.
@@ -203,10 +223,10 @@ fn three_processes_that_are_killed_come_to_the_same_verdict() {
         running[which] = Process::start(&folder, &[String::from("--version")]);
         running[which] = Process::start(&folder, &all[which]);
     }
-    let wait =
-        ["dispute", "open", "--claim", "a.json", "--claim", "b.json", "--referee", &url, "--wait", "--json"];
+    let open = ["dispute", "open", "--claim", "a.json", "--claim", "b.json", "--referee", &url];
+    let wait = open.into_iter().chain(["--wait", "--json", "--transcript", "t.game"]).collect::<Vec<_>>();
     let found = loop {
-        let ran = folder.repops(wait);
+        let ran = folder.repops(wait.iter().copied());
         if ran.0.status.code() == Some(0) {
             break ran.json();
         }
@@ -215,6 +235,9 @@ fn three_processes_that_are_killed_come_to_the_same_verdict() {
     assert_eq!((&found["loser"], &found["reason"]), (&json!("second"), &json!("element")), "{found}");
     assert_eq!(found["loser_key"], liar["public"]);
     assert_eq!(found["step"], json!(0));
+    // What the store has is what anybody can replay.
+    let again = folder.repops(["dispute", "replay", "t.game", "--json"]).json();
+    assert_eq!((&again["loser_key"], &again["claimed"]), (&found["loser_key"], &found["claimed"]));
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub struct DisputeOpen {
     /// Wait for the verdict.
     #[arg(long)]
     pub wait: bool,
+    /// Write the transcript, which proves the verdict to anybody.
+    #[arg(long, value_name = "FILE", requires = "wait")]
+    pub transcript: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -68,7 +71,7 @@ pub struct ProviderServe {
     /// Give the claim and openings of single steps to auditors, at this address and port.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Everything that was signed in disputes, on disk before it is sent; by default beside the claim, with `.said` added.
+    /// The store of everything that was signed in disputes, on disk before it is sent; by default beside the claim, with `.said` added.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     #[command(flatten)]

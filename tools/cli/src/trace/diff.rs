@@ -17,7 +17,7 @@ use repops_provenance::diff::{
 use repops_provenance::trace_file::TraceReader;
 use serde_json::{Value, json};
 
-use super::{Reader, open, operator_text, path_text};
+use super::{Reader, open, operator_text, path_text, rows};
 use crate::arguments::TraceDiff;
 use crate::engine::{self, Engine};
 use crate::inspect::{origin_text, value_text};
@@ -38,6 +38,9 @@ struct Side<'a> {
 
 pub fn diff(arguments: &TraceDiff) -> Result<Answer> {
     let program = engine::load(&arguments.program)?;
+    if !arguments.generation.is_empty() {
+        return rows::diff(arguments, &program);
+    }
     let program_b = arguments.program_b.as_deref().map(engine::load).transpose()?;
     let traced = |which: usize, program: &Program| match arguments.traces.get(which) {
         Some(path) => open(path),

@@ -1,6 +1,7 @@
 //! `repops trace`.
 
 mod diff;
+mod rows;
 mod show;
 
 pub use diff::diff;

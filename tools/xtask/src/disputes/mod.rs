@@ -18,7 +18,7 @@ pub struct Options {
     /// Folder of compiled models: in each subfolder `model.rep`; by default they are made.
     #[arg(long, value_name = "DIR")]
     pub cases: Option<PathBuf>,
-    /// A program of a language model (SmolLM2): disputes about its generations are measured too.
+    /// A program of a language model (SmolLM2): disputes about its generations are measured too; with `--network` instead.
     #[arg(long, value_name = "P.rep")]
     pub language: Option<PathBuf>,
     /// Faults for each model.
@@ -42,6 +42,9 @@ pub fn run(options: &Options) -> Result<()> {
         return proxy::serve(addresses);
     }
     let repops = Repops::build(Profile::Release)?;
+    if let (Some(runs), Some(program)) = (options.network, &options.language) {
+        return network::try_out(&repops, &language(program), runs);
+    }
     let cases = match &options.cases {
         Some(folder) => folder.clone(),
         None => made(&repops)?,

@@ -98,8 +98,17 @@ pub fn try_out(repops: &Repops, subject: &Subject, runs: u32) -> Result<()> {
     for name in ["a", "b"] {
         command::run(repops.command()?.args(["keygen", "-o"]).arg(folder.join(format!("{name}.pem"))))?;
     }
+    let mut what = input_arguments(&subject.inputs);
+    if !subject.further.is_empty() {
+        // A generation, whose claim both parties take up.
+        let receipt = folder.join("text.json");
+        let mut generate = repops.command()?;
+        generate.arg("generate").arg(&subject.program).args(&subject.further);
+        command::run(generate.arg("--receipt").arg(&receipt).arg("--key").arg(folder.join("a.pem")))?;
+        what = vec!["--generation".to_owned(), receipt.display().to_string()];
+    }
     let _namespaces = Namespaces::make()?;
-    let trial = Trial { repops, subject, folder };
+    let trial = Trial { repops, subject, what, folder };
     let expected = trial.run(0, false)?;
     println!("undisturbed: {}", essence(&expected));
     println!(
@@ -121,13 +130,15 @@ pub fn try_out(repops: &Repops, subject: &Subject, runs: u32) -> Result<()> {
 
 /// What must be the same in all runs.
 fn essence(found: &Value) -> String {
-    let keys = ["loser", "loser_key", "reason", "step", "node", "element", "term", "claimed"];
+    let keys = ["loser", "loser_key", "reason", "position", "step", "node", "element", "term", "claimed"];
     keys.map(|key| format!("{key} {}", found[key])).join(", ")
 }
 
 struct Trial<'a> {
     repops: &'a Repops,
     subject: &'a Subject,
+    /// Inputs, or a generation.
+    what: Vec<String>,
     folder: PathBuf,
 }
 
@@ -137,7 +148,7 @@ impl Trial<'_> {
         let referee =
             format!("referee serve --listen 10.77.1.2:{PORT} --answer-seconds 600 --data {}", data.display());
         let side = |name: &str, subnet: u8, further: &str| {
-            let inputs = input_arguments(&self.subject.inputs).join(" ");
+            let inputs = self.what.join(" ");
             let file = |suffix: &str| self.folder.join(format!("{name}{suffix}")).display().to_string();
             format!(
                 "provider serve {} {inputs} --claim {} --key {} --log {} --poll-ms 50 --threads 1 --checkpoint-every 16 --referee http://10.77.{subnet}.1:{PORT}{further}",
@@ -188,33 +199,33 @@ impl Trial<'_> {
             drop(running[which].0.wait());
             running[which] = start(which)?;
         }
+        let transcript = self.folder.join(format!("{number}.game"));
+        let kept = transcript.display().to_string();
         // Whoever waits for the verdict can be killed too: it asks again.
         loop {
             late()?;
-            let mut waiting =
-                open(&["--wait"]).stdout(Stdio::piped()).spawn().map_err(|e| Error::Failed(e.to_string()))?;
+            let mut waiting = open(&["--wait", "--transcript", &kept])
+                .stdout(Stdio::piped())
+                .spawn()
+                .map_err(|e| Error::Failed(e.to_string()))?;
             std::thread::sleep(Duration::from_secs(2));
             let _ = waiting.kill();
             let output = waiting.wait_with_output().map_err(|e| Error::Failed(e.to_string()))?;
             if let Ok(found) = serde_json::from_slice::<Value>(&output.stdout) {
-                self.replays_to(&data, &found)?;
+                self.replays_to(&transcript, &found)?;
                 return Ok(found);
             }
         }
     }
 
-    /// The referee's log gives the same verdict by itself.
-    fn replays_to(&self, data: &Path, found: &Value) -> Result<()> {
-        let failed = |error: std::io::Error| Error::Failed(format!("{}: {error}", data.display()));
-        for entry in std::fs::read_dir(data).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let text =
-                command::capture(self.repops.command()?.args(["dispute", "replay", "--json"]).arg(&path))?;
-            let again: Value = serde_json::from_str(&text).map_err(|e| Error::Failed(e.to_string()))?;
-            if essence(&again) != essence(found) {
-                return Err(Error::Failed(format!("{} replays to {again}", path.display())));
-            }
+    /// The transcript gives the same verdict by itself.
+    fn replays_to(&self, transcript: &Path, found: &Value) -> Result<()> {
+        let mut replay = self.repops.command()?;
+        let text = command::capture(replay.args(["dispute", "replay", "--json"]).arg(transcript))?;
+        let again: Value = serde_json::from_str(&text).map_err(|e| Error::Failed(e.to_string()))?;
+        match essence(&again) == essence(found) {
+            true => Ok(()),
+            false => Err(Error::Failed(format!("{} replays to {again}", transcript.display()))),
         }
-        Ok(())
     }
 }

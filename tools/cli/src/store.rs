@@ -1,0 +1,145 @@
+//! What referees and providers must not forget, in an embedded store.
+//!
+//! Invariant: what a call has stored is on disk when it returns, whole or not at all, whenever the process is killed; one
+//! process at a time has a store.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use repops::Digest;
+
+use crate::{Failure, Result};
+
+type Numbered = TableDefinition<'static, (&'static [u8; 32], u64), &'static [u8]>;
+
+/// A dispute's receipts and terms: its transcript before anything has happened.
+const DISPUTES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("disputes");
+/// What has happened in a dispute, in order.
+const EVENTS: Numbered = TableDefinition::new("events");
+/// What a party has signed, by dispute and round.
+const SAID: Numbered = TableDefinition::new("said");
+
+pub struct Store {
+    database: Database,
+    name: String,
+}
+
+impl Store {
+    /// Opens a store, or makes one.
+    pub fn open(path: &Path) -> Result<Store> {
+        let name = path.display().to_string();
+        let database = Database::create(path).map_err(|error| Failure(format!("{name}: {error}")))?;
+        let store = Store { database, name };
+        // All tables, so that whoever reads finds them.
+        store.write(|transaction| {
+            transaction.open_table(DISPUTES)?;
+            transaction.open_table(EVENTS)?;
+            transaction.open_table(SAID)?;
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    fn failed(&self, error: impl std::fmt::Display) -> Failure {
+        Failure(format!("{}: {error}", self.name))
+    }
+
+    /// One transaction, on disk when it returns.
+    fn write(
+        &self,
+        act: impl FnOnce(&redb::WriteTransaction) -> std::result::Result<(), redb::Error>,
+    ) -> Result<()> {
+        let written = || {
+            let transaction = self.database.begin_write()?;
+            act(&transaction)?;
+            transaction.commit()?;
+            Ok::<(), redb::Error>(())
+        };
+        written().map_err(|error| self.failed(error))
+    }
+
+    /// Keeps a dispute that has been opened.
+    pub fn add_dispute(&self, id: Digest, opening: &[u8]) -> Result<()> {
+        self.write(|transaction| {
+            transaction.open_table(DISPUTES)?.insert(&id.0, opening)?;
+            Ok(())
+        })
+    }
+
+    /// Keeps what has happened in a dispute, from event `first` on.
+    pub fn add_events(&self, id: Digest, first: u64, events: &[Vec<u8>]) -> Result<()> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(EVENTS)?;
+            for (number, event) in (first..).zip(events) {
+                table.insert((&id.0, number), event.as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Every dispute's transcript as far as it is kept.
+    pub fn transcripts(&self) -> Result<Vec<Vec<u8>>> {
+        let read = || {
+            let transaction = self.database.begin_read()?;
+            let (disputes, events) = (transaction.open_table(DISPUTES)?, transaction.open_table(EVENTS)?);
+            let mut found = Vec::new();
+            for entry in disputes.iter()? {
+                let (id, opening) = entry?;
+                let id = id.value();
+                let mut bytes = opening.value().to_vec();
+                for event in events.range((id, 0)..=(id, u64::MAX))? {
+                    bytes.extend_from_slice(event?.1.value());
+                }
+                found.push(bytes);
+            }
+            Ok::<_, redb::Error>(found)
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    /// Keeps what was signed in a round of a dispute.
+    pub fn add_said(&self, dispute: Digest, round: u32, message: &[u8]) -> Result<()> {
+        self.write(|transaction| {
+            transaction.open_table(SAID)?.insert((&dispute.0, u64::from(round)), message)?;
+            Ok(())
+        })
+    }
+
+    /// What was signed in a round of a dispute.
+    pub fn said(&self, dispute: Digest, round: u32) -> Result<Option<Vec<u8>>> {
+        let read = || {
+            let table = self.database.begin_read()?.open_table(SAID)?;
+            let found = table.get((&dispute.0, u64::from(round)))?;
+            Ok::<_, redb::Error>(found.map(|message| message.value().to_vec()))
+        };
+        read().map_err(|error| self.failed(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_is_found_again() {
+        let folder = std::env::temp_dir().join(format!("repops-store-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.redb");
+        let ids = [Digest([1; 32]), Digest([2; 32])];
+        {
+            let store = Store::open(&path).unwrap();
+            assert!(Store::open(&path).is_err(), "two processes would have it");
+            for id in ids {
+                store.add_dispute(id, &id.0[..1]).unwrap();
+            }
+            store.add_events(ids[0], 0, &[vec![7], vec![8]]).unwrap();
+            store.add_events(ids[0], 2, &[vec![9]]).unwrap();
+            store.add_said(ids[1], 3, b"words").unwrap();
+        }
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.transcripts().unwrap(), [vec![1, 7, 8, 9], vec![2]]);
+        assert_eq!(store.said(ids[1], 3).unwrap(), Some(b"words".to_vec()));
+        assert_eq!((store.said(ids[1], 2).unwrap(), store.said(ids[0], 3).unwrap()), (None, None));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
