@@ -23,3 +23,17 @@ fn the_matrix_has_its_goldens_on_every_instruction_set() {
         assert_eq!(differences(first, &report), Vec::<String>::new());
     }
 }
+
+#[test]
+fn what_was_wrong_once_is_right() {
+    let cases = cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("found")).unwrap();
+    assert!(cases.len() >= 7);
+    for isa in Isa::available() {
+        let options = RuntimeOptions { threads: 2, isa: Some(isa), ..RuntimeOptions::default() };
+        let runtime = Runtime::new(options).unwrap();
+        for case in &cases {
+            let report = run(case, Some(&runtime));
+            assert_eq!(report.outcome, Outcome::Passed, "{}: {}: {report:?}", isa.name(), case.name);
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! Clip: elements limited to a range.
 
 use super::elementwise::{NUMBERS, eval_lane, infer_unary};
+use super::infer::may_be_single;
 use super::integers::IntBinary;
 use super::{Arity, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
-use crate::dim::DimExpr;
 use crate::lane_op::LaneOp;
 use crate::tensor::Tensor;
 
@@ -27,8 +27,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     for index in 1..ctx.inputs.len() {
         let Some(limit) = ctx.optional(index) else { continue };
         ctx.require_same(index, inferred[0].ty.dtype)?;
-        let single = limit.ty.shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1)));
-        if !single || limit.ty.shape.len() > inferred[0].ty.shape.len() {
+        if !may_be_single(&limit.ty.shape) || limit.ty.shape.len() > inferred[0].ty.shape.len() {
             return Err(OpError::shape(format!("limit {index} of Clip is {}, not a scalar", limit.ty)));
         }
     }

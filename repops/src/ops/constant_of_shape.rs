@@ -1,9 +1,8 @@
 //! ConstantOfShape: one value everywhere.
 
-use super::infer::SYM_ELEMENTS_MAX;
+use super::infer::{SYM_ELEMENTS_MAX, may_be_single};
 use super::walk::{Walk, checked_sizes, known_shape, pick};
 use super::{Arity, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError, SymTensor, symbolic};
-use crate::dim::DimExpr;
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
@@ -25,8 +24,7 @@ pub static DEF: OpDef = OpDef {
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     let shape = checked_sizes(ctx.dims(0)?)?;
     let Some(value) = ctx.optional(1) else { return Ok(vec![Inferred::new(DType::F32, shape)]) };
-    let one = DimExpr::Const(1);
-    if !value.ty.shape.iter().all(|d| d.provably_equals(&one)) {
+    if !may_be_single(&value.ty.shape) {
         return Err(OpError::shape(format!("the value is {}, not a single element", value.ty)));
     }
     let sym = ctx.sym(1).and_then(|v| match shape.as_slice() {

@@ -70,11 +70,12 @@ fn checked(what: &str, n: DimExpr) -> Result<DimExpr, OpError> {
     }
 }
 
-/// Whether the elements are complex.
-fn is_complex(ctx: &InferCtx<'_>) -> Result<bool, OpError> {
-    match ctx.shape(0)?.last().and_then(DimExpr::as_const) {
-        Some(1) => Ok(false),
-        Some(2) => Ok(true),
+/// Whether the elements are complex, if that is known.
+fn is_complex(ctx: &InferCtx<'_>) -> Result<Option<bool>, OpError> {
+    match ctx.shape(0)?.last().map(DimExpr::as_const) {
+        Some(Some(1)) => Ok(Some(false)),
+        Some(Some(2)) => Ok(Some(true)),
+        Some(None) => Ok(None),
         _ => Err(OpError::shape(format!("the last axis of {} is not 1 or 2", ctx.input(0)?.ty))),
     }
 }
@@ -102,7 +103,7 @@ fn infer_dft(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
         None => shape[axis].clone(),
     };
     let n = checked("transform", n)?;
-    if onesided && complex != inverse {
+    if onesided && complex.is_some_and(|complex| complex != inverse) {
         return Err(OpError::shape("a one-sided transform goes from real to complex numbers"));
     }
     shape[axis] = if onesided && !inverse { half(&n) } else { n };
@@ -227,7 +228,7 @@ fn infer_stft(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
         return Err(OpError::shape("the window is not as long as a frame"));
     }
     let onesided = ctx.attrs.int("onesided") != 0;
-    if onesided && complex {
+    if onesided && complex == Some(true) {
         return Err(OpError::shape("a one-sided transform takes real numbers"));
     }
     let room = length.sub(&n);

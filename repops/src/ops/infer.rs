@@ -189,6 +189,12 @@ pub fn normalize_axis(axis: i64, rank: usize) -> Result<usize, String> {
     Ok(if axis < 0 { (axis + signed) as usize } else { axis as usize })
 }
 
+/// Whether a shape may be that of a single element: none of its sizes is known to be another than 1. Those that are not
+/// known are looked at again when they are.
+pub fn may_be_single(shape: &[DimExpr]) -> bool {
+    shape.iter().all(|extent| extent.as_const().is_none_or(|n| n == 1))
+}
+
 /// The broadcast of shapes by ONNX's (numpy's) rule: aligned at the right, equal or 1. A symbolic
 /// dimension meeting another that is not provably equal: if one is a constant above 1 the result is
 /// that constant; otherwise their maximum.

@@ -2,7 +2,7 @@
 
 use super::convert::{Convert, convert, exact_of};
 use super::elementwise::NUMBERS;
-use super::infer::normalize_axis;
+use super::infer::{may_be_single, normalize_axis};
 use super::walk::{known_shape, position, split_at_axis};
 use super::{Arity, AttrDef, EvalCtx, Fault, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
@@ -35,8 +35,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     ctx.require(0, NUMBERS.what, NUMBERS.test)?;
     ctx.require(1, NUMBERS.what, NUMBERS.test)?;
     let (indices, depth, values) = (ctx.shape(0)?, ctx.input(1)?, ctx.shape(2)?);
-    let single =
-        depth.ty.shape.len() <= 1 && depth.ty.shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1)));
+    let single = depth.ty.shape.len() <= 1 && may_be_single(&depth.ty.shape);
     let two = values.len() == 1 && values[0].as_const().is_none_or(|n| n == 2);
     if !single || !two || indices.len() == RANK_MAX {
         return Err(OpError::shape(format!(

@@ -1,10 +1,9 @@
 //! Pad: axes made longer or shorter at their ends.
 
-use super::infer::normalize_axis;
+use super::infer::{may_be_single, normalize_axis};
 use super::walk::{axes_of, checked_sizes, known_shape};
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue, Attrs};
-use crate::dim::DimExpr;
 use crate::tensor::{Tensor, strides};
 
 pub static DEF: OpDef = OpDef {
@@ -51,7 +50,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     let mode = mode(ctx.attrs)?;
     if let Some(value) = ctx.optional(2) {
         ctx.require_same(2, dtype)?;
-        if !value.ty.shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1))) {
+        if !may_be_single(&value.ty.shape) {
             return Err(OpError::shape(format!("constant_value is {}, not a scalar", value.ty)));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: scale and zero point have one shape, and it is one of the three that ONNX knows.
 
-use super::infer::normalize_axis;
+use super::infer::{may_be_single, normalize_axis};
 use super::{InferCtx, OpError};
 use crate::attrs::Attrs;
 use crate::dim::DimExpr;
@@ -54,8 +54,7 @@ pub(super) fn check_shapes(ctx: &InferCtx<'_>) -> Result<(), OpError> {
         let tys = [0, 1].map(|i| ctx.input(i).map(|x| x.ty.to_string()).unwrap_or_default());
         Err(OpError::shape(format!("{what}: X is {}, scale {}", tys[0], tys[1])))
     };
-    let single =
-        |shape: &[DimExpr]| shape.len() <= 1 && shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1)));
+    let single = |shape: &[DimExpr]| shape.len() <= 1 && may_be_single(shape);
     if let Some(zero) = ctx.optional(2) {
         let zero = &zero.ty.shape;
         // One element may have an axis or none, each for itself.

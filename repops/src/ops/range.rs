@@ -2,7 +2,7 @@
 
 use super::convert::{Convert, Exact, exact_of};
 use super::elementwise::{Accepts, Float};
-use super::infer::SYM_ELEMENTS_MAX;
+use super::infer::{SYM_ELEMENTS_MAX, may_be_single};
 use super::walk::known_shape;
 use super::{
     Arity, AttrDef, EvalCtx, Fault, InferCtx, Inferred, OpClass, OpDef, OpError, SymTensor, symbolic,
@@ -46,10 +46,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     for index in 0..3 {
         ctx.require_same(index, dtype)?;
         let ty = ctx.input(index)?.ty;
-        if !ty.shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1))) {
-            if ty.extents().is_none() {
-                return Err(OpError::ValueUnknown { index });
-            }
+        if !may_be_single(&ty.shape) {
             return Err(OpError::shape(format!("input {index} of Range is {ty}, not a scalar")));
         }
     }

@@ -19,7 +19,10 @@ pub static CONSTRUCT: OpDef = OpDef {
     outputs: Arity::exactly(1),
     attrs: &[],
     class: OpClass::General,
-    infer: |ctx| Ok(vec![packed(ctx)]),
+    infer: |ctx| {
+        (0..ctx.inputs.len()).try_for_each(|index| ctx.input(index).map(|_| ()))?;
+        Ok(vec![packed(ctx)])
+    },
     eval: |ctx| {
         let values = (0..ctx.inputs.len()).map(|index| Ok(Value::of_view(ctx.input(index))?));
         Ok(vec![Value::Sequence(values.collect::<Result<_, OpError>>()?).into_tensor()])
@@ -275,6 +278,7 @@ mod tests {
         let two = run("SequenceConstruct", Attrs::new(), &[&a, &b]);
         let length = |s: &Tensor| run("SequenceLength", Attrs::new(), &[s]).as_slice::<i64>()[0];
         assert_eq!(length(&two), 2);
+        assert!(run_outputs("SequenceConstruct", Attrs::new(), &[Some(&a), None, Some(&b)], 1).is_err());
         let empty = run_outputs("SequenceEmpty", Attrs::new(), &[], 1).unwrap().remove(0);
         assert_eq!(length(&empty), 0);
         assert_eq!(

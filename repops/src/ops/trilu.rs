@@ -1,8 +1,8 @@
 //! Trilu: the upper or lower triangle of matrices.
 
+use super::infer::may_be_single;
 use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue};
-use crate::dim::DimExpr;
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
@@ -26,7 +26,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     }
     if let Some(k) = ctx.optional(1) {
         ctx.require_same(1, DType::I64)?;
-        if !k.ty.shape.iter().all(|d| d.provably_equals(&DimExpr::Const(1))) {
+        if !may_be_single(&k.ty.shape) {
             return Err(OpError::shape(format!("k is {}, not a scalar", k.ty)));
         }
     }
