@@ -202,8 +202,8 @@ pub static ROWS: &[Row] = rows! {
     "If": [1 11 13 16 19 21 23 24 25] control::if_;
     "ImageDecoder": [20] same;
     "InstanceNormalization": [6 22] same;
-    "IsInf": [10 20] same;
-    "IsNaN": [9 13 20] same;
+    "IsInf": [10 20] quantize::predicate;
+    "IsNaN": [9 13 20] quantize::predicate;
     "LRN": [1 13] same;
     "LSTM": [7 14 22] same;
     "LayerNormalization": [17] same;
@@ -244,7 +244,7 @@ pub static ROWS: &[Row] = rows! {
     "Pad": [2] shapes::pad_2, [11 13 18 19 21 23 24 25] same;
     "Pow": [1] legacy::broadcast, [7 12 13 15] same;
     "QLinearConv": [10] same;
-    "QLinearMatMul": [10 21] same;
+    "QLinearMatMul": [10 21] quantize::qlinear_matmul;
     "QuantizeLinear": [10 13 19 21 23 24 25 28] quantize::quantize;
     "RMSNormalization": [23] same;
     "RNN": [7 14 22] same;
