@@ -7,10 +7,21 @@ use std::path::{Path, PathBuf};
 
 use super::SuiteError;
 
-/// The suites that have names: ONNX's, which `node_cases.py` writes side by side into one folder, the matrix, and the
-/// development models, which `reference.py short` gives their inputs.
-pub const SUITES: [&str; 7] =
-    ["node", "simple", "light", "pytorch-operator", "pytorch-converted", "matrix", "models"];
+/// The suites that have names: ONNX's, which `node_cases.py` writes side by side into one folder, what `microsoft_cases.py` and
+/// `narrow_cases.py` write, cases of what was wrong once, the matrix, and the development models, which `reference.py short` gives
+/// their inputs.
+pub const SUITES: [&str; 10] = [
+    "node",
+    "simple",
+    "light",
+    "pytorch-operator",
+    "pytorch-converted",
+    "microsoft",
+    "narrow",
+    "found",
+    "matrix",
+    "models",
+];
 
 /// A model with inputs.
 #[derive(Clone, PartialEq, Eq, Debug)]

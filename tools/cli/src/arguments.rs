@@ -90,7 +90,7 @@ pub enum ConformanceCommand {
 
 #[derive(Args)]
 pub struct ConformanceRun {
-    /// node, simple, light, pytorch-operator, pytorch-converted or matrix below `--folder`; or a folder of cases.
+    /// node, simple, light, pytorch-operator, pytorch-converted, microsoft, narrow, found or matrix below `--folder`; or a folder of cases.
     #[arg(long, value_name = "SUITE|DIR", default_value = "node")]
     pub suite: String,
     /// Where the suites are: what conformance/node_cases.py writes; of the matrix, conformance.
