@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use half::{bf16, f16};
 use repops::attrs::{AttrKind, AttrValue, Attrs};
-use repops::ops::{self, EvalCtx, OpDef, Presence};
-use repops::packed::Value;
+use repops::ops::{self, EvalCtx, OpClass, OpDef, Presence};
+use repops::packed::Strings;
 use repops::tensor::byte_len;
 use repops::{DType, Tensor, TensorView};
 
@@ -63,6 +63,12 @@ const TYPES: [DType; 16] = [
 /// The values that nodes may take.
 pub struct Pool {
     pub values: Vec<Known>,
+    /// Those that the next node may take: blocks see more than what follows them.
+    pub(super) visible: Vec<usize>,
+    /// Random operators so far: importing a model numbers them in their order.
+    pub(super) streams: i64,
+    /// In the block of a node.
+    pub(super) is_inside: bool,
     /// Shapes that inputs and constants have, or parts of which.
     base: Vec<usize>,
     wild: bool,
@@ -74,7 +80,14 @@ impl Pool {
         let extents = [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 33];
         let base =
             (0..rank).map(|axis| if axis + 2 < rank { 1 + numbers.below(3) } else { numbers.pick(&extents) });
-        let mut pool = Pool { values: Vec::new(), base: base.collect(), wild: taste.wild };
+        let mut pool = Pool {
+            values: Vec::new(),
+            visible: Vec::new(),
+            streams: 0,
+            is_inside: false,
+            base: base.collect(),
+            wild: taste.wild,
+        };
         let symbolic = numbers.one_in(3);
         for _ in 0..2 + numbers.below(3) {
             let dtype = numbers.pick(&TYPES);
@@ -82,7 +95,25 @@ impl Pool {
             let tensor = pool.tensor(dtype, &shape, numbers);
             pool.values.push(Known { tensor, origin: Origin::Input { symbolic }, is_read: false });
         }
+        // What conditions, trip counts and positions may be; and texts.
+        let others = [
+            (6, Tensor::from_bools(&[], &[numbers.one_in(2)])),
+            (8, Tensor::scalar(numbers.below(3) as i64)),
+            (10, pool.strings(numbers)),
+        ];
+        for (rarity, tensor) in others {
+            if numbers.one_in(rarity) {
+                pool.values.push(Known { tensor, origin: Origin::Input { symbolic }, is_read: false });
+            }
+        }
+        pool.visible = (0..pool.values.len()).collect();
         pool
+    }
+
+    fn strings(&self, numbers: &mut Numbers) -> Tensor {
+        const TEXTS: [&str; 8] = ["", "a b", "The end", "ä€", " x ", "12", "-0.5", "a,b,,c"];
+        let shape = [1 + numbers.below(3)];
+        Strings::new(&shape, (0..shape[0]).map(|_| numbers.pick(&TEXTS))).into_tensor()
     }
 
     /// The base, a suffix of it, or it with axes of 1; rarely one with nothing in it.
@@ -159,8 +190,8 @@ impl Pool {
         let own = self.values.len() + new.len();
         if numbers.below(10) < 7 || (index == 0 && !numbers.one_in(20)) {
             // Late values more often, so that graphs are deep.
-            let at = numbers.below(self.values.len());
-            return at.max(numbers.below(self.values.len()));
+            let at = numbers.below(self.visible.len());
+            return self.visible[at.max(numbers.below(self.visible.len()))];
         }
         new.push(match numbers.below(6) {
             // Axes, shapes, sizes, pads, indices.
@@ -171,11 +202,11 @@ impl Pool {
             }
             2 => Tensor::scalar(numbers.below(5) as i64),
             3 => {
-                let dtype = self.values[numbers.below(self.values.len())].tensor.dtype();
+                let dtype = self.values[numbers.pick(&self.visible)].tensor.dtype();
                 self.tensor(if dtype == DType::Packed { DType::F32 } else { dtype }, &[], numbers)
             }
             4 => {
-                let like = self.values[numbers.below(self.values.len())].tensor.shape().to_vec();
+                let like = self.values[numbers.pick(&self.visible)].tensor.shape().to_vec();
                 let from = numbers.below(like.len() + 1);
                 let dtype = numbers.pick(&TYPES);
                 self.tensor(dtype, &like[from..], numbers)
@@ -190,39 +221,47 @@ impl Pool {
     }
 
     /// A node of the row, if what was drawn is one.
-    pub fn node(&mut self, def: &'static OpDef, numbers: &mut Numbers) -> Option<Node> {
+    pub fn node(
+        &mut self,
+        def: &'static OpDef,
+        rows: &[&'static OpDef],
+        numbers: &mut Numbers,
+    ) -> Option<Node> {
+        if matches!(def.class, OpClass::Control) {
+            return self.control(def, rows, numbers);
+        }
         let mut new = Vec::new();
         let most = def.inputs.max.min(def.inputs.min + 3);
         let count = def.inputs.min + numbers.below(most - def.inputs.min + 1);
-        let inputs: Vec<Option<usize>> = (0..count)
+        let mut inputs: Vec<Option<usize>> = (0..count)
             .map(|index| {
                 let absent = index >= def.inputs.min && index + 1 < count && numbers.one_in(3);
                 if absent { None } else { Some(self.operand(index, &mut new, numbers)) }
             })
             .collect();
+        if def.name == "ConstantOfShape" && count == 2 {
+            // An attribute in ONNX.
+            let dtype = numbers.pick(&TYPES);
+            inputs[1] = Some(self.values.len() + new.len());
+            new.push(self.tensor(dtype, &[1], numbers));
+        }
         let outputs = def.outputs.min + numbers.below(def.outputs.max.min(3) - def.outputs.min.min(3) + 1);
-        let attrs = def.check_attrs(&attributes(def, numbers)).ok()?;
+        let mut attrs = def.check_attrs(&attributes(def, numbers)).ok()?;
+        let is_random = attrs.get("stream").is_some();
+        if is_random {
+            attrs.insert("stream", AttrValue::Int(self.streams));
+        }
         let tensor = |at: usize| match at.checked_sub(self.values.len()) {
             None => &self.values[at].tensor,
             Some(at) => &new[at],
         };
         let views: Vec<Option<TensorView<'_>>> =
             inputs.iter().map(|at| at.map(|at| tensor(at).view())).collect();
-        let inferred = ops::infer_known(def, &attrs, &views, outputs).ok()?;
-        for output in &inferred {
-            if let Some(extents) = output.ty.extents() {
-                byte_len(output.ty.dtype, &extents).ok().filter(|len| *len <= 8 * ELEMENTS_MAX)?;
-            }
-        }
-        let ctx = EvalCtx { attrs: &attrs, inputs: &views, outputs };
-        // A panic is a finding; the run that checks the graph meets it again.
-        let found = catch_unwind(AssertUnwindSafe(|| def.evaluate(&ctx)));
-        let found = found
-            .unwrap_or_else(|_| panic!("{} panics with {attrs:?} on {:?}", def.name, types(&views)))
-            .ok()?;
-        if found.len() < outputs || found.iter().any(|tensor| !is_wanted(tensor)) {
+        let found = compute(def, &attrs, &views, outputs)?;
+        if found.iter().any(|tensor| !is_wanted(tensor)) {
             return None;
         }
+        self.streams += i64::from(is_random);
         for &at in inputs.iter().flatten() {
             if let Some(known) = self.values.get_mut(at) {
                 known.is_read = true;
@@ -230,21 +269,45 @@ impl Pool {
         }
         let constants =
             new.into_iter().map(|tensor| Known { tensor, origin: Origin::Constant, is_read: true });
+        let origin = if self.is_inside { Origin::Inner } else { Origin::Node };
+        let constants_at = self.values.len();
         self.values.extend(constants);
         let first = self.values.len();
         let found = found.into_iter().take(outputs);
-        self.values.extend(found.map(|tensor| Known { tensor, origin: Origin::Node, is_read: false }));
-        Some(Node { def, attrs, inputs, outputs: (first..first + outputs).collect() })
+        self.values.extend(found.map(|tensor| Known { tensor, origin, is_read: false }));
+        self.visible.extend(constants_at..self.values.len());
+        Some(Node { def, attrs, inputs, outputs: (first..first + outputs).collect(), blocks: Vec::new() })
     }
+}
+
+/// The outputs, where the operator takes these inputs.
+pub(super) fn compute(
+    def: &'static OpDef,
+    attrs: &Attrs,
+    views: &[Option<TensorView<'_>>],
+    outputs: usize,
+) -> Option<Vec<Tensor>> {
+    let inferred = ops::infer_known(def, attrs, views, outputs).ok()?;
+    for output in &inferred {
+        if let Some(extents) = output.ty.extents() {
+            byte_len(output.ty.dtype, &extents).ok().filter(|len| *len <= 8 * ELEMENTS_MAX)?;
+        }
+    }
+    let ctx = EvalCtx { attrs, inputs: views, outputs };
+    // A panic is a finding; the run that checks the graph meets it again.
+    let found = catch_unwind(AssertUnwindSafe(|| def.evaluate(&ctx)));
+    let found =
+        found.unwrap_or_else(|_| panic!("{} panics with {attrs:?} on {:?}", def.name, types(views))).ok()?;
+    (found.len() >= outputs).then_some(found)
 }
 
 fn types(views: &[Option<TensorView<'_>>]) -> Vec<Option<(DType, Vec<usize>)>> {
     views.iter().map(|view| view.map(|view| (view.dtype, view.shape.to_vec()))).collect()
 }
 
-/// Small enough, and of numbers.
-fn is_wanted(tensor: &Tensor) -> bool {
-    tensor.len() <= ELEMENTS_MAX && matches!(Value::of(tensor), Ok(Value::Tensor(_)))
+/// Small enough; in bytes where it is packed.
+pub(super) fn is_wanted(tensor: &Tensor) -> bool {
+    tensor.len() <= ELEMENTS_MAX
 }
 
 /// Attributes of the kinds that the row declares. What some must be is tried first.
@@ -252,7 +315,8 @@ fn attributes(def: &OpDef, numbers: &mut Numbers) -> Attrs {
     let mut attrs = Attrs::new();
     for declared in def.attrs {
         let required = matches!(declared.presence, Presence::Required);
-        if !required && !numbers.one_in(3) {
+        // ONNX has no such attribute: importing a model decides it.
+        if declared.name == "stream" || !required && !numbers.one_in(3) {
             continue;
         }
         attrs.insert(declared.name, value(declared.name, declared.kind, numbers));
@@ -287,6 +351,43 @@ fn value(name: &str, kind: AttrKind, numbers: &mut Numbers) -> AttrValue {
         "asymmetric",
         "sum",
     ];
+    /// Attributes that are 0 or 1 and nothing else.
+    const FLAGS: [&str; 34] = [
+        "align_corners",
+        "allowzero",
+        "antialias",
+        "ceil_mode",
+        "center_point_box",
+        "count_include_pad",
+        "detect_negative",
+        "detect_positive",
+        "exclude_outside",
+        "exclusive",
+        "fmod",
+        "input_forget",
+        "interleaved",
+        "inverse",
+        "is_case_sensitive",
+        "is_causal",
+        "keepdims",
+        "largest",
+        "layout",
+        "linear_before_reset",
+        "new_axis",
+        "noop_with_empty_axes",
+        "onesided",
+        "periodic",
+        "reverse",
+        "saturate",
+        "select_last_index",
+        "sorted",
+        "stash_type",
+        "storage_order",
+        "training_mode",
+        "transA",
+        "transB",
+        "upper",
+    ];
     const EQUATIONS: [&str; 5] = ["ij,jk->ik", "...ij,...jk->...ik", "ij->ji", "...i->...", "bij,bjk->bik"];
     match (name, kind) {
         ("to" | "dtype" | "output_dtype", _) => AttrValue::Int(i64::from(numbers.pick(&TYPES).code())),
@@ -303,6 +404,7 @@ fn value(name: &str, kind: AttrKind, numbers: &mut Numbers) -> AttrValue {
             AttrValue::Ints((0..1 + numbers.below(2)).map(|_| 1 + numbers.below(3) as i64).collect())
         }
         ("equation", _) => AttrValue::Str(numbers.pick(&EQUATIONS).to_string()),
+        (flag, AttrKind::Int) if FLAGS.contains(&flag) => AttrValue::Int(numbers.below(2) as i64),
         (_, AttrKind::Int) => AttrValue::Int(numbers.below(4) as i64),
         (_, AttrKind::Ints) => {
             let length = numbers.pick(&[1, 2, 2, 4]);

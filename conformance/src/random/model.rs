@@ -3,13 +3,18 @@
 use prost::Message;
 use repops::Tensor;
 use repops::attrs::AttrValue;
+use repops::ops::{OpDef, Presence};
+use repops::packed::Value;
 use repops_compiler::onnx::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_shape_proto::Dimension,
     tensor_shape_proto::dimension::Value as Extent, type_proto,
 };
 
-use super::{Graph, Known, Node, Origin};
+use super::{Body, Graph, Known, Node, Origin};
+
+/// ONNX's number of the type of strings.
+const STRING: i32 = 8;
 
 /// The name of a value.
 pub fn name(at: usize) -> String {
@@ -22,34 +27,53 @@ pub fn outputs(graph: &Graph) -> Vec<usize> {
     graph.values.iter().enumerate().filter(|known| is_output(&known)).map(|(at, _)| at).collect()
 }
 
-/// A tensor as ONNX stores it.
-pub fn tensor(name: &str, tensor: &Tensor) -> TensorProto {
-    TensorProto {
-        name: Some(name.to_string()),
-        data_type: Some(i32::from(tensor.dtype().code())),
-        dims: tensor.shape().iter().map(|&extent| extent as i64).collect(),
-        raw_data: Some(tensor.bytes().to_vec().into()),
-        ..Default::default()
+/// The values that nodes give.
+pub fn node_values(graph: &Graph) -> Vec<usize> {
+    let values = graph.values.iter().enumerate();
+    values.filter(|(_, known)| known.origin == Origin::Node).map(|(at, _)| at).collect()
+}
+
+/// A tensor as ONNX stores it, if it is one: of numbers or strings.
+pub fn tensor(name: &str, tensor: &Tensor) -> Option<TensorProto> {
+    let dims = |shape: &[usize]| shape.iter().map(|&extent| extent as i64).collect();
+    let name = Some(name.to_string());
+    match Value::of(tensor).ok()? {
+        Value::Tensor(tensor) => Some(TensorProto {
+            name,
+            data_type: Some(i32::from(tensor.dtype().code())),
+            dims: dims(tensor.shape()),
+            raw_data: Some(tensor.bytes().to_vec().into()),
+            ..Default::default()
+        }),
+        Value::Strings(strings) => Some(TensorProto {
+            name,
+            data_type: Some(STRING),
+            dims: dims(&strings.shape),
+            string_data: strings.values.into_iter().map(|text| text.into_bytes().into()).collect(),
+            ..Default::default()
+        }),
+        _ => None,
     }
 }
 
-pub fn encode(graph: &Graph) -> Vec<u8> {
+/// The model with these values as outputs.
+pub fn encode(graph: &Graph, outputs: &[usize]) -> Vec<u8> {
     let of = |wanted: fn(Origin) -> bool| {
         let values = graph.values.iter().enumerate();
         values.filter(move |(_, known)| wanted(known.origin))
     };
     let body = GraphProto {
         name: Some("drawn".to_string()),
-        node: graph.nodes.iter().enumerate().map(|(at, node)| proto(at, node)).collect(),
+        node: protos(graph, &graph.nodes),
         initializer: of(|origin| origin == Origin::Constant)
-            .map(|(at, known)| tensor(&name(at), &known.tensor))
+            .filter_map(|(at, known)| tensor(&name(at), &known.tensor))
             .collect(),
         input: of(|origin| matches!(origin, Origin::Input { .. }))
             .map(|(at, known)| declaration(at, known))
             .collect(),
-        output: outputs(graph)
-            .into_iter()
-            .map(|at| ValueInfoProto { name: Some(name(at)), ..Default::default() })
+        output: outputs
+            .iter()
+            .map(|&at| ValueInfoProto { name: Some(name(at)), ..Default::default() })
             .collect(),
         ..Default::default()
     };
@@ -73,20 +97,81 @@ fn declaration(at: usize, known: &Known) -> ValueInfoProto {
         }),
         denotation: None,
     };
-    let shape = TensorShapeProto { dim: known.tensor.shape().iter().enumerate().map(dim).collect() };
-    let elem_type = Some(i32::from(known.tensor.dtype().code()));
-    let ty = type_proto::Value::TensorType(type_proto::Tensor { elem_type, shape: Some(shape) });
+    let (elem_type, extents) = match Value::of(&known.tensor) {
+        Ok(Value::Strings(strings)) => (STRING, strings.shape),
+        _ => (i32::from(known.tensor.dtype().code()), known.tensor.shape().to_vec()),
+    };
+    let shape = TensorShapeProto { dim: extents.iter().enumerate().map(dim).collect() };
+    typed(at, elem_type, Some(shape))
+}
+
+fn typed(at: usize, elem_type: i32, shape: Option<TensorShapeProto>) -> ValueInfoProto {
+    let ty = type_proto::Value::TensorType(type_proto::Tensor { elem_type: Some(elem_type), shape });
     let ty = TypeProto { value: Some(ty), denotation: None };
     ValueInfoProto { name: Some(name(at)), r#type: Some(ty), ..Default::default() }
 }
 
-fn proto(at: usize, node: &Node) -> NodeProto {
+fn protos(graph: &Graph, nodes: &[Node]) -> Vec<NodeProto> {
+    nodes.iter().map(|node| proto(graph, node)).collect()
+}
+
+fn proto(graph: &Graph, node: &Node) -> NodeProto {
+    let mut inputs: Vec<String> =
+        node.inputs.iter().map(|input| input.map(name).unwrap_or_default()).collect();
+    let mut attributes: Vec<AttributeProto> = node
+        .attrs
+        .iter()
+        .filter(|(name, value)| *name != "stream" && !is_default(node.def, name, value))
+        .map(|(name, value)| attribute(name, value))
+        .collect();
+    if node.def.name == "ConstantOfShape" {
+        inputs.truncate(1);
+        let value = node.inputs.get(1).copied().flatten();
+        attributes.extend(value.and_then(|at| tensor("value", &graph.values[at].tensor)).map(|value| {
+            AttributeProto {
+                name: Some("value".to_string()),
+                t: Some(value),
+                r#type: Some(AttributeType::Tensor as i32),
+                ..Default::default()
+            }
+        }));
+    }
+    attributes.extend(node.blocks.iter().map(|body| AttributeProto {
+        name: Some(body.name.to_string()),
+        g: Some(block(graph, body)),
+        r#type: Some(AttributeType::Graph as i32),
+        ..Default::default()
+    }));
     NodeProto {
-        name: Some(format!("n{at}")),
+        name: Some(format!("n{}", node.outputs[0])),
         op_type: Some(node.def.name.to_string()),
-        input: node.inputs.iter().map(|input| input.map(name).unwrap_or_default()).collect(),
+        input: inputs,
         output: node.outputs.iter().map(|&output| name(output)).collect(),
-        attribute: node.attrs.iter().map(|(name, value)| attribute(name, value)).collect(),
+        attribute: attributes,
+        ..Default::default()
+    }
+}
+
+/// What a model need not say. Rows have attributes that older versions of ONNX's operators have not.
+fn is_default(def: &OpDef, name: &str, value: &AttrValue) -> bool {
+    let declared = def.attrs.iter().find(|declared| declared.name == name);
+    declared.is_some_and(
+        |declared| matches!(&declared.presence, Presence::Default(default) if default() == *value),
+    )
+}
+
+/// Parameters have their types; their shapes may be others in each iteration.
+fn block(graph: &Graph, body: &Body) -> GraphProto {
+    let parameter = |&at: &usize| typed(at, i32::from(graph.values[at].tensor.dtype().code()), None);
+    GraphProto {
+        name: Some(body.name.to_string()),
+        node: protos(graph, &body.nodes),
+        input: body.parameters.iter().map(parameter).collect(),
+        output: body
+            .results
+            .iter()
+            .map(|&at| ValueInfoProto { name: Some(name(at)), ..Default::default() })
+            .collect(),
         ..Default::default()
     }
 }
