@@ -222,9 +222,7 @@ fn products_of_bytes() {
 
 #[test]
 fn products_of_bytes_by_larger_instructions() {
-    let device = Interpreter::new();
-    device.replace("igemm", repops_cuda::launch::contract::integer::MODULE_80.ptx);
-    each_product_of_bytes(&device);
+    each_product_of_bytes(&Interpreter::of_architecture(80));
 }
 
 fn each_product_of_bytes(device: &Interpreter) {
