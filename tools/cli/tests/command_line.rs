@@ -5,21 +5,9 @@ mod fixture;
 
 use std::path::Path;
 
-use fixture::{Folder, Ran, WEIGHTS, chain, division, doctored, program};
+use fixture::{Folder, Ran, WEIGHTS, chain, division, doctored, folder, input, program};
 use repops::Tensor;
 use serde_json::{Value, json};
-
-fn input() -> Tensor {
-    Tensor::from_slice(&[2, 3], &[0.5f32, -1.0, 2.0, 0.1, 0.2, 0.3])
-}
-
-/// A folder with a program and its input.
-fn folder() -> Folder {
-    let folder = Folder::new();
-    folder.write_program("p.rep", &program(&WEIGHTS));
-    folder.write_npy("x.npy", &input());
-    folder
-}
 
 /// A folder in which the program was run with everything written.
 fn claimed() -> Folder {

@@ -6,23 +6,12 @@ mod fixture;
 
 use std::sync::Arc;
 
-use fixture::{Folder, WEIGHTS, program};
+use fixture::{WEIGHTS, folder, input, program};
 use repops::program::{
     Block, ConstantBytes, ConstantDecl, Header, Program, ProgramParts, SPEC_VERSION, ValueId,
 };
 use repops::{DType, Layout, Tensor};
 use serde_json::json;
-
-fn input() -> Tensor {
-    Tensor::from_slice(&[2, 3], &[0.5f32, -1.0, 2.0, 0.1, 0.2, 0.3])
-}
-
-fn folder() -> Folder {
-    let folder = Folder::new();
-    folder.write_program("p.rep", &program(&WEIGHTS));
-    folder.write_npy("x.npy", &input());
-    folder
-}
 
 /// A tensor as packed inputs.
 fn packed(tensor: &Tensor) -> Program {
