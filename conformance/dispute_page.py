@@ -89,11 +89,11 @@ def main():
                 browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
                 wide = browser.value("document.documentElement.scrollWidth")
                 print(f"{width} pixels: the page is {wide} wide, {rounds} rounds")
-                assert width < 1000 or wide <= width, wide
-            browser.call("Emulation.setDeviceMetricsOverride", width=1280, height=1600, deviceScaleFactor=1, mobile=False)
-            if arguments.picture:
-                shot = browser.call("Page.captureScreenshot", format="png")["data"]
-                pathlib.Path(arguments.picture).write_bytes(base64.b64decode(shot))
+                assert wide <= width, wide
+                if arguments.picture:
+                    shot = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+                    path = pathlib.Path(arguments.picture)
+                    path.with_stem(f"{path.stem}-{width}").write_bytes(base64.b64decode(shot))
             front = look(browser, url + "/")
             assert "second" in front and page.split("/")[-2] in front, front
         print("the page says what the verdict says")

@@ -97,9 +97,11 @@ impl Referee {
                     return Err(NoDispute::Agreement);
                 }
                 facts = Verified::new(one.claim.program, traces[0].0, traces[0].1);
-                (ask, asked) = match traces[0] == traces[1] {
-                    true => (Ask::Evidence(Question::Outcome), [true, false]),
-                    false => (Ask::Frontier { common: traces[0].1.min(traces[1].1) }, [true, true]),
+                (ask, asked) = match traces.map(|trace| trace.1) {
+                    _ if traces[0] == traces[1] => (Ask::Evidence(Question::Outcome), [true, false]),
+                    // Each root binds the one record.
+                    [1, 1] => (Ask::Record { index: 0 }, [true, true]),
+                    [a, b] => (Ask::Frontier { common: a.min(b) }, [true, true]),
                 };
                 sequence = None;
             }
@@ -364,14 +366,20 @@ impl Referee {
         }
     }
 
+    /// Whether a party's trace or log is this tree.
+    fn is_claimed(&self, p: usize, tree: &Digest) -> bool {
+        let (root, count) = self.traces[p];
+        let bound = match &self.sequence {
+            Some(sequence) => bind_entries(count, sequence.first, tree),
+            None => sha256(&[b"repops.trace.0\0\0", &count.to_le_bytes(), &tree.0]),
+        };
+        bound == root
+    }
+
     fn frontiers(&mut self, now: u64, common: u64, hashes: [Vec<Digest>; 2]) {
         let right = [0, 1].map(|p| {
-            let (root, count) = self.traces[p];
-            let bound = |found: Digest| match &self.sequence {
-                Some(sequence) => bind_entries(count, sequence.first, &found),
-                None => sha256(&[b"repops.trace.0\0\0", &count.to_le_bytes(), &found.0]),
-            };
-            partial::frontier_root(count, common, &hashes[p]).is_some_and(|found| bound(found) == root)
+            let tree = partial::frontier_root(self.traces[p].1, common, &hashes[p]);
+            tree.is_some_and(|tree| self.is_claimed(p, &tree))
         });
         if !self.demand(right, Reason::Hashes) {
             return;
@@ -420,7 +428,10 @@ impl Referee {
     }
 
     fn differing_records(&mut self, now: u64, index: u64, bytes: [Vec<u8>; 2]) {
-        let right = [0, 1].map(|p| sha256(&[&bytes[p]]) == self.state.hashes[p]);
+        let right = [0, 1].map(|p| {
+            let found = sha256(&[&bytes[p]]);
+            if self.round == 0 { self.is_claimed(p, &found) } else { found == self.state.hashes[p] }
+        });
         if !self.demand(right, Reason::Hashes) {
             return;
         }

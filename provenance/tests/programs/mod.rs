@@ -1,15 +1,17 @@
 //! Small programs that together have every rule of disputes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use repops::attrs::Attrs;
 use repops::digest::bytes_digest;
+use repops::exec::{Executor, HashLevel, Observer, StepEvent};
 use repops::ops::{self, SymType};
 use repops::program::{
-    Block, BlockId, ConstantBytes, ConstantDecl, Header, Origin, Output, Program, ProgramParts, SPEC_VERSION,
-    Step, ValueId,
+    Block, BlockId, ConstantBytes, ConstantDecl, ConstantId, Header, Origin, Output, Program, ProgramParts,
+    SPEC_VERSION, Step, ValueId,
 };
-use repops::reference::pack_panel16;
+use repops::reference::{Reference, pack_panel16};
 use repops::region::{Instruction, Region};
 use repops::{DType, Layout, Tensor};
 use repops_provenance::dispute::simulate::Dice;
@@ -275,3 +277,61 @@ fn deep() -> (Program, Vec<Tensor>) {
 /// Layers, control flow, a fault, long rows, a scan, terms beneath terms, and a fault of control flow.
 pub static PROGRAMS: LazyLock<Vec<(Program, Vec<Tensor>)>> =
     LazyLock::new(|| vec![layers(), control(), faulty(), wide(), scan(), deep(), ragged()]);
+
+/// Keeps what every step puts out.
+#[derive(Default)]
+struct Kept(Vec<Vec<Tensor>>);
+
+impl Observer for Kept {
+    fn step(&mut self, event: StepEvent<'_>) {
+        self.0.push(event.outputs.iter().map(|view| view.to_tensor().unwrap()).collect());
+    }
+}
+
+/// Each step of a program without blocks as a program of its own, with what it read.
+#[allow(dead_code, reason = "not every test asks for it")]
+pub fn single_steps(program: &Program, inputs: &[Tensor]) -> Vec<(Program, Vec<Tensor>)> {
+    let mut kept = Kept::default();
+    let ran = Reference.execute(program, inputs, HashLevel::None, &mut kept);
+    assert!(ran.is_ok());
+    let first = program.first_param(BlockId(0)).0;
+    let mut values: BTreeMap<u32, Tensor> = (first..).zip(inputs.iter().cloned()).collect();
+    let mut found = Vec::new();
+    for (at, step) in program.main().steps.iter().enumerate() {
+        let mut b = Builder::default();
+        let (mut own, mut names) = (Vec::new(), BTreeMap::new());
+        let read: BTreeSet<ValueId> = step.inputs.iter().flatten().copied().collect();
+        for value in read.iter().filter(|value| program.as_constant(**value).is_some()) {
+            let decl = program.constants()[value.index()].clone();
+            let bytes = program.constant_bytes(ConstantId(value.0)).to_vec();
+            names.insert(*value, ValueId(b.constants.len() as u32));
+            b.constants.push((decl, bytes));
+        }
+        for value in read.iter().filter(|value| program.as_constant(**value).is_none()) {
+            let name = ValueId((b.constants.len() + own.len()) as u32);
+            names.insert(*value, name);
+            own.push(values[&value.0].clone());
+        }
+        let mut alone = step.clone();
+        alone.inputs = step.inputs.iter().map(|value| value.map(|value| names[&value])).collect();
+        for output in &mut alone.outputs {
+            *output = Output::default();
+        }
+        let results: Vec<u32> = (0..step.outputs.len() as u32).map(|k| names.len() as u32 + k).collect();
+        let mut main = block(own.len(), vec![alone], &results);
+        for (param, tensor) in main.params.iter_mut().zip(&own) {
+            *param = Some(SymType::new(
+                tensor.dtype(),
+                tensor.shape().iter().map(|&d| (d as i64).into()).collect(),
+            ));
+        }
+        found.push((b.program(own.len(), results.len(), vec![main]), own));
+        // A step that fails puts nothing out, and is the last.
+        let Some(outputs) = kept.0.get(at).filter(|outputs| outputs.len() == step.outputs.len()) else {
+            break;
+        };
+        let names = program.first_outputs(BlockId(0))[at].0..;
+        values.extend(names.zip(outputs.iter().cloned()));
+    }
+    found
+}

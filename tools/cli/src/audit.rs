@@ -58,7 +58,7 @@ pub fn audit(arguments: &Audit) -> Result<Answer> {
     if ends == 1 {
         chosen.insert(steps);
     }
-    let remote = Remote::new(&arguments.provider);
+    let remote = Remote::new(&arguments.provider)?;
     let (mut right, mut unknown, mut wrong, mut bytes) = (0u64, Vec::new(), Vec::new(), 0u64);
     for index in &chosen {
         let opened = (0..ATTEMPTS).find_map(|_| remote.get(&format!("openings/{index}")).ok());

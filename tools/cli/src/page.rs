@@ -12,15 +12,17 @@ use repops_provenance::dispute::{Ask, Body, Claimed, Loser, Message, Referee, Tr
 
 use crate::dispute;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;overflow-wrap:anywhere}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
 td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}\
-code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}.lost{color:#a40000;font-weight:600}\
-.open{color:#666}.span{position:relative;height:.7rem;min-width:14rem;background:#8883;border-radius:3px}\
+th{white-space:nowrap}code{font:13px ui-monospace,monospace}.lost{color:#a40000;font-weight:600}\
+.open{color:#666}.span{position:relative;height:.7rem;min-width:8rem;background:#8883;border-radius:3px}\
 .span i{position:absolute;top:0;bottom:0;min-width:3px;background:#3b6fd4;border-radius:3px}small{color:#777}\
 details{margin:.4rem 0}pre{font:12px/1.4 ui-monospace,monospace;overflow-x:auto;background:#8881;padding:.6rem}\
 .way{font-size:1.05rem}@media(prefers-color-scheme:dark){body{background:#16181a;color:#e6e6e6}td,th{border-color:#333}\
-.lost{color:#ff8080}a{color:#8ab4f8}}";
+.lost{color:#ff8080}a{color:#8ab4f8}}\
+@media(max-width:40rem){th{white-space:normal}td,th{padding:.3rem}.rounds tr,.rounds td{display:block}\
+.rounds th,.rounds td:empty{display:none}.rounds td{border:0;padding:.1rem 0}.rounds tr{border-bottom:1px solid #ddd;padding:.4rem 0}}";
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -93,7 +95,7 @@ pub fn dispute(transcript: &Transcript) -> String {
         let dtype = end.types().and_then(|types| types.1.first()).map(|ty| ty.dtype);
         row("the value", value(first, dtype), value(second, dtype));
     }
-    out.push_str("</table><h2>The way there</h2><table><tr><th>Round<th>Asked<th>Where<th>Messages");
+    out.push_str("</table><h2>The way there</h2><table class=\"rounds\"><tr><th>Round<th>Asked<th>Where<th>Messages");
     for round in &rounds {
         let _ = write!(
             out,

@@ -1,19 +1,18 @@
-//! `repops dispute open` and `repops provider serve`: the parties' side of disputes over HTTP.
+//! `repops dispute open` and `repops provider serve`: the parties' side of disputes over HTTP/2.
 //!
 //! A provider follows the referee's transcript, computes the same state, and answers from a run that it can repeat. What
 //! it has signed is in its store, on disk, before it is sent, so a provider that was killed says the same again and
 //! contradicts nothing. Opening a dispute twice opens one.
 
-use std::io::Read;
 use std::time::Duration;
 
+use repops_http::{Client, HttpError, Limits, Method, Reply, Request, Server};
 use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, Stage};
 use repops_provenance::dispute::{Claimed, Message, Party, Player, Referee, Transcript};
 use repops_provenance::generation::GenerationReceipt;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::{Info, Key};
 use serde_json::{Value, json};
-use tiny_http::Server;
 
 use crate::arguments::{DisputeOpen, ProviderServe};
 use crate::engine::{self, Engine};
@@ -22,50 +21,37 @@ use crate::store::Store;
 use crate::{Answer, Failure, Result, dispute, inputs, keys};
 
 /// Larger answers of a referee are refused.
-const REPLY_BYTES_MAX: u64 = 64 << 20;
+const REPLY_BYTES_MAX: usize = 64 << 20;
+/// A referee, or a provider, that has not answered in this time is asked again later.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A referee somewhere.
-pub(crate) struct Remote {
-    url: String,
-    agent: ureq::Agent,
-}
+const TEXT: &str = "text/plain; charset=utf-8";
+/// Of openings that are being sent.
+const HELD_BYTES_MAX: u32 = 512 << 20;
+
+/// A referee, or a provider, somewhere.
+pub(crate) struct Remote(Client);
 
 impl Remote {
-    pub(crate) fn new(url: &str) -> Remote {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(20)))
-            .http_status_as_error(false)
-            .build();
-        Remote { url: url.trim_end_matches('/').to_string(), agent: config.into() }
-    }
-
-    fn at(&self, path: &str) -> String {
-        format!("{}/{path}", self.url)
+    pub(crate) fn new(url: &str) -> Result<Remote> {
+        Ok(Remote(Client::new(url, PATIENCE, REPLY_BYTES_MAX)?))
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Vec<u8>> {
-        self.read(path, self.agent.get(self.at(path)).call())
+        self.read(path, self.0.get(path))
     }
 
     fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
-        self.read(path, self.agent.post(self.at(path)).send(body))
+        self.read(path, self.0.post(path, body))
     }
 
-    fn read(
-        &self,
-        path: &str,
-        response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Vec<u8>> {
-        let failed = |problem: String| Failure(format!("{}: {problem}", self.at(path)));
-        let response = response.map_err(|error| failed(error.to_string()))?;
-        let status = response.status();
-        let mut bytes = Vec::new();
-        let reader = response.into_body().into_reader().take(REPLY_BYTES_MAX);
-        { reader }.read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-        if status.is_success() {
-            return Ok(bytes);
+    fn read(&self, path: &str, reply: std::result::Result<Reply, HttpError>) -> Result<Vec<u8>> {
+        let failed = |problem: String| Failure(format!("{}: {problem}", self.0.at(path)));
+        let reply = reply.map_err(|error| failed(error.to_string()))?;
+        if reply.is_success() {
+            return Ok(reply.body);
         }
-        Err(failed(format!("{status}: {}", String::from_utf8_lossy(&bytes).trim())))
+        Err(failed(format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body).trim())))
     }
 
     fn json(&self, path: &str) -> Result<Value> {
@@ -85,7 +71,7 @@ pub fn open(arguments: &DisputeOpen) -> Result<Answer> {
             false => Ok(text),
         })
     };
-    let remote = Remote::new(&arguments.referee);
+    let remote = Remote::new(&arguments.referee)?;
     let body = json!({ "first": read(first)?, "second": read(second)?, "number": arguments.number });
     let opened: Value = serde_json::from_slice(&remote.post("disputes", body.to_string().as_bytes())?)?;
     let id = opened["id"].as_str().ok_or_else(|| Failure::new("the referee gave no dispute"))?.to_string();
@@ -96,7 +82,7 @@ pub fn open(arguments: &DisputeOpen) -> Result<Answer> {
         }
         return Ok(Answer::Yes);
     }
-    note(&format!("dispute {id}: {}", remote.at(&format!("disputes/{id}/page"))));
+    note(&format!("dispute {id}: {}", remote.0.at(&format!("disputes/{id}/page"))));
     loop {
         // A referee that is away comes back.
         if let Ok(Value::Object(found)) = remote.json(&format!("disputes/{id}"))
@@ -185,14 +171,17 @@ fn stand_for(
     let log = arguments.log.clone().unwrap_or_else(|| arguments.claim.with_added_extension("said"));
     let said = Store::open(&log)?;
     let server = match &arguments.listen {
-        Some(address) => Some(Server::http(address).map_err(|error| Failure(format!("{address}: {error}")))?),
+        // Openings are as large as the tensors of a step.
+        Some(address) => {
+            Some(Server::listen(address, Limits { held_bytes_max: HELD_BYTES_MAX, ..Limits::default() })?)
+        }
         None => None,
     };
     note(&format!("answering for {} as {}", receipt.digest(), receipt.signer()));
     if let Some(server) = &server {
-        note(&format!("openings at http://{}", server.server_addr()));
+        note(&format!("openings at http://{}", server.address()));
     }
-    let remote = arguments.referee.as_deref().map(Remote::new);
+    let remote = arguments.referee.as_deref().map(Remote::new).transpose()?;
     let poll = Duration::from_millis(arguments.poll_ms);
     loop {
         if let Some(remote) = &remote {
@@ -205,7 +194,7 @@ fn stand_for(
         match &server {
             Some(server) => {
                 // As many as come before it is time to look at the referee again.
-                while let Ok(Some(request)) = server.recv_timeout(poll) {
+                while let Some(request) = server.next(poll) {
                     give(request, &receipt, &mut player);
                 }
             }
@@ -215,28 +204,26 @@ fn stand_for(
 }
 
 /// Answers an auditor.
-fn give(request: tiny_http::Request, receipt: &Claimed, player: &mut Player<'_>) {
-    let url = request.url().to_string();
-    let path: Vec<&str> = url.split('/').filter(|s| !s.is_empty()).collect();
-    let (status, body) = match (request.method(), path.as_slice()) {
-        (tiny_http::Method::Get, ["claim"]) => (200, receipt.to_json().into_bytes()),
-        (tiny_http::Method::Get, ["openings", index]) => match index.parse() {
+fn give(request: Request, receipt: &Claimed, player: &mut Player<'_>) {
+    let nothing = |what: &str| Reply::new(404, TEXT, what);
+    let reply = match (&request.method, request.parts().as_slice()) {
+        (&Method::GET, ["claim"]) => Reply::new(200, "application/json", receipt.to_json()),
+        (&Method::GET, ["openings", index]) => match index.parse() {
             Ok(index) => {
                 let opened = match receipt {
                     Claimed::Run(receipt) => player.open_record(&receipt.claim, index),
                     Claimed::Generation(receipt) => player.open_place(&receipt.claim, index),
                 };
                 match opened {
-                    Ok(opening) => (200, opening.encode()),
-                    Err(error) => (500, error.to_string().into_bytes()),
+                    Ok(opening) => Reply::new(200, "application/octet-stream", opening.encode()),
+                    Err(error) => Reply::new(500, TEXT, error.to_string()),
                 }
             }
-            Err(_) => (404, b"there is no such record".to_vec()),
+            Err(_) => nothing("there is no such record"),
         },
-        _ => (404, b"there is nothing here".to_vec()),
+        _ => nothing("there is nothing here"),
     };
-    // Whoever has gone away will ask again.
-    let _ = request.respond(tiny_http::Response::from_data(body).with_status_code(status));
+    request.answer(reply);
 }
 
 /// Answers what is owed; whether there are disputes about the receipt and all are over.

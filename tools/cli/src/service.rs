@@ -1,21 +1,20 @@
-//! `repops referee serve`: disputes over HTTP, their transcripts in a store.
+//! `repops referee serve`: disputes over HTTP/2 (a browser gets pages by HTTP/1.1), their transcripts in a store.
 //!
 //! Invariant: what a dispute has accepted is on disk, synced, before anybody is told; a referee that was
 //! killed goes on from its store with the same state.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use repops::Digest;
+use repops_http::{Limits, Method, Reply, Request, Server};
 use repops_provenance::dispute::transcript::encode_event;
 use repops_provenance::dispute::{
     Claimed, MESSAGE_BYTES_MAX, Received, Recorded, Referee, Terms, Transcript,
 };
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use serde_json::{Value, json};
-use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::arguments::RefereeServe;
 use crate::report::note;
@@ -27,6 +26,8 @@ const DISPUTES_MAX: usize = 4096;
 /// Two receipts in JSON, with some room.
 const OPEN_BYTES_MAX: usize = 2 * RECEIPT_BYTES_MAX + 4096;
 const THREADS: usize = 4;
+/// How often time passes in all disputes.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Milliseconds since 1970.
 #[expect(
@@ -75,34 +76,35 @@ pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
         let (referee, written) = (transcript.replay()?, transcript.events.len());
         sessions.insert(referee.id(), Session { recorded: Recorded { referee, transcript }, written });
     }
-    let server =
-        Server::http(&arguments.listen).map_err(|error| Failure(format!("{}: {error}", arguments.listen)))?;
-    note(&format!("{} disputes; listening on http://{}", sessions.len(), server.server_addr()));
+    let limits = Limits { body_bytes_max: OPEN_BYTES_MAX.max(MESSAGE_BYTES_MAX), ..Limits::default() };
+    let server = Server::listen(&arguments.listen, limits)?;
+    note(&format!("{} disputes; listening on http://{}", sessions.len(), server.address()));
     let service =
         Service { store, answer_ms: arguments.answer_seconds * 1000, sessions: Mutex::new(sessions) };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 loop {
-                    match server.recv_timeout(Duration::from_millis(200)) {
-                        Ok(Some(request)) => service.handle(request),
-                        Ok(None) => service.tick(),
-                        Err(error) => note(&format!("a request failed: {error}")),
+                    if let Some(request) = server.next(TICK) {
+                        let reply = service.answer(&request);
+                        request.answer(reply);
                     }
                 }
             });
         }
-    });
-    Ok(Answer::Yes)
+        // Whatever there is to answer.
+        loop {
+            std::thread::sleep(TICK);
+            service.tick();
+        }
+    })
 }
 
-/// What is answered: a status, a type and a body.
-type Reply = (u16, &'static str, Vec<u8>);
-
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 
 fn reply(status: u16, value: Value) -> Reply {
-    (status, JSON, format!("{value}\n").into_bytes())
+    Reply::new(status, JSON, format!("{value}\n"))
 }
 
 fn refused(status: u16, problem: impl std::fmt::Display) -> Reply {
@@ -126,40 +128,24 @@ impl Service {
         }
     }
 
-    fn handle(&self, mut request: Request) {
-        let (status, kind, body) = self.answer(&mut request);
-        let response = Response::from_data(body).with_status_code(status);
-        let response = match Header::from_bytes("Content-Type", kind) {
-            Ok(header) => response.with_header(header),
-            Err(()) => response,
-        };
-        // Whoever has gone away will ask again.
-        let _ = request.respond(response);
-    }
-
-    fn answer(&self, request: &mut Request) -> Reply {
-        let url = request.url().to_string();
-        let path: Vec<&str> =
-            url.split('?').next().unwrap_or("").split('/').filter(|s| !s.is_empty()).collect();
-        match (request.method(), path.as_slice()) {
-            (Method::Get, []) => self.index(),
-            (Method::Get, ["disputes"]) => self.list(),
-            (Method::Post, ["disputes"]) => match body_of(request, OPEN_BYTES_MAX) {
-                Ok(body) => self.open(&body),
-                Err(reply) => reply,
-            },
-            (Method::Get, ["disputes", id]) => self.with(id, |session| {
+    fn answer(&self, request: &Request) -> Reply {
+        match (&request.method, request.parts().as_slice()) {
+            (&Method::GET, []) => self.index(),
+            (&Method::GET, ["disputes"]) => self.list(),
+            (&Method::POST, ["disputes"]) => self.open(&request.body),
+            (&Method::GET, ["disputes", id]) => self.with(id, |session| {
                 let object = dispute::describe(&session.recorded.referee);
                 reply(200, Value::Object(object))
             }),
-            (Method::Get, ["disputes", id, "transcript"]) => self
-                .with(id, |session| (200, "application/octet-stream", session.recorded.transcript.encode())),
-            (Method::Get, ["disputes", id, "page"]) => self.with(id, |session| {
-                (200, "text/html; charset=utf-8", page::dispute(&session.recorded.transcript).into_bytes())
+            (&Method::GET, ["disputes", id, "transcript"]) => self.with(id, |session| {
+                Reply::new(200, "application/octet-stream", session.recorded.transcript.encode())
             }),
-            (Method::Post, ["disputes", id, "messages"]) => match body_of(request, MESSAGE_BYTES_MAX) {
-                Ok(body) => self.with(id, |session| receive(session, &self.store, &body)),
-                Err(reply) => reply,
+            (&Method::GET, ["disputes", id, "page"]) => {
+                self.with(id, |session| Reply::new(200, HTML, page::dispute(&session.recorded.transcript)))
+            }
+            (&Method::POST, ["disputes", id, "messages"]) => match request.body.len() <= MESSAGE_BYTES_MAX {
+                true => self.with(id, |session| receive(session, &self.store, &request.body)),
+                false => refused(413, format!("more than {MESSAGE_BYTES_MAX} bytes")),
             },
             _ => refused(404, "there is nothing here"),
         }
@@ -192,7 +178,7 @@ impl Service {
     fn index(&self) -> Reply {
         let sessions = self.sessions();
         let rows = sessions.iter().map(|(id, session)| (*id, &session.recorded.referee));
-        (200, "text/html; charset=utf-8", page::index(rows).into_bytes())
+        Reply::new(200, HTML, page::index(rows))
     }
 
     fn open(&self, body: &[u8]) -> Reply {
@@ -235,16 +221,6 @@ fn receive(session: &mut Session, store: &Store, message: &[u8]) -> Reply {
     match received {
         Received::Accepted => reply(200, json!({ "received": "accepted" })),
         Received::Ignored(why) => reply(200, json!({ "received": "ignored", "why": why })),
-    }
-}
-
-/// A body of at most `most` bytes.
-fn body_of(request: &mut Request, most: usize) -> std::result::Result<Vec<u8>, Reply> {
-    let mut body = Vec::new();
-    match request.as_reader().take(most as u64 + 1).read_to_end(&mut body) {
-        Err(error) => Err(refused(400, error)),
-        Ok(len) if len > most => Err(refused(413, format!("more than {most} bytes"))),
-        Ok(_) => Ok(body),
     }
 }
 

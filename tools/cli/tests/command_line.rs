@@ -1,6 +1,7 @@
 //! The command line as scripts see it: exit codes, files, `--json`.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code)] // Other tests use the rest of it.
 mod fixture;
 
 use std::path::Path;

@@ -4,20 +4,12 @@
 #[allow(dead_code)] // Other tests use the rest of it.
 mod fixture;
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fixture::{Folder, WEIGHTS, program};
+use fixture::{Folder, Process, folder, free_port, words};
 use repops::Tensor;
 use repops::sequence::example::Decoder;
 use serde_json::json;
-
-fn folder() -> Folder {
-    let folder = Folder::new();
-    folder.write_program("p.rep", &program(&WEIGHTS));
-    folder.write_npy("x.npy", &Tensor::from_slice(&[2, 3], &[0.5f32, -1.0, 2.0, 0.1, 0.2, 0.3]));
-    folder
-}
 
 const SIMULATE: [&str; 5] = ["dispute", "simulate", "p.rep", "--input", "X:0=x.npy"];
 
@@ -121,19 +113,17 @@ fn providers_stand_for_generations() {
     let generate =
         ["generate", "d.rep", "--tokens", "3,1,4,1,5", "--max-tokens", "6", "--temperature", "0.7"];
     folder.repops(generate.into_iter().chain(["--receipt", "a.json", "--key", "a.pem"])).expect(0);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
-    let words = |text: String| text.split(' ').map(str::to_string).collect::<Vec<_>>();
     let _referee =
-        Process::start(&folder, &words(format!("referee serve --listen 127.0.0.1:{port} --data games")));
+        Process::start(&folder, &words(&format!("referee serve --listen 127.0.0.1:{port} --data games")));
     let serve = |name: &str, further: &str| {
         let text = format!(
             "provider serve d.rep --claim {name}.json --key {name}.pem --referee {url} --poll-ms 20{further}"
         );
-        Process::start(&folder, &words(text))
+        Process::start(&folder, &words(&text))
     };
-    let ports =
-        [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let ports = [0, 1].map(|_| free_port());
     let listen = ports.map(|port| format!(" --listen 127.0.0.1:{port}"));
     let _liar = serve("b", &format!(" --generation a.json --fault random --seed 3{}", listen[1]));
     let _honest = serve("a", &listen[0]);
@@ -166,44 +156,20 @@ fn providers_stand_for_generations() {
     ran.expect(1);
 }
 
-/// A process that is killed when it goes out of scope.
-struct Process(Child);
-
-impl Process {
-    fn start(folder: &Folder, arguments: &[String]) -> Process {
-        let child = Command::new(env!("CARGO_BIN_EXE_repops"))
-            .args(arguments)
-            .current_dir(folder.path("."))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Process(child)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn three_processes_that_are_killed_come_to_the_same_verdict() {
     let folder = folder();
     folder.repops(["keygen", "-o", "a.pem"]).expect(0);
     let liar = folder.repops(["keygen", "-o", "b.pem", "--json"]).json();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
-    let words = |text: String| text.split(' ').map(str::to_string).collect::<Vec<_>>();
     let provider = |name: &str, further: &str| {
-        words(format!(
+        words(&format!(
             "provider serve p.rep --input X:0=x.npy --claim {name}.json --key {name}.pem --referee {url} --poll-ms 20{further}"
         ))
     };
     let all = [
-        words(format!("referee serve --data games --listen 127.0.0.1:{port} --answer-seconds 300")),
+        words(&format!("referee serve --data games --listen 127.0.0.1:{port} --answer-seconds 300")),
         provider("a", ""),
         provider("b", " --fault 0 --seed 3"),
     ];
@@ -246,12 +212,11 @@ fn audits_find_a_cheat_and_pass_the_honest() {
     let mut running = Vec::new();
     for (name, further) in [("a", ""), ("b", " --fault 0 --seed 3")] {
         folder.repops(["keygen", "-o", &format!("{name}.pem")]).expect(0);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let serve = format!(
             "provider serve p.rep --input X:0=x.npy --claim {name}.json --key {name}.pem --listen 127.0.0.1:{port} --checkpoint-every 1{further}"
         );
-        let words: Vec<String> = serve.split(' ').map(str::to_string).collect();
-        running.push((Process::start(&folder, &words), port));
+        running.push((Process::start(&folder, &words(&serve)), port));
     }
     #[expect(clippy::disallowed_methods, reason = "how long to wait for other processes")]
     let start = Instant::now();

@@ -12,8 +12,8 @@ use std::process::Stdio;
 
 #[derive(clap::Args, Clone)]
 pub struct Options {
-    /// The target; all of them by default.
-    pub target: Option<String>,
+    /// The targets; all of them by default.
+    pub targets: Vec<String>,
     /// How long to run each.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub seconds: u32,
@@ -36,20 +36,19 @@ const INPUT_SECONDS_MAX: u32 = 10;
 
 pub fn run(options: &Options) -> Result<()> {
     let folder = command::root().join("fuzz");
-    let targets: Vec<String> = targets(&folder)?
-        .into_iter()
-        .filter(|name| options.target.as_ref().is_none_or(|wanted| wanted == name))
-        .collect();
-    if targets.is_empty() {
-        return Err(Error::Environment(format!("there is no such target in {}", folder.display())));
+    let known = targets(&folder)?;
+    if let Some(name) = options.targets.iter().find(|name| !known.contains(name)) {
+        return Err(Error::Environment(format!("there is no target {name} in {}", folder.display())));
     }
+    let targets = if options.targets.is_empty() { known } else { options.targets.clone() };
     setup::provide_all(&setup::Options::default())?;
     let host = host()?;
     let target_dir = command::target_dir().join("fuzz");
     command::run(
         setup::cargo_with_llvm()
-            .args(["build", "--quiet", "--release", "--bins", "--target", &host, "--manifest-path"])
+            .args(["build", "--quiet", "--release", "--target", &host, "--manifest-path"])
             .arg(folder.join("Cargo.toml"))
+            .args(targets.iter().flat_map(|name| ["--bin", name.as_str()]))
             .env("CARGO_TARGET_DIR", &target_dir)
             .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\u{1f}")),
     )?;

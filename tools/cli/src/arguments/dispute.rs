@@ -24,7 +24,7 @@ pub enum ProviderCommand {
 
 #[derive(Subcommand)]
 pub enum RefereeCommand {
-    /// Decide disputes over HTTP; they survive the process.
+    /// Decide disputes over HTTP/2; they survive the process.
     Serve(RefereeServe),
 }
 
