@@ -15,6 +15,7 @@ pub mod claimed;
 pub mod facts;
 mod faults;
 mod generation;
+mod held;
 pub mod judge;
 mod kept;
 pub mod log;

@@ -4,6 +4,7 @@
 //! the dispute can ask for, from the last checkpoint before the step, which holds what was computed before it. So a party
 //! runs a part of its program at most once a dispute.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -12,11 +13,13 @@ use repops::exec::{ExecError, HashLevel, Observer, StepEvent};
 use repops::ops;
 use repops::program::{BlockId, ConstantId, Program, ValueId};
 use repops::trace::StepRecord;
-use repops::{Digest, Tensor, TensorView};
+use repops::{Digest, Tensor};
 
 use super::ask::Ask;
+use super::facts::TensorHeader;
+use super::held::Stored;
 use super::judge::Question;
-use super::player::{Player, PlayerError, Stored};
+use super::player::{Player, PlayerError};
 use super::referee::Referee;
 use super::rows::value_name;
 use super::section;
@@ -53,7 +56,7 @@ impl Near {
     }
 }
 
-impl Player<'_> {
+impl<'a> Player<'a> {
     /// Forgets what was computed for disputes, if it is much.
     pub(super) fn forget(&mut self) {
         let bytes = |digest: &Digest| self.tensors.get(digest).map_or(0, |stored| stored.bytes.len());
@@ -75,7 +78,7 @@ impl Player<'_> {
         self.near.lent.insert(digest);
     }
 
-    pub(super) fn stored(&mut self, digest: Digest) -> Result<&Stored, PlayerError> {
+    pub(super) fn stored(&mut self, digest: Digest) -> Result<&Stored<'a>, PlayerError> {
         self.fetch(&[digest])?;
         self.tensors.get(&digest).ok_or(PlayerError::Unknown("a tensor"))
     }
@@ -85,11 +88,13 @@ impl Player<'_> {
     pub(super) fn fetch(&mut self, wanted: &[Digest]) -> Result<(), PlayerError> {
         let mut missing: BTreeSet<Digest> = wanted.iter().copied().collect();
         missing.retain(|digest| !self.tensors.contains_key(digest));
-        for (index, decl) in self.program.constants().iter().enumerate() {
+        let program = self.program;
+        for (index, decl) in program.constants().iter().enumerate() {
             if missing.remove(&decl.digest) {
-                let bytes = self.program.constant_bytes(ConstantId(index as u32));
-                let view = TensorView { dtype: decl.dtype, shape: &decl.shape, bytes };
-                self.store(decl.digest, view, decl.layout);
+                let bytes = Cow::Borrowed(program.constant_bytes(ConstantId(index as u32)));
+                let header =
+                    TensorHeader { dtype: decl.dtype, layout: decl.layout, shape: decl.shape.clone() };
+                self.tensors.insert(decl.digest, Stored::new(header, bytes, Some(index)));
             }
         }
         if missing.is_empty() {

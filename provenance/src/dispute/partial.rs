@@ -4,7 +4,7 @@
 //! proves nothing. Work is bounded by the number of leaves opened times the depth.
 
 use repops::Digest;
-use repops::digest::{merkle_root, node_hash, split_point};
+use repops::digest::{merkle_root, node_hash};
 
 /// The root that opened leaves (ascending by index) and the hashes of all other subtrees, from left to
 /// right, give.
@@ -39,22 +39,50 @@ fn fold(
     }
 }
 
+/// A tree that is at hand, by its leaves or by more.
+pub trait Subtrees {
+    /// The number of leaves.
+    fn count(&self) -> u64;
+    /// The hash over leaves `low..high`, which are one or more.
+    fn root(&self, low: u64, high: u64) -> Digest;
+}
+
+impl Subtrees for [Digest] {
+    fn count(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn root(&self, low: u64, high: u64) -> Digest {
+        merkle_root(&self[low as usize..high as usize])
+    }
+}
+
+impl Subtrees for Vec<Digest> {
+    fn count(&self) -> u64 {
+        self.as_slice().count()
+    }
+
+    fn root(&self, low: u64, high: u64) -> Digest {
+        self.as_slice().root(low, high)
+    }
+}
+
 /// The hashes that [`root`] needs besides the leaves at `wanted` (ascending, within `all`).
-pub fn prove(all: &[Digest], wanted: &[u64]) -> Vec<Digest> {
-    fn walk(low: u64, all: &[Digest], wanted: &[u64], out: &mut Vec<Digest>) {
+pub fn prove(all: &(impl Subtrees + ?Sized), wanted: &[u64]) -> Vec<Digest> {
+    fn walk(low: u64, high: u64, all: &(impl Subtrees + ?Sized), wanted: &[u64], out: &mut Vec<Digest>) {
         if wanted.is_empty() {
-            return out.push(merkle_root(all));
+            return out.push(all.root(low, high));
         }
-        if all.len() > 1 {
-            let middle = split_point(all.len());
-            let (left, right) = wanted.split_at(wanted.partition_point(|&w| w < low + middle as u64));
-            walk(low, &all[..middle], left, out);
-            walk(low + middle as u64, &all[middle..], right, out);
+        if high - low > 1 {
+            let middle = low + split(high - low);
+            let (left, right) = wanted.split_at(wanted.partition_point(|&w| w < middle));
+            walk(low, middle, all, left, out);
+            walk(middle, high, all, right, out);
         }
     }
     let mut out = Vec::new();
-    if !all.is_empty() {
-        walk(0, all, wanted, &mut out);
+    if all.count() > 0 {
+        walk(0, all.count(), all, wanted, &mut out);
     }
     out
 }
@@ -108,15 +136,16 @@ pub fn frontier_root(count: u64, common: u64, hashes: &[Digest]) -> Option<Diges
 }
 
 /// The hashes of a frontier.
-pub fn frontier_hashes(all: &[Digest], common: u64) -> Vec<Digest> {
-    let ranges = frontier(all.len() as u64, common);
-    ranges.into_iter().map(|(low, high)| merkle_root(&all[low as usize..high as usize])).collect()
+pub fn frontier_hashes(all: &(impl Subtrees + ?Sized), common: u64) -> Vec<Digest> {
+    frontier(all.count(), common).into_iter().map(|(low, high)| all.root(low, high)).collect()
 }
 
 /// The nodes `levels` below the complete subtree of `1 << height` leaves from `first` on.
-pub fn nodes(all: &[Digest], first: u64, height: u32, levels: u32) -> Option<Vec<Digest>> {
-    let leaves = all.get(usize::try_from(first).ok()?..)?.get(..1usize.checked_shl(height)?)?;
-    Some(leaves.chunks(1 << (height - levels)).map(merkle_root).collect())
+pub fn nodes(all: &(impl Subtrees + ?Sized), first: u64, height: u32, levels: u32) -> Option<Vec<Digest>> {
+    let end = first.checked_add(1u64.checked_shl(height)?)?;
+    let size = 1u64 << height.checked_sub(levels)?;
+    let node = |index: u64| all.root(first + index * size, first + (index + 1) * size);
+    (end <= all.count()).then(|| (0..1 << levels).map(node).collect())
 }
 
 #[cfg(test)]

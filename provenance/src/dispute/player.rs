@@ -4,10 +4,11 @@
 //! Invariant: what it says of the disputed step follows from the step's inputs by the rules of
 //! `repops::ops::dispute`; what it opens is what the judgement asked for and nothing more.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use repops::digest::{LEAF_BYTES, Layout, leaf_hash, tensor_digest};
+use repops::digest::{Layout, tensor_digest};
 use repops::exec::{ExecError, Executor};
 use repops::ops::dispute::{Evaluator, OpenInputs, Stop, Subject, Term, WHOLE_BYTES_MAX};
 use repops::ops::{self, Fault};
@@ -20,14 +21,15 @@ use repops::trace::{StepRecord, Trace};
 use repops::{Digest, Tensor, TensorView};
 
 use super::ask::{Ask, Tree};
-use super::facts::{TensorHeader, row_major};
+use super::facts::TensorHeader;
 use super::faults::control_witness;
+use super::held::{Held, HeldInputs, ProgramHashes, SharedHashes, Stored};
 use super::judge::{Disputed, decide};
 use super::kept::Checkpoints;
 use super::log::{self, SequenceLog};
 use super::message::{Body, Party};
 use super::near::Near;
-use super::partial;
+use super::partial::{self, Subtrees};
 use super::referee::Referee;
 use super::rows::value_name;
 use super::simulate::Dice;
@@ -45,27 +47,20 @@ pub enum PlayerError {
     Program(#[from] repops::program::ProgramError),
 }
 
-/// A tensor's stored bytes.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub header: TensorHeader,
-    pub bytes: Vec<u8>,
-}
-
 /// One party's knowledge.
 pub struct Player<'a> {
     pub(super) program: &'a Program,
     pub(super) inputs: &'a [Tensor],
     pub(super) executor: &'a dyn Executor,
-    pub(super) parts: Vec<Vec<u8>>,
+    pub(super) hashes: SharedHashes,
     pub(super) records: Vec<StepRecord>,
     pub(super) digests: Vec<Digest>,
-    pub(super) tensors: BTreeMap<Digest, Stored>,
+    pub(super) tensors: Held<'a>,
     /// Values put in place of what the rules give: a fault of this party.
     presets: Vec<(Term, u64)>,
     pub(super) kept: Checkpoints,
     /// The step whose terms are evaluated.
-    step: Option<(u64, Evaluator, Vec<Option<Tensor>>)>,
+    step: Option<(u64, Evaluator)>,
     pub(super) near: Near,
     /// Of a generation.
     pub(super) log: Option<SequenceLog>,
@@ -87,15 +82,26 @@ impl<'a> Player<'a> {
         trace: Trace,
         executor: &'a dyn Executor,
     ) -> Player<'a> {
+        Player::sharing(Arc::new(ProgramHashes::of(program)), program, inputs, trace, executor)
+    }
+
+    /// The same, with hashes that others have too.
+    pub(super) fn sharing(
+        hashes: SharedHashes,
+        program: &'a Program,
+        inputs: &'a [Tensor],
+        trace: Trace,
+        executor: &'a dyn Executor,
+    ) -> Player<'a> {
         let digests = trace.records.iter().map(StepRecord::digest).collect();
         Player {
             program,
             inputs,
             executor,
-            parts: program.digest_leaves(),
+            hashes,
             records: trace.records,
             digests,
-            tensors: BTreeMap::new(),
+            tensors: Held::new(),
             presets: Vec::new(),
             kept: Checkpoints::default(),
             step: None,
@@ -110,14 +116,15 @@ impl<'a> Player<'a> {
     }
 
     /// A party that generated, and has the log of it. `inputs` are the program's for the whole sequence.
-    pub fn of_generation(
+    pub(super) fn of_generation(
+        hashes: SharedHashes,
         program: &'a Program,
         inputs: &'a [Tensor],
         log: SequenceLog,
         executor: &'a dyn Executor,
     ) -> Player<'a> {
         let trace = log.records(program);
-        let mut player = Player::new(program, inputs, trace, executor);
+        let mut player = Player::sharing(hashes, program, inputs, trace, executor);
         let first = program.first_param(repops::program::BlockId(0)).0;
         for (value, input) in (first..).zip(inputs) {
             player.store(value_name(value), input.view(), Layout::RowMajor);
@@ -189,7 +196,7 @@ impl<'a> Player<'a> {
 
     pub(super) fn store(&mut self, digest: Digest, view: TensorView<'_>, layout: Layout) {
         let header = TensorHeader { dtype: view.dtype, layout, shape: view.shape.to_vec() };
-        self.tensors.insert(digest, Stored { header, bytes: view.bytes.to_vec() });
+        self.tensors.insert(digest, Stored::new(header, Cow::Owned(view.bytes.to_vec()), None));
     }
 
     /// The answer to what the referee asks.
@@ -231,7 +238,8 @@ impl<'a> Player<'a> {
                 Body::Nodes(nodes.ok_or(PlayerError::Unknown("a node of the trace"))?)
             }
             Ask::Nodes { tree: Tree::Output, first, height, levels } => {
-                let hashes = self.output_leaves(referee, party)?;
+                let program = self.hashes.clone();
+                let hashes = self.output(referee, party)?.hashes(&program);
                 let nodes = partial::nodes(&hashes, *first, *height, *levels);
                 Body::Nodes(nodes.ok_or(PlayerError::Unknown("a node of the output"))?)
             }
@@ -246,15 +254,15 @@ impl<'a> Player<'a> {
                     let inputs = record.inputs.iter().flatten();
                     self.fetch(&inputs.chain(&record.outputs).copied().collect::<Vec<_>>())?;
                 }
-                let hashes = self.output_leaves(referee, party)?;
-                let frontier = partial::frontier_hashes(&hashes, hashes.len() as u64);
-                let header = &self.output(referee, party)?.header;
+                let program = self.hashes.clone();
+                let output = self.output(referee, party)?;
+                let (header, hashes) = (&output.header, output.hashes(&program));
                 let shape = header.shape.iter().map(|&d| d as u64).collect();
-                Body::Output { dtype: header.dtype, shape, hashes: frontier }
+                let hashes = partial::frontier_hashes(&hashes, hashes.count());
+                Body::Output { dtype: header.dtype, shape, hashes }
             }
             Ask::Leaf { index } => {
-                let bytes = &self.output(referee, party)?.bytes;
-                let leaf = bytes.chunks(LEAF_BYTES).nth(*index as usize);
+                let leaf = self.output(referee, party)?.leaf(*index);
                 Body::Leaf(leaf.ok_or(PlayerError::Unknown("a leaf"))?.to_vec())
             }
             Ask::Claims { terms } => Body::Claims(self.claims(referee, terms)?),
@@ -276,7 +284,7 @@ impl<'a> Player<'a> {
     }
 
     /// The disputed tensor as this party has it.
-    fn output(&mut self, referee: &Referee, party: Party) -> Result<&Stored, PlayerError> {
+    fn output(&mut self, referee: &Referee, party: Party) -> Result<&Stored<'a>, PlayerError> {
         let is_logprobs = matches!(referee.ask(), Ask::Tensor { of: Disputed::Logprobs })
             || referee.disputed() == Some(Disputed::Logprobs);
         if is_logprobs {
@@ -297,10 +305,6 @@ impl<'a> Player<'a> {
         self.stored(digest.ok_or(PlayerError::Unknown("the disputed tensor"))?)
     }
 
-    fn output_leaves(&mut self, referee: &Referee, party: Party) -> Result<Vec<Digest>, PlayerError> {
-        Ok(self.output(referee, party)?.bytes.chunks(LEAF_BYTES).map(leaf_hash).collect())
-    }
-
     /// The inputs of the step under dispute, row-major.
     fn step_inputs(&mut self, referee: &Referee) -> Result<Vec<Option<Tensor>>, PlayerError> {
         let records = referee.records().ok_or(PlayerError::Unknown("the record"))?;
@@ -313,7 +317,7 @@ impl<'a> Player<'a> {
         let tensor = |digest: &Option<Digest>| {
             let Some(digest) = digest else { return Ok(None) };
             let stored = self.tensors.get(digest).ok_or(PlayerError::Unknown("an input"))?;
-            row_major(&stored.header, &stored.bytes).map(Some).map_err(|_| PlayerError::Unknown("an input"))
+            stored.to_tensor().map(Some).map_err(|_| PlayerError::Unknown("an input"))
         };
         digests.iter().map(tensor).collect()
     }
@@ -325,25 +329,22 @@ impl<'a> Player<'a> {
             return self.choice_terms(referee, row.position, terms);
         }
         let (inputs, outputs) = referee.types().ok_or(PlayerError::Unknown("the types"))?;
-        if self.step.as_ref().is_none_or(|step| step.0 != place.index) {
-            let tensors = self.step_inputs(referee)?;
-            let mut evaluator = Evaluator::default();
-            self.presets.iter().for_each(|(term, bits)| evaluator.set(*term, *bits));
-            if self.presets.is_empty() {
-                let step = &place.step;
-                let region = step.region.as_ref();
-                evaluator.run_ahead(
-                    &Subject { def: step.def(), attrs: &step.attrs, region, inputs, outputs },
-                    &tensors,
-                )?;
-            }
-            self.step = Some((place.index, evaluator, tensors));
-        }
-        let Some((_, evaluator, tensors)) = &mut self.step else { return Ok(Vec::new()) };
         let step = &place.step;
         let subject =
             Subject { def: step.def(), attrs: &step.attrs, region: step.region.as_ref(), inputs, outputs };
-        let mut open = OpenInputs(tensors);
+        let records = referee.records().ok_or(PlayerError::Unknown("the record"))?;
+        let digests = &records[0].inputs;
+        self.fetch(&digests.iter().flatten().copied().collect::<Vec<_>>())?;
+        if self.step.as_ref().is_none_or(|step| step.0 != place.index) {
+            let mut evaluator = Evaluator::default();
+            self.presets.iter().for_each(|(term, bits)| evaluator.set(*term, *bits));
+            if self.presets.is_empty() && Evaluator::runs_ahead(&subject) {
+                evaluator.run_ahead(&subject, &self.tensors_of(digests)?)?;
+            }
+            self.step = Some((place.index, evaluator));
+        }
+        let Some((_, evaluator)) = &mut self.step else { return Ok(Vec::new()) };
+        let mut open = HeldInputs { held: &self.tensors, digests };
         terms.iter().map(|term| Ok(evaluator.value(&subject, *term, &mut open)?)).collect()
     }
 

@@ -4,16 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use repops::digest::{LEAF_BYTES, leaf_hash};
-use repops::ops::dispute::{Stop, WHOLE_BYTES_MAX, bits_at};
+use repops::digest::LEAF_BYTES;
+use repops::ops::dispute::{Stop, WHOLE_BYTES_MAX};
 use repops::program::Part;
 use repops::trace::{Frame, StepRecord};
 use repops::{Digest, Tensor};
 
-use super::facts::{BlockPlan, Facts, Gap, Plan, TensorHeader, row_major, stored_offset};
+use super::facts::{BlockPlan, Facts, Gap, Plan, TensorHeader, stored_offset};
 use super::message::{Evidence, HalfEvidence, RowEvidence, TensorEvidence};
 use super::partial;
-use super::player::{Player, Stored};
+use super::player::Player;
 
 impl Player<'_> {
     /// Opens what a judgement over everything that this party has reads.
@@ -32,11 +32,11 @@ impl Player<'_> {
     /// Opens what a judgement read.
     fn open(&self, log: &Log) -> Evidence {
         let opened = |wanted: &BTreeSet<u64>| wanted.iter().copied().collect::<Vec<u64>>();
-        let mut evidence = Evidence { part_count: self.parts.len() as u64, ..Evidence::default() };
+        let mut evidence = Evidence { part_count: self.hashes.parts.len() as u64, ..Evidence::default() };
         if !log.parts.is_empty() {
-            let leaves: Vec<Digest> = self.parts.iter().map(|part| leaf_hash(part)).collect();
-            evidence.part_hashes = partial::prove(&leaves, &opened(&log.parts));
-            evidence.parts = log.parts.iter().map(|&i| (i, self.parts[i as usize].clone())).collect();
+            let parts = &self.hashes.parts;
+            evidence.part_hashes = partial::prove(&self.hashes.leaves, &opened(&log.parts));
+            evidence.parts = log.parts.iter().map(|&i| (i, parts[i as usize].clone())).collect();
         }
         if !log.records.is_empty() {
             evidence.record_hashes = partial::prove(&self.digests, &opened(&log.records));
@@ -45,14 +45,13 @@ impl Player<'_> {
         self.open_rows(log, &mut evidence);
         for (digest, wanted) in &log.tensors {
             let Some(stored) = self.tensors.get(digest) else { continue };
-            let chunks: Vec<&[u8]> = stored.bytes.chunks(LEAF_BYTES).collect();
-            let leaves: Vec<Digest> = chunks.iter().map(|chunk| leaf_hash(chunk)).collect();
+            let leaf = |i: &u64| Some((*i, stored.leaf(*i)?.to_vec()));
             evidence.tensors.push(TensorEvidence {
                 dtype: stored.header.dtype,
                 layout: stored.header.layout,
                 shape: stored.header.shape.iter().map(|&d| d as u64).collect(),
-                leaves: wanted.iter().map(|&i| (i, chunks[i as usize].to_vec())).collect(),
-                hashes: partial::prove(&leaves, &opened(wanted)),
+                leaves: wanted.iter().filter_map(leaf).collect(),
+                hashes: partial::prove(&stored.hashes(&self.hashes), &opened(wanted)),
             });
         }
         evidence
@@ -103,12 +102,6 @@ impl<'p, 'a> Source<'p, 'a> {
     fn new(player: &'p mut Player<'a>) -> Source<'p, 'a> {
         Source { player, log: Log::default() }
     }
-
-    fn stored(&mut self, digest: Digest) -> Result<Stored, Gap> {
-        let stored = self.player.stored(digest).map_err(|_| Gap::Missing("a tensor"))?.clone();
-        self.log.tensors.entry(digest).or_default();
-        Ok(stored)
-    }
 }
 
 impl Facts for Source<'_, '_> {
@@ -116,7 +109,8 @@ impl Facts for Source<'_, '_> {
         let program = self.player.program;
         let constants = program.constants().len() as u64;
         // The blocks, and a neighbour on each side that shows that these are all.
-        let end = (constants + 1 + program.blocks().len() as u64).min(self.player.parts.len() as u64 - 1);
+        let end =
+            (constants + 1 + program.blocks().len() as u64).min(self.player.hashes.parts.len() as u64 - 1);
         self.log.parts.extend(constants..=end);
         let block = |b: &repops::program::Block| BlockPlan {
             params: b.params.len() as u32,
@@ -127,7 +121,7 @@ impl Facts for Source<'_, '_> {
     }
 
     fn part(&mut self, leaf: u64) -> Result<Part, Gap> {
-        let part = self.player.parts.get(leaf as usize).ok_or(Gap::Missing("a part"))?;
+        let part = self.player.hashes.parts.get(leaf as usize).ok_or(Gap::Missing("a part"))?;
         let part = Part::decode(part).map_err(|_| Gap::Missing("a part of the program"))?;
         self.log.parts.insert(leaf);
         Ok(part)
@@ -176,7 +170,7 @@ impl Facts for Source<'_, '_> {
         let offset = stored_offset(&header, at).ok_or(Gap::Stop(Stop::NoTerm))?;
         self.log.tensors.entry(tensor).or_default().insert((offset / LEAF_BYTES) as u64);
         let stored = self.player.tensors.get(&tensor).ok_or(Gap::Missing("a tensor"))?;
-        bits_at(header.dtype, &stored.bytes, offset / header.dtype.size()).ok_or(Gap::Stop(Stop::NoTerm))
+        stored.element(at).ok_or(Gap::Stop(Stop::NoTerm))
     }
 
     fn whole(&mut self, tensor: Digest) -> Result<Tensor, Gap> {
@@ -184,10 +178,9 @@ impl Facts for Source<'_, '_> {
         if bytes > WHOLE_BYTES_MAX {
             return Err(Gap::Stop(Stop::TooLarge { bytes }));
         }
-        let stored = self.stored(tensor)?;
-        let leaves = 0..stored.bytes.len().div_ceil(LEAF_BYTES) as u64;
+        let leaves = 0..bytes.div_ceil(LEAF_BYTES) as u64;
         self.log.tensors.entry(tensor).or_default().extend(leaves);
-        row_major(&stored.header, &stored.bytes)
+        self.player.tensors.get(&tensor).ok_or(Gap::Missing("a tensor"))?.to_tensor()
     }
 }
 

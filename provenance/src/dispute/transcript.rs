@@ -98,13 +98,20 @@ impl Transcript {
         let [a, b] = &self.receipts;
         let receipts = [Claimed::parse(a)?, Claimed::parse(b)?];
         let mut referee = Referee::open(receipts, self.terms, self.start)?;
-        for event in &self.events {
-            match &event.message {
-                Some(message) => drop(referee.receive(event.time, message)),
-                None => referee.tick(event.time),
-            }
-        }
+        self.events.iter().for_each(|event| tell(&mut referee, event));
         Ok(referee)
+    }
+
+    /// The same with the transcript itself, so that it can go on.
+    pub fn recorded(self) -> Result<Recorded, TranscriptError> {
+        Ok(Recorded { referee: self.replay()?, transcript: self })
+    }
+}
+
+fn tell(referee: &mut Referee, event: &Event) {
+    match &event.message {
+        Some(message) => drop(referee.receive(event.time, message)),
+        None => referee.tick(event.time),
     }
 }
 
@@ -122,6 +129,18 @@ impl Recorded {
         let referee = Referee::open(receipts, terms, now)?;
         let transcript = Transcript { receipts: texts, terms, start: now, events: Vec::new() };
         Ok(Recorded { referee, transcript })
+    }
+
+    /// Goes on to a later state of the same dispute; `false`, and nothing has changed, if it is none.
+    pub fn follow(&mut self, later: &Transcript) -> bool {
+        let own = &self.transcript;
+        let is_same = own.receipts == later.receipts && (own.terms, own.start) == (later.terms, later.start);
+        let Some(new) = later.events.strip_prefix(own.events.as_slice()).filter(|_| is_same) else {
+            return false;
+        };
+        new.iter().for_each(|event| tell(&mut self.referee, event));
+        self.transcript.events.extend_from_slice(new);
+        true
     }
 
     /// Takes a message; what is ignored leaves no trace, unless the time it came at ended the dispute.

@@ -51,7 +51,9 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
         }
         let op = |record: u64| stage.program.main().steps[stage.place(record).1 as usize].def().name;
         let play = |scenario: &Scenario| stage.play(scenario);
-        let run = Run { records: stage.records(), kept_bytes: stage.kept.bytes, time: start.elapsed() };
+        let time = start.elapsed();
+        let prepared = prepared(|| stage.prepare());
+        let run = Run { records: stage.records(), kept_bytes: stage.kept.bytes, time, prepared };
         return played(arguments, what, &run, &op, &play);
     }
     let tensors = inputs::read(&arguments.inputs, &program)?;
@@ -64,7 +66,8 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
         repops::ops::by_id(record.op, record.version).map_or("", |def| def.name)
     };
     let play = |scenario: &Scenario| stage.play(scenario);
-    let run = Run { records: records.len() as u64, kept_bytes: stage.kept.bytes, time: run_time };
+    let prepared = prepared(|| stage.prepare());
+    let run = Run { records: records.len() as u64, kept_bytes: stage.kept.bytes, time: run_time, prepared };
     played(arguments, what, &run, &op, &play)
 }
 
@@ -73,6 +76,15 @@ struct Run {
     records: u64,
     kept_bytes: u64,
     time: std::time::Duration,
+    /// Hashing the program's constants, once for all disputes.
+    prepared: std::time::Duration,
+}
+
+fn prepared(prepare: impl FnOnce()) -> std::time::Duration {
+    #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
+    let start = std::time::Instant::now();
+    prepare();
+    start.elapsed()
 }
 
 /// What is lied about, where, and by whom.
@@ -309,6 +321,7 @@ impl Table {
             print_json(&json!({
                 "operators": rows, "against_the_honest": self.wrong, "beyond_rounds_max": self.long, "kept_bytes": run.kept_bytes,
                 "run_ms": crate::run::milliseconds(run.time),
+                "prepared_ms": crate::run::milliseconds(run.prepared),
                 "rerun_ms_mean": sum(|row| row.rerun_micros) / 1000.0 / games,
                 "own_ms_mean": sum(|row| row.party_micros - row.rerun_micros.min(row.party_micros)) / 1000.0 / games,
                 "reruns_max": self.rows.values().map(|row| row.reruns).max(),

@@ -21,7 +21,7 @@ th{white-space:nowrap}code{font:13px ui-monospace,monospace}.lost{color:#a40000;
 details{margin:.4rem 0}pre{font:12px/1.4 ui-monospace,monospace;overflow-x:auto;background:#8881;padding:.6rem}\
 .way{font-size:1.05rem}@media(prefers-color-scheme:dark){body{background:#16181a;color:#e6e6e6}td,th{border-color:#333}\
 .lost{color:#ff8080}a{color:#8ab4f8}}\
-@media(max-width:40rem){th{white-space:normal}td,th{padding:.3rem}.rounds tr,.rounds td{display:block}\
+@media(max-width:40rem){td,th{padding:.3rem}.rounds tr,.rounds td{display:block}\
 .rounds th,.rounds td:empty{display:none}.rounds td{border:0;padding:.1rem 0}.rounds tr{border-bottom:1px solid #ddd;padding:.4rem 0}}";
 
 fn escaped(text: &str) -> String {
@@ -95,7 +95,9 @@ pub fn dispute(transcript: &Transcript) -> String {
         let dtype = end.types().and_then(|types| types.1.first()).map(|ty| ty.dtype);
         row("the value", value(first, dtype), value(second, dtype));
     }
-    out.push_str("</table><h2>The way there</h2><table class=\"rounds\"><tr><th>Round<th>Asked<th>Where<th>Messages");
+    out.push_str(
+        "</table><h2>The way there</h2><table class=\"rounds\"><tr><th>Round<th>Asked<th>Where<th>Messages",
+    );
     for round in &rounds {
         let _ = write!(
             out,

@@ -4,11 +4,12 @@
 //! it has signed is in its store, on disk, before it is sent, so a provider that was killed says the same again and
 //! contradicts nothing. Opening a dispute twice opens one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use repops_http::{Client, HttpError, Limits, Method, Reply, Request, Server};
 use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, Stage};
-use repops_provenance::dispute::{Claimed, Message, Party, Player, Referee, Transcript};
+use repops_provenance::dispute::{Claimed, Message, Party, Player, Recorded, Referee, Transcript};
 use repops_provenance::generation::GenerationReceipt;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::{Info, Key};
@@ -135,6 +136,7 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
     };
     if let Some(like) = like {
         let stage = GenerationStage::regenerate(&program, like, &engine, hash, keep)?;
+        stage.prepare();
         let (player, claim) = match &fault {
             None => stage.honest(),
             Some(scenario) => stage.liar(scenario)?,
@@ -143,6 +145,7 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
     }
     let tensors = inputs::read(&arguments.inputs, &program)?;
     let stage = Stage::keeping(&program, &tensors, &engine, hash, keep)?;
+    stage.prepare();
     let (player, claim) = match &fault {
         None => stage.honest(),
         Some(scenario) => stage.liar(scenario)?,
@@ -182,10 +185,11 @@ fn stand_for(
         note(&format!("openings at http://{}", server.address()));
     }
     let remote = arguments.referee.as_deref().map(Remote::new).transpose()?;
+    let mut followed = Followed::new();
     let poll = Duration::from_millis(arguments.poll_ms);
     loop {
         if let Some(remote) = &remote {
-            match answer_all(remote, &receipt, key, &mut player, &said) {
+            match answer_all(remote, &mut followed, &receipt, key, &mut player, &said) {
                 Ok(true) if arguments.until_over => return Ok(Answer::Yes),
                 Ok(_) => {}
                 Err(Failure(problem)) => note(&problem),
@@ -226,9 +230,13 @@ fn give(request: Request, receipt: &Claimed, player: &mut Player<'_>) {
     request.answer(reply);
 }
 
+/// Disputes under way, by their names, as far as they were seen.
+type Followed = BTreeMap<String, Recorded>;
+
 /// Answers what is owed; whether there are disputes about the receipt and all are over.
 fn answer_all(
     remote: &Remote,
+    followed: &mut Followed,
     receipt: &Claimed,
     key: &Key,
     player: &mut Player<'_>,
@@ -243,10 +251,15 @@ fn answer_all(
         about += 1;
         if entry["over"] == true {
             over += 1;
+            followed.remove(id);
             continue;
         }
-        let referee = Transcript::decode(&remote.get(&format!("disputes/{id}/transcript"))?)?.replay()?;
-        if let Some(message) = answer(&referee, receipt, key, player, said)? {
+        let transcript = Transcript::decode(&remote.get(&format!("disputes/{id}/transcript"))?)?;
+        if !followed.get_mut(id).is_some_and(|known| known.follow(&transcript)) {
+            followed.insert(id.to_string(), transcript.recorded()?);
+        }
+        let known = &followed[id];
+        if let Some(message) = answer(&known.referee, receipt, key, player, said)? {
             remote.post(&format!("disputes/{id}/messages"), &message)?;
         }
     }

@@ -73,8 +73,8 @@ pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
     let mut sessions = BTreeMap::new();
     for bytes in store.transcripts()? {
         let transcript = Transcript::decode(&bytes)?;
-        let (referee, written) = (transcript.replay()?, transcript.events.len());
-        sessions.insert(referee.id(), Session { recorded: Recorded { referee, transcript }, written });
+        let (written, recorded) = (transcript.events.len(), transcript.recorded()?);
+        sessions.insert(recorded.referee.id(), Session { recorded, written });
     }
     let limits = Limits { body_bytes_max: OPEN_BYTES_MAX.max(MESSAGE_BYTES_MAX), ..Limits::default() };
     let server = Server::listen(&arguments.listen, limits)?;

@@ -53,7 +53,7 @@ pub(super) struct Actor<'a> {
     pub term: Option<Term>,
     /// Its last message.
     pub last: Option<Vec<u8>>,
-    /// Spent on answers.
+    /// Spent on answers and their signatures.
     pub time: Duration,
 }
 
@@ -77,7 +77,6 @@ impl<'a> Actor<'a> {
         #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
         let start = Instant::now();
         let answer = self.player.answer(&game.recorded.referee, party);
-        self.time += start.elapsed();
         let body = match (answer, self.manners) {
             (Ok(body), _) => body,
             (Err(error), Manners::Honest) => return Err(error.into()),
@@ -88,7 +87,10 @@ impl<'a> Actor<'a> {
             Manners::Damaged { round: at } if round >= at => damaged(body, dice),
             _ => body,
         };
-        self.last = Some(game.send(party, &body));
+        let message = game.sign(party, &body);
+        self.time += start.elapsed();
+        game.deliver(&message);
+        self.last = Some(message);
         Ok(())
     }
 }
@@ -128,12 +130,9 @@ impl Game {
         Ok(Game { recorded, keys, now: 0, referee_time: start.elapsed() })
     }
 
-    fn send(&mut self, party: Party, body: &Body) -> Vec<u8> {
+    fn sign(&self, party: Party, body: &Body) -> Vec<u8> {
         let referee = &self.recorded.referee;
-        let message = Message::sign(referee.id(), referee.round(), party, body, &self.keys[party as usize]);
-        let bytes = message.encode();
-        self.deliver(&bytes);
-        bytes
+        Message::sign(referee.id(), referee.round(), party, body, &self.keys[party as usize]).encode()
     }
 
     #[expect(

@@ -2,6 +2,8 @@
 //!
 //! A lie is about a *record*: the row of a step at a position, numbered `position * steps + step`.
 
+use std::sync::Arc;
+
 use repops::ops::dispute::{Subject, TensorType, Term, rule};
 use repops::program::Program;
 use repops::sequence::trace::bind_entries;
@@ -10,6 +12,7 @@ use repops::{Digest, Tensor, digest};
 use super::game::{Actor, Manners, Stated};
 use super::lies::{deep_fault, flip};
 use super::{Dice, Kind, Outcome, Scenario, SimulateError, duel, game_of};
+use crate::dispute::held::{ProgramHashes, SharedHashes};
 use crate::dispute::kept::{Checkpoints, Keep};
 use crate::dispute::log::{Logged, SequenceLog};
 use crate::dispute::player::{Player, PlayerError};
@@ -25,6 +28,7 @@ pub struct GenerationStage<'a> {
     pub log: SequenceLog,
     pub inputs: Vec<Tensor>,
     pub kept: Checkpoints,
+    hashes: SharedHashes,
 }
 
 impl<'a> GenerationStage<'a> {
@@ -40,7 +44,13 @@ impl<'a> GenerationStage<'a> {
         let mut claim = claim;
         claim.trace_root = Some(log.sequence_root());
         claim.logprobs = log.logprobs_digest();
-        Ok(GenerationStage { program, executor, claim, log, inputs, kept })
+        let hashes = Arc::new(ProgramHashes::of(program));
+        Ok(GenerationStage { program, executor, claim, log, inputs, kept, hashes })
+    }
+
+    /// Hashes the program's constants once for all disputes; without it each is when something of it is opened.
+    pub fn prepare(&self) {
+        self.hashes.prepare(self.program);
     }
 
     /// The number of records.
@@ -55,7 +65,8 @@ impl<'a> GenerationStage<'a> {
     }
 
     fn player<'s>(&'s self, log: SequenceLog) -> Player<'s> {
-        let mut player = Player::of_generation(self.program, &self.inputs, log, self.executor);
+        let mut player =
+            Player::of_generation(self.hashes.clone(), self.program, &self.inputs, log, self.executor);
         player.keep_checkpoints(self.kept.clone());
         player
     }

@@ -11,6 +11,7 @@ mod size;
 pub use generations::GenerationStage;
 pub use size::Size;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use repops::Tensor;
@@ -21,6 +22,7 @@ use repops::trace::Trace;
 
 use super::ask::NoDispute;
 use super::claimed::Claimed;
+use super::held::{ProgramHashes, SharedHashes};
 use super::kept::{Checkpoints, Keep, Keeper};
 use super::message::{Message, Party};
 use super::player::{Player, PlayerError};
@@ -157,7 +159,7 @@ pub struct Outcome {
     pub transcript: Transcript,
     /// Steps that the honest party ran again.
     pub steps_rerun: u64,
-    /// The honest party's time for its answers, and of it that of running steps again, in so many runs.
+    /// The honest party's time for its answers and their signatures, and of it that of running steps again, in so many runs.
     pub honest: Duration,
     pub rerun: Duration,
     pub reruns: u32,
@@ -191,6 +193,7 @@ pub struct Stage<'a> {
     pub trace: Trace,
     pub claim: Claim,
     pub kept: Checkpoints,
+    hashes: SharedHashes,
 }
 
 impl<'a> Stage<'a> {
@@ -215,7 +218,13 @@ impl<'a> Stage<'a> {
         let mut keeper = Keeper::new(program, keep, &mut unobserved);
         let run = verify::run(program, inputs, HashLevel::Operators, executor, hash, &mut keeper)?;
         let (trace, kept) = (run.execution.trace.unwrap_or_default(), keeper.checkpoints());
-        Ok(Stage { program, inputs, executor, trace, claim: run.claim, kept })
+        let hashes = Arc::new(ProgramHashes::of(program));
+        Ok(Stage { program, inputs, executor, trace, claim: run.claim, kept, hashes })
+    }
+
+    /// Hashes the program's constants once for all disputes; without it each is when something of it is opened.
+    pub fn prepare(&self) {
+        self.hashes.prepare(self.program);
     }
 
     /// A party that tells the truth, and its claim.
@@ -233,7 +242,8 @@ impl<'a> Stage<'a> {
     }
 
     fn player(&self, trace: Trace) -> Player<'a> {
-        let mut player = Player::new(self.program, self.inputs, trace, self.executor);
+        let mut player =
+            Player::sharing(self.hashes.clone(), self.program, self.inputs, trace, self.executor);
         player.keep_checkpoints(self.kept.clone());
         player
     }

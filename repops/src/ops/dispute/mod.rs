@@ -217,10 +217,15 @@ impl Evaluator {
         self.known.insert(term, bits);
     }
 
+    /// Whether [`Evaluator::run_ahead`] does anything.
+    pub fn runs_ahead(subject: &Subject<'_>) -> bool {
+        rule(subject.def) == Rule::Recurrence
+    }
+
     /// Runs the operator once, where that makes its terms cheaper: all states of a recurrence. What
     /// [`Evaluator::set`] fixed would not show in them.
     pub fn run_ahead(&mut self, subject: &Subject<'_>, inputs: &[Option<Tensor>]) -> Result<(), Stop> {
-        if rule(subject.def) == Rule::Recurrence {
+        if Evaluator::runs_ahead(subject) {
             self.states = Some(recurrence::States::run(subject, inputs)?);
         }
         Ok(())
