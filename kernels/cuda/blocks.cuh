@@ -10,7 +10,8 @@ DEVICE constexpr u32 block_bytes(u32 format) {
     return format == Q8_0 ? 544 : format == Q4_0 ? 288 : format == Q4_1 ? 320 : format == Q4_K ? 2368 : 3360;
 }
 
-// Scales of one column for the 16 positions from a multiple of 16 on: an element is fma(scale, q, least), or scale * q.
+// Scales of one column for the 16 positions from a multiple of 16 on: an element is fma(scale, q, least), or scale * q, and
+// then `least` is nothing.
 struct Scale {
     float scale, least;
 };
@@ -24,8 +25,8 @@ DEVICE Scale scale_of(u32 format, const u8* block, u32 position, u32 column) {
         float least = __fmul_rn(widen_f16(((const u16*)block)[16 + column]), of_int(block[192 + at]));
         return {__fmul_rn(d, of_int(block[64 + at])), from_bits(bits(least) ^ 0x80000000u)};
     }
-    if (format == Q6_K) return {__fmul_rn(d, of_int((i8)block[32 + position / 16 * 16 + column])), 0.0f};
-    return {d, 0.0f};
+    if (format == Q6_K) return {__fmul_rn(d, of_int((i8)block[32 + position / 16 * 16 + column])), d};
+    return {d, d};
 }
 
 // The element of integer `q`.

@@ -13,7 +13,7 @@
         g.a = {w, k, TERMS, F32, m, k, wide != 0};                                                                         \
         g.b = {x, 0, OUTERS, F32, n, k, false};                                                                            \
         g.out = out, g.pending = pending;                                                                                 \
-        g.finish = {bias, 1, 0, 1.0f, 1.0f, flags, F32};                                                                   \
+        g.finish = {bias, 1, 0, 1.0f, 1.0f, flags & HAS_C, F32};                                                              \
         g.m = m, g.n = n, g.k = k, g.tiles_m = tiles_m, g.tiles_n = tiles_n, g.tiles = tiles;                              \
         g.run = run, g.splits = splits, g.levels = levels, g.extent1 = images, g.extent2 = groups;                         \
         g.a0 = 0, g.a1 = 0, g.a2 = w2, g.b0 = 0, g.b1 = x1, g.b2 = x2;                                                     \

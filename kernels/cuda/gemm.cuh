@@ -335,10 +335,13 @@ template <int GM, int GN, int WM, int WN, bool ANY, int MODE = PLAIN> DEVICE voi
                 }
                 if (step % (CHUNK / BK) == CHUNK / BK - 1 || !more) {
                     u32 chunk = step / (CHUNK / BK);
+                    // Which zero a score is cannot be seen in its weight.
+                    if (MODE != SCORES) {
 #pragma unroll
-                    for (int r = 0; r < 4 * GM; r++)
+                        for (int r = 0; r < 4 * GM; r++)
 #pragma unroll
-                        for (int c = 0; c < 4 * GN; c++) sums[r][c] = __fadd_rn(sums[r][c], 0.0f);
+                            for (int c = 0; c < 4 * GN; c++) sums[r][c] = __fadd_rn(sums[r][c], 0.0f);
+                    }
                     // The bits of `chunk` are the subtrees that wait. The last chunk meets all of them, smallest first;
                     // another one those without a gap, and then waits itself.
                     u32 waiting = chunk;

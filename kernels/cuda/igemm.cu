@@ -10,7 +10,7 @@
 // A tile stages 64 terms of its rows and columns in shared memory, terms together, in rows of 16 words whose groups of four
 // are permuted by the row: reading fragments (eight rows by four words) then meets each bank once. b is row-major, so 4 x 4
 // bytes are transposed on the way.
-#include "prelude.cuh"
+#include "requantize.cuh"
 
 constexpr u32 BK = 64;
 
@@ -29,27 +29,6 @@ struct Zeros {
     static DEVICE_METHOD i32 one(const u8* at, u32 index, u32 flip) { return at ? (i32)(i8)(u8)(at[index] ^ flip) : (i32)(i8)(u8)flip; }
     DEVICE_METHOD i32 of_row(u32 row) const { return one(a, row * a_step, a_flip & 0xff); }
     DEVICE_METHOD i32 of_column(u32 column) const { return one(b, column * b_step, b_flip & 0xff); }
-};
-
-// y = the sum times f, rounded, plus the zero point, saturated; f = (a_scale * b_scale) / y_scale.
-struct Requantize {
-    const float *a_scale, *b_scale, *y_scale;
-    const u8* y_zero;
-    u32 a_step, b_step, scale_step, zero_step;
-    u32 is_signed;
-
-    DEVICE_METHOD u8 apply(i32 sum, u32 row, u32 column) const {
-        float f = __fdiv_rn(__fmul_rn(a_scale[row * a_step], b_scale[column * b_step]), y_scale[row * scale_step]);
-        float x = __fmul_rn(of_int(sum), f);
-        // Rounds ties to even, saturates, and makes 0 of NaN.
-        i32 q;
-        asm("cvt.rni.s32.f32 %0, %1;" : "=r"(q) : "f"(x));
-        q = q > 100000 ? 100000 : q < -100000 ? -100000 : q;
-        u8 zero = y_zero[row * zero_step];
-        q += is_signed ? (i32)(i8)zero : (i32)zero;
-        i32 least = is_signed ? -128 : 0, most = is_signed ? 127 : 255;
-        return (u8)(q < least ? least : q > most ? most : q);
-    }
 };
 
 DEVICE i32 dp4a(u32 a, u32 b, i32 c) {
@@ -302,11 +281,6 @@ template <class Store> DEVICE void few(const Integers& g, const Zeros& zeros, St
                   (flips & 4) != 0, (flips & 8) != 0};                                                                    \
     Zeros zeros = {a_zero, b_zero, a_zero_step, b_zero_step, a_flip, b_flip};                                              \
     u64 origin = (u64)block_z() * m * n;
-#define SCALES                                                                                                            \
-    const float *a_scale, const float *b_scale, const float *y_scale, const u8 *y_zero, u32 a_scale_step, u32 b_scale_step,  \
-        u32 y_scale_step, u32 y_zero_step, u32 is_signed
-#define REQUANTIZE                                                                                                        \
-    Requantize to = {a_scale, b_scale, y_scale, y_zero, a_scale_step, b_scale_step, y_scale_step, y_zero_step, is_signed};
 #define STORE_SUM [&](u32 row, u32 column, i32 sum) __attribute__((always_inline)) { ((i32*)y)[origin + (u64)row * n + column] = sum; }
 #define STORE_BYTE                                                                                                        \
     [&](u32 row, u32 column, i32 sum) __attribute__((always_inline)) { y[origin + (u64)row * n + column] = to.apply(sum, row, column); }

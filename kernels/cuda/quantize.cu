@@ -15,12 +15,11 @@
 
 // To the nearest integer, ties to even; NaN is 0. What is beyond 2^40 stays there: all types end long before.
 DEVICE i64 whole(float v) {
-    float r = round_f32(v, 0, 0);
     float limit = from_bits(0x53800000u);
-    if (r != r) return 0;
-    if (r > limit) r = limit;
-    if (r < -limit) r = -limit;
-    return __nvvm_f2ll_rz(r);
+    if (v != v) return 0;
+    if (v > limit) v = limit;
+    if (v < -limit) v = -limit;
+    return __nvvm_f2ll_rn(v);
 }
 
 DEVICE i64 limited(i64 v, u32 type) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use repops_cuda::{Argument, Device, Error, Kernel, Module};
 
+use crate::definition::Floats;
 use crate::{Loaded, Machine, Memory, Shape, Value};
 
 /// A device in this process. Clones are the same device.
@@ -32,6 +33,8 @@ struct State {
     launched: BTreeMap<(&'static str, &'static str), u64>,
     /// Lines of modules that launches have executed, unless nobody asked.
     reached: Option<Reached>,
+    /// The most blocks along the first axis; 0 for any number.
+    blocks_max: u32,
 }
 
 /// Numbers of lines by module.
@@ -90,6 +93,22 @@ impl Interpreter {
     /// The lines that launches have executed since this was last asked; none if they are not remembered.
     pub fn take_lines(&self) -> Reached {
         locked(&self.state).reached.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// From now on remembers what float arithmetic gives.
+    pub fn remember_floats(&self) {
+        locked(&self.state).machine.floats = Some(Floats::default());
+    }
+
+    /// What float arithmetic has given since it is remembered, and no longer remembers it.
+    pub fn take_floats(&self) -> Floats {
+        locked(&self.state).machine.floats.take().unwrap_or_default()
+    }
+
+    /// From now on no launch has more blocks along the first axis, or as many as it asks for if that is 0: kernels that
+    /// loop over what is left have to.
+    pub fn limit_blocks(&self, blocks: u32) {
+        locked(&self.state).blocks_max = blocks;
     }
 
     /// Instructions of threads executed so far.
@@ -179,6 +198,8 @@ impl Device for Interpreter {
         let values: Vec<Value> = arguments.iter().map(value).collect();
         let mut state = locked(&self.state);
         let state = &mut *state;
+        let blocks = if state.blocks_max == 0 { grid[0] } else { grid[0].min(state.blocks_max) };
+        let grid = [blocks, grid[1], grid[2]];
         state.load(kernel.module)?;
         let Some(loaded) = state.modules.get_mut(kernel.module.name) else { return Ok(()) };
         state.machine.launch(loaded, kernel.entry, Shape { grid, block, shared }, &values).map_err(

@@ -4,7 +4,8 @@
 //! - It is a barrier behind which no thread touches shared memory or meets another.
 //! - It compares what it then chooses from: equal operands give the same, whichever is chosen.
 //! - It shifts a signed number by all of its bits instead of all but one: both leave its sign.
-//! - It asks whether a division of 64 bits may be one of 32: both give the same, but for sizes that no memory has.
+//! - It asks whether a division of 64 bits may be one of 32, or which bits say so: both give the same, but for sizes that no
+//!   memory has.
 //!
 //! Invariant: what is said to change nothing is proven from the text alone; whatever is unknown may change something.
 
@@ -30,6 +31,7 @@ pub fn is_idle(text: &str, mutation: &Mutation) -> bool {
             };
             !function.is_read(at, target)
                 || stem == "shr" && is_sign(&instruction)
+                || stem == "and" && function.is_mask(at, &instruction, &mutation.after)
                 || stem == "setp"
                     && (function.is_choice(at, &instruction) || function.is_width(at, &instruction))
         }
@@ -171,6 +173,20 @@ impl<'t> Function<'t> {
             && between.take_while(|line| !line.contains(':')).any(|line| chooses(line))
     }
 
+    /// Whether an instruction takes the upper half of 64 bits, of which only is asked whether they are zero, and what is planted
+    /// asks for more bits: then some divisions that might be of 32 bits are of 64.
+    fn is_mask(&self, at: usize, mask: &Instruction<'_>, after: &str) -> bool {
+        let &[target, _, "-4294967296"] = mask.operands.as_slice() else { return false };
+        let more = after.contains("or.b64") || after.contains("-4294967295");
+        let asks = self.lines.get(at + 1).and_then(|line| Instruction::parse(line));
+        let uses: usize = self.lines.iter().map(|line| count(line, target)).sum();
+        more && uses == 2
+            && asks.is_some_and(|asks| {
+                asks.opcode == "setp.ne.b64"
+                    && matches!(asks.operands.as_slice(), &[_, d, "0"] if d == target)
+            })
+    }
+
     /// Whether a comparison asks for the upper half of 64 bits.
     fn is_width(&self, at: usize, compare: &Instruction<'_>) -> bool {
         let &[_, a, "0"] = compare.operands.as_slice() else { return false };
@@ -246,6 +262,16 @@ mod tests {
         assert_eq!(idle(&of("shr.s64 %rd2, %rd3, 63"), "constant off by one"), [1]);
         assert_eq!(idle(&of("shr.u64 %rd2, %rd3, 63"), "constant off by one"), []);
         assert_eq!(idle(&of("shr.s64 %rd2, %rd3, 31"), "constant off by one"), []);
+    }
+
+    #[test]
+    fn more_bits_that_ask_for_a_wide_division_are_idle() {
+        let of =
+            |compare: &str| format!("and.b64 %rd2, %rd1, -4294967296;\n{compare}\n@%p1 bra $L1;\n$L1:\nret;");
+        for kind in ["constant off by one", "another operation on bits"] {
+            assert_eq!(idle(&of("setp.ne.b64 %p1, %rd2, 0;"), kind), [1], "{kind}");
+            assert_eq!(idle(&of("setp.ne.b64 %p1, %rd2, %rd3;"), kind), [], "{kind}");
+        }
     }
 
     #[test]

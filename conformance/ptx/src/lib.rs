@@ -10,6 +10,7 @@
 
 mod ast;
 mod code;
+pub mod definition;
 mod device;
 mod error;
 pub mod flow;

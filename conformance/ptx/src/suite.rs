@@ -32,6 +32,8 @@ pub struct Case {
     pub panels: Vec<usize>,
     /// Tensors lie only at the beginnings of buffers.
     pub aligned: bool,
+    /// Launches have no more blocks than this along the first axis, unless it is 0.
+    pub blocks_max: u32,
     /// How the product that the operator is, is cut, if not as its size asks.
     pub cut: Option<Cut>,
 }
@@ -70,6 +72,7 @@ impl Case {
             on_host: Vec::new(),
             panels: Vec::new(),
             aligned: false,
+            blocks_max: 0,
             cut: None,
         }
     }
@@ -94,6 +97,12 @@ impl Case {
     /// The launch demands alignment of its own: no second run.
     pub fn aligned(mut self) -> Case {
         self.aligned = true;
+        self
+    }
+
+    /// Launches have so few blocks that threads have to loop.
+    pub fn in_blocks(mut self, blocks: u32) -> Case {
+        self.blocks_max = blocks;
         self
     }
 
@@ -254,6 +263,7 @@ impl Case {
         let launch = lookup::<Interpreter>(def.id, def.version, &wanted.attrs, &types)
             .ok_or_else(|| Failure::NoLaunch { op: self.op, inputs: self.describe(shift) })?;
         let call = Call { op: def, attrs: &wanted.attrs, inputs: &operands, outputs: &out };
+        device.limit_blocks(self.blocks_max);
         let ran = match self.op {
             "Conv" if self.cut.is_some() => conv::launch_cut(device, &call, self.cut),
             "Gemm" if self.cut.is_some() => gemm::launch_cut(device, &call, self.cut),
@@ -261,6 +271,7 @@ impl Case {
             "MatMulBlocks" if self.cut.is_some() => blocks::launch_cut(device, &call, self.cut),
             _ => launch(device, &call),
         };
+        device.limit_blocks(0);
         ran.map_err(failed)?;
         for (input, (buffer, view)) in buffers.iter().zip(&views).enumerate() {
             let (Some((buffer, bytes)), Some(view)) = (buffer, view) else { continue };

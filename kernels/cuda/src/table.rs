@@ -59,12 +59,16 @@ pub fn lookup<D: Device>(
 ) -> Option<Launch<D>> {
     let def = ops::by_id(op, version)?;
     let choose: Choose<D> = match (def.name, def.version) {
+        ("Attention", 2) => contract::onnx_attention::choose,
         ("Conv", 1) => contract::conv::choose,
+        ("ConvInteger", 1) => contract::conv_integer::choose,
+        ("ConvTranspose", 1) => contract::conv_transpose::choose,
         ("Embedding", 1) => contract::embedding::choose,
         ("Gemm", 1) => contract::gemm::choose,
         ("MatMul", 1) => contract::matmul::choose,
         ("MatMulBlocks", 1) => contract::blocks::choose,
         ("MatMulInteger", 1) => contract::integer::choose,
+        ("QLinearConv", 1) => contract::conv_integer::choose_qlinear,
         ("QLinearMatMul", 1) => contract::integer::choose_qlinear,
         ("SequenceAttention", 2) => contract::attention::choose,
         ("SequenceRotary", 1) => contract::attention::choose_rotary,

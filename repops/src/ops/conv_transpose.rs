@@ -164,7 +164,7 @@ fn transpose<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
 }
 
 /// The window along each axis with the pad at its begin, and the output's extents.
-pub(super) fn placed(
+pub fn placed(
     attrs: &Attrs,
     image: &[usize],
     kernel: &[usize],

@@ -37,7 +37,7 @@ mod constant_of_shape;
 mod control;
 mod conv;
 mod conv_integer;
-mod conv_transpose;
+pub mod conv_transpose;
 mod convert;
 mod cos;
 mod cosh;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::ast::Home;
 use crate::code::Code;
+use crate::definition::Floats;
 use crate::error::{Error, Fault, Result};
 use crate::lower::{self, Layout};
 use crate::parse;
@@ -99,6 +100,8 @@ pub struct Machine {
     pub steps_max: u64,
     /// Lines of the text from which the last launch executed an instruction, in ascending order.
     pub reached: Vec<u32>,
+    /// Results of float arithmetic in launches, unless nobody asked.
+    pub floats: Option<Floats>,
 }
 
 impl Machine {
@@ -126,6 +129,7 @@ impl Machine {
             steps_left,
             executed: 0,
             reached: &mut reached,
+            floats: self.floats.as_mut(),
         };
         let mut result = Ok(());
         'blocks: for z in 0..shape.grid[2] {

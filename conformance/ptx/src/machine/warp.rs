@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::memory::{Memory, Region, Watch};
 use crate::code::{Code, NONE, Op, Preset, Reg};
+use crate::definition::Floats;
 use crate::error::Fault;
 
 pub const LANES: usize = 32;
@@ -31,6 +32,8 @@ pub struct Context<'m> {
     pub executed: u64,
     /// By instruction: whether a thread has executed it.
     pub reached: &'m mut [bool],
+    /// Results of float arithmetic, if somebody asked for them.
+    pub floats: Option<&'m mut Floats>,
 }
 
 /// Times at which accesses became ordered.
@@ -230,6 +233,9 @@ impl<'c> Warp<'c> {
                 let next = self
                     .execute(context, &inst.op, exec, group.mask, group.pc)
                     .map_err(|(fault, lane)| (fault, lane, inst.line))?;
+                if let Some(floats) = context.floats.as_deref_mut() {
+                    self.remember(&inst.op, exec, floats);
+                }
                 match next {
                     Next::Step => group.pc += 1,
                     Next::Jump(target) if exec == group.mask => {
@@ -253,6 +259,27 @@ impl<'c> Warp<'c> {
             }
         }
         Ok(Stop::Ended)
+    }
+
+    /// What float arithmetic has given.
+    fn remember(&self, op: &Op, exec: u32, floats: &mut Floats) {
+        use crate::code::{Binary as B, Ternary, Unary};
+        let (wide, register) = match *op {
+            Op::Binary32(B::AddF | B::SubF | B::MulF | B::DivF, d, ..)
+            | Op::Ternary32(Ternary::FmaF, d, ..)
+            | Op::Unary32(Unary::SqrtF, d, _) => (false, d),
+            Op::Binary64(B::AddF | B::SubF | B::MulF | B::DivF, d, ..)
+            | Op::Ternary64(Ternary::FmaF, d, ..)
+            | Op::Unary64(Unary::SqrtF, d, _) => (true, d),
+            _ => return,
+        };
+        for lane in lanes(exec) {
+            if wide {
+                floats.double(self.r64[usize::from(register)][lane]);
+            } else {
+                floats.single(self.r32[usize::from(register)][lane]);
+            }
+        }
     }
 
     /// Everything that changes which threads go together. Leaves an empty group if all are in `groups`.

@@ -55,7 +55,7 @@ pub fn floats(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// Converted by Cast's own reference.
-fn converted(tensor: Tensor, dtype: DType) -> Tensor {
+pub fn converted(tensor: Tensor, dtype: DType) -> Tensor {
     if dtype == DType::F32 {
         return tensor;
     }

@@ -3,9 +3,13 @@
 //! Invariant: what the reference says is computed once for a case, so that a faulty text is judged as fast as it runs.
 #![allow(dead_code, reason = "not every test uses every part")]
 
+mod combined;
 mod contract;
 mod elementwise;
+mod images;
+mod loops;
 mod movement;
+mod operations;
 mod others;
 mod quantize;
 mod rows;
@@ -61,7 +65,7 @@ impl From<Case> for Check {
     }
 }
 
-/// Those of every test run, and with `long` those that take minutes, too.
+/// Those of every test run, and with `long` those that take minutes, too. `REPOPS_CASES` keeps those whose name has it.
 pub fn checks(long: bool) -> Vec<Check> {
     let cases = [
         elementwise::cases(),
@@ -71,14 +75,21 @@ pub fn checks(long: bool) -> Vec<Check> {
         windows::cases(),
         quantize::cases(),
         ways::cases(),
+        loops::cases(),
+        images::cases(),
+        combined::cases(),
     ];
     let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
     out.extend(others::checks(long));
+    out.extend(operations::checks());
     if long {
-        out.extend(ways::long().into_iter().map(Check::from));
+        out.extend(ways::long().into_iter().chain(loops::long()).chain(images::long()).map(Check::from));
     }
     let twins = contract::twins().into_iter().map(Check::from);
     out.extend(twins.map(|check| Check { architecture: 80, ..check }));
+    if let Ok(part) = std::env::var("REPOPS_CASES") {
+        out.retain(|check| check.name.contains(&part));
+    }
     out
 }
 

@@ -21,6 +21,8 @@ pub fn checks(long: bool) -> Vec<Check> {
     let mut out = Vec::new();
     let pieces = [
         vec![(0, 0), (16, 1), (0, 55), (32, 56), (1, 64), (7, 1015), (2, 1024), (3, 1025)],
+        // As many leaves as threads, groups and warps take.
+        [1, 2, 31, 32, 64, 127, 128].iter().map(|leaves| (0, leaves * LEAF_BYTES)).collect(),
         vec![(0, 3 * LEAF_BYTES - 400), (5, 13 * LEAF_BYTES), (0, 130 * LEAF_BYTES + 7)],
         // Five groups of leaves, which a second launch combines.
         vec![(0, 4 * 128 * LEAF_BYTES + 77), (16, 40)],
@@ -56,12 +58,12 @@ pub fn checks(long: bool) -> Vec<Check> {
         ));
     }
     out.push(fused("region of one axis", every_kind(), &[&[300], &[300], &[1]], &[300], &[300]));
-    out.extend(attentions());
+    out.extend(attentions(long));
     out
 }
 
 /// Rows of a sequence that stand behind others: one at a time, a few, many; keys and values in pages or not.
-fn attentions() -> impl Iterator<Item = Check> {
+fn attentions(long: bool) -> impl Iterator<Item = Check> {
     let of = |heads, kv_heads, d, e, window| AttentionShape {
         heads,
         kv_heads,
@@ -82,6 +84,13 @@ fn attentions() -> impl Iterator<Item = Check> {
         (of(16, 2, 16, 64, 0), 0, 1),
     ]
     .into_iter()
+    // Rows of each number of blocks of 4096 that a sum is made of.
+    .chain(
+        [3, 4, 5, 6, 7, 10]
+            .map(|blocks| (of(1, 1, 2, 1, 0), blocks * 4096 - 20, 1))
+            .into_iter()
+            .filter(move |_| long),
+    )
     .flat_map(|(shape, position, rows)| {
         let wanted = Arc::new(OnceLock::new());
         [false, true].map(|in_pages| {
@@ -95,9 +104,9 @@ fn attentions() -> impl Iterator<Item = Check> {
 }
 
 /// Queries, keys, values, and what the rows get.
-type Attended = OnceLock<([Tensor; 3], Tensor)>;
+pub type Attended = OnceLock<([Tensor; 3], Tensor)>;
 
-fn attend_on(
+pub fn attend_on(
     device: &Interpreter,
     shape: &AttentionShape,
     position: usize,
@@ -182,7 +191,7 @@ fn hash(device: &Interpreter, pieces: &[(usize, usize)]) -> Result<(), String> {
     Ok(())
 }
 
-fn step(name: &str, attrs: Attrs, args: &[u16], dtype: DType) -> Instruction {
+pub fn step(name: &str, attrs: Attrs, args: &[u16], dtype: DType) -> Instruction {
     let def = ops::by_name(name).expect("an operator");
     let attrs = def.check_attrs(&attrs).expect("attributes");
     Instruction { op: def.id, version: def.version, attrs, args: args.to_vec(), dtype }
@@ -348,7 +357,7 @@ fn fused_of(name: &str, region: Region, inputs: Vec<Tensor>, shape: &[usize]) ->
 }
 
 /// The instructions one after the other, on whole tensors.
-fn reference(region: &Region, inputs: &[Tensor], shape: &[usize]) -> Vec<Tensor> {
+pub fn reference(region: &Region, inputs: &[Tensor], shape: &[usize]) -> Vec<Tensor> {
     let extents: Vec<i64> = shape.iter().map(|&extent| extent as i64).collect();
     let extents = Tensor::from_slice(&[shape.len()], &extents);
     let mut values: Vec<Tensor> =
@@ -367,7 +376,12 @@ fn evaluate(name: &str, attrs: &Attrs, args: &[&Tensor]) -> Tensor {
     def.evaluate(&EvalCtx { attrs, inputs: &views, outputs: 1 }).expect("no fault").remove(0)
 }
 
-fn launch(device: &Interpreter, region: &Region, inputs: &[Tensor], wanted: &[Tensor]) -> Result<(), String> {
+pub fn launch(
+    device: &Interpreter,
+    region: &Region,
+    inputs: &[Tensor],
+    wanted: &[Tensor],
+) -> Result<(), String> {
     let told = |error: repops_cuda::Error| error.to_string();
     let mut buffers = Vec::new();
     for input in inputs {

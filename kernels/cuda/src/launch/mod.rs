@@ -12,7 +12,9 @@ pub mod movement;
 pub mod named;
 pub mod quantize;
 pub mod region;
+pub mod resize;
 pub mod rows;
+pub mod scatter;
 pub mod windows;
 
 use repops::attrs::Attrs;
@@ -33,4 +35,6 @@ pub fn of_family<D: Device>(
         .or_else(|| windows::choose(def, attrs, inputs))
         .or_else(|| named::choose(def, attrs, inputs))
         .or_else(|| quantize::choose(def, attrs, inputs))
+        .or_else(|| scatter::choose(def, attrs, inputs))
+        .or_else(|| resize::choose(def, attrs, inputs))
 }

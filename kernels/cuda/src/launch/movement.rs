@@ -48,7 +48,7 @@ pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<
 }
 
 /// Copies elements from one set of strides to another.
-fn copy<D: Device>(
+pub(super) fn copy<D: Device>(
     device: &D,
     shape: &[usize],
     x: View<'_, D::Buffer>,

@@ -309,7 +309,7 @@ fn nearest(ctx: &EvalCtx<'_>, shape: &[usize], plans: &[AxisPlan]) -> Result<Vec
 }
 
 /// The bytes of the extrapolation value in a type: floats rounded, integers truncated and saturated.
-pub(super) fn extrapolation(dtype: DType, value: f32) -> Vec<u8> {
+pub fn extrapolation(dtype: DType, value: f32) -> Vec<u8> {
     fn float<T: Float>(value: f32) -> Result<Vec<u8>, OpError> {
         Ok(bytemuck::bytes_of(&T::narrow(T::Wide::from_f64(f64::from(value)))).to_vec())
     }

@@ -2,7 +2,8 @@
 //!
 //! A convolution by one pixel is a product of weights and images as they lie. One whose groups have several outputs is a
 //! product of weights and of pixels that are gathered as they are staged; others are computed directly. Taps outside of
-//! the image are zeros there unless a weight is not finite, which a kernel looks for first; then each is skipped.
+//! the image are zeros there unless a weight is not finite, which a kernel looks for first; then each is skipped. 16-bit floats are
+//! widened before and rounded after.
 
 use repops::attrs::Attrs;
 use repops::dtype::DType;
@@ -13,6 +14,7 @@ use super::product::{
     COMBINE, Cut, Finish, GRID_MAX, Matrix, Place, Product, Tiles, levels_of, run_of_chunks, size,
 };
 use crate::device::{Argument, Device, View};
+use crate::launch::elementwise::cast;
 use crate::table::{Call, InputType, Launch};
 use crate::{Error, kernels};
 
@@ -31,7 +33,8 @@ const STAGED_OUTPUTS: usize = 8;
 /// The launch for the operands' types.
 pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let x = inputs.first()?.as_ref()?;
-    (x.dtype == DType::F32 && matches!(x.shape.len(), 3 | 4)).then_some(launch::<D>)
+    let is_known = matches!(x.dtype, DType::F32 | DType::F16 | DType::BF16);
+    (is_known && matches!(x.shape.len(), 3 | 4)).then_some(launch::<D>)
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
@@ -45,9 +48,62 @@ pub fn launch_cut<D: Device>(device: &D, call: &Call<'_, D::Buffer>, cut: Option
     if out.is_empty() {
         return Ok(());
     }
+    if x.dtype != DType::F32 {
+        return widened(device, [Some(x), Some(w), bias], out, |x, w, bias, out| {
+            convolve(device, call.attrs, x, w, bias, out, cut)
+        });
+    }
+    convolve(device, call.attrs, x, w, bias, out, cut)
+}
+
+/// A convolution of 16-bit floats: f32 on the same numbers, rounded once at the end, which is what it means.
+pub(super) fn widened<'a, D: Device>(
+    device: &D,
+    operands: [Option<View<'a, D::Buffer>>; 3],
+    out: View<'_, D::Buffer>,
+    run: impl FnOnce(
+        View<'_, D::Buffer>,
+        View<'_, D::Buffer>,
+        Option<View<'_, D::Buffer>>,
+        View<'_, D::Buffer>,
+    ) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut wide = Vec::new();
+    for operand in &operands {
+        let Some(operand) = operand else {
+            wide.push(None);
+            continue;
+        };
+        let buffer = device.alloc((4 * operand.len()).max(4))?;
+        let view = View { buffer: &buffer, offset: 0, dtype: DType::F32, shape: operand.shape };
+        cast(device, *operand, view)?;
+        wide.push(Some(buffer));
+    }
+    let view = |index: usize| {
+        let (buffer, operand) = (wide[index].as_ref()?, operands[index]?);
+        Some(View { buffer, offset: 0, dtype: DType::F32, shape: operand.shape })
+    };
+    let result = device.alloc((4 * out.len()).max(4))?;
+    let result = View { buffer: &result, offset: 0, dtype: DType::F32, shape: out.shape };
+    let (Some(x), Some(w)) = (view(0), view(1)) else {
+        return Err(Error::unsupported("a convolution without operands"));
+    };
+    run(x, w, view(2), result)?;
+    cast(device, result, out)
+}
+
+fn convolve<D: Device>(
+    device: &D,
+    attrs: &Attrs,
+    x: View<'_, D::Buffer>,
+    w: View<'_, D::Buffer>,
+    bias: Option<View<'_, D::Buffer>>,
+    out: View<'_, D::Buffer>,
+    cut: Option<Cut>,
+) -> Result<(), Error> {
     let kernel: Vec<i64> = w.shape[2..].iter().map(|&extent| extent as i64).collect();
-    let (axes, _) = Window::new(call.attrs, &kernel)?.placed(&x.shape[2..])?;
-    let groups = usize::try_from(call.attrs.int("group")).unwrap_or(1).max(1);
+    let (axes, _) = Window::new(attrs, &kernel)?.placed(&x.shape[2..])?;
+    let groups = usize::try_from(attrs.int("group")).unwrap_or(1).max(1);
     let conv = Conv { x, w, out, bias, axes, groups };
     if conv.is_product() {
         conv.by_product(device)
@@ -68,13 +124,13 @@ struct Conv<'a, B> {
 }
 
 /// The last two axes; one of extent 1 stands before a single one.
-struct Plane {
+pub(super) struct Plane {
     height: u32,
     width: u32,
     y: WindowAxis,
     x: WindowAxis,
     out_width: u32,
-    positions: usize,
+    pub(super) positions: usize,
 }
 
 impl<B> Conv<'_, B> {
@@ -117,28 +173,7 @@ impl<B> Conv<'_, B> {
     }
 
     fn plane(&self) -> Result<Plane, Error> {
-        let flat = WindowAxis { kernel: 1, stride: 1, dilation: 1, pad_begin: 0, pad_end: 0 };
-        let (image, out) = (&self.x.shape[2..], &self.out.shape[2..]);
-        let (height, width, y, x) = match (&self.axes[..], image) {
-            (&[x], &[width]) => (1, width, flat, x),
-            (&[y, x], &[height, width]) => (height, width, y, x),
-            _ => return Err(Error::unsupported("a convolution over more than two axes")),
-        };
-        // Kernels place taps in 32 bits.
-        for (axis, &extent) in self.axes.iter().zip(out) {
-            let reach = (extent as i64).saturating_mul(axis.stride).saturating_add(axis.reach());
-            if reach > 1 << 30 {
-                return Err(Error::unsupported("a convolution that reaches so far"));
-            }
-        }
-        Ok(Plane {
-            height: size("rows", height)?,
-            width: size("columns", width)?,
-            y,
-            x,
-            out_width: size("columns", out.last().copied().unwrap_or(1))?,
-            positions: out.iter().product(),
-        })
+        Plane::of(&self.axes, &self.x.shape[2..], &self.out.shape[2..])
     }
 
     fn bias_or_any(&self) -> Argument<'_, B> {
@@ -269,8 +304,33 @@ impl<B> Conv<'_, B> {
 }
 
 impl Plane {
+    /// Of one or two axes over an image, with the extents of the output.
+    pub(super) fn of(axes: &[WindowAxis], image: &[usize], out: &[usize]) -> Result<Plane, Error> {
+        let flat = WindowAxis { kernel: 1, stride: 1, dilation: 1, pad_begin: 0, pad_end: 0 };
+        let (height, width, y, x) = match (axes, image) {
+            (&[x], &[width]) => (1, width, flat, x),
+            (&[y, x], &[height, width]) => (height, width, y, x),
+            _ => return Err(Error::unsupported("a convolution over more than two axes")),
+        };
+        // Kernels place taps in 32 bits.
+        for (axis, &extent) in axes.iter().zip(out) {
+            let reach = (extent as i64).saturating_mul(axis.stride).saturating_add(axis.reach());
+            if reach > 1 << 30 {
+                return Err(Error::unsupported("a convolution that reaches so far"));
+            }
+        }
+        Ok(Plane {
+            height: size("rows", height)?,
+            width: size("columns", width)?,
+            y,
+            x,
+            out_width: size("columns", out.last().copied().unwrap_or(1))?,
+            positions: out.iter().product(),
+        })
+    }
+
     /// As the kernels take them, from `height` on.
-    fn arguments<'a, B>(&self) -> Result<Vec<Argument<'a, B>>, Error> {
+    pub(super) fn arguments<'a, B>(&self) -> Result<Vec<Argument<'a, B>>, Error> {
         let mut values = vec![self.height, self.width];
         for pair in [
             [self.y.kernel, self.x.kernel],

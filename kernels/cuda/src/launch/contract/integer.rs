@@ -91,11 +91,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         b_zero: call.optional(3),
         out: call.output(0)?,
     };
-    let kernels = match device.architecture() {
-        ..80 => [&IGEMM_128X128, &IGEMM_64X64, &IGEMV],
-        _ => [&IGEMM_128X128_80, &IGEMM_64X64_80, &IGEMV],
-    };
-    operands.launch(device, kernels, Vec::new())
+    operands.sums(device)
 }
 
 fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
@@ -111,36 +107,56 @@ fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
     for index in [1, 4, 6, 7] {
         scales.push(call.input(index)?.view.pointer());
     }
+    scales.push(Argument::U64(0));
     for index in [1, 4, 6, 7] {
         scales.push(Argument::U32(step(call.optional(index).as_ref())));
     }
     scales.push(Argument::U32(u32::from(out.dtype == DType::I8)));
-    let kernels = match device.architecture() {
-        ..80 => [&QGEMM_128X128, &QGEMM_64X64, &QGEMV],
-        _ => [&QGEMM_128X128_80, &QGEMM_64X64_80, &QGEMV],
-    };
-    operands.launch(device, kernels, scales)
+    operands.requantized(device, scales)
 }
 
 /// The step of a parameter that [`choose`] has found to be one value, or one a row or column.
-fn step<B>(parameter: Option<&Operand<'_, B>>) -> u32 {
+pub(super) fn step<B>(parameter: Option<&Operand<'_, B>>) -> u32 {
     u32::from(parameter.is_some_and(|parameter| parameter.view.len() > 1))
 }
 
 /// The address of a parameter, or null.
-fn address<'a, B>(parameter: Option<&Operand<'a, B>>) -> Argument<'a, B> {
+pub(super) fn address<'a, B>(parameter: Option<&Operand<'a, B>>) -> Argument<'a, B> {
     parameter.map_or(Argument::U64(0), |parameter| parameter.view.pointer())
 }
 
-struct Operands<'a, B> {
-    a: View<'a, B>,
-    b: View<'a, B>,
-    a_zero: Option<Operand<'a, B>>,
-    b_zero: Option<Operand<'a, B>>,
-    out: View<'a, B>,
+/// Operands of a product of bytes; zero points may be absent.
+pub(super) struct Operands<'a, B> {
+    pub a: View<'a, B>,
+    pub b: View<'a, B>,
+    pub a_zero: Option<Operand<'a, B>>,
+    pub b_zero: Option<Operand<'a, B>>,
+    pub out: View<'a, B>,
 }
 
 impl<B> Operands<'_, B> {
+    /// Exact sums.
+    pub(super) fn sums<D: Device<Buffer = B>>(&self, device: &D) -> Result<(), Error> {
+        let kernels = match device.architecture() {
+            ..80 => [&IGEMM_128X128, &IGEMM_64X64, &IGEMV],
+            _ => [&IGEMM_128X128_80, &IGEMM_64X64_80, &IGEMV],
+        };
+        self.launch(device, kernels, Vec::new())
+    }
+
+    /// Sums that are requantized. `scales`: as the kernels' `SCALES`.
+    pub(super) fn requantized<D: Device<Buffer = B>>(
+        &self,
+        device: &D,
+        scales: Vec<Argument<'_, B>>,
+    ) -> Result<(), Error> {
+        let kernels = match device.architecture() {
+            ..80 => [&QGEMM_128X128, &QGEMM_64X64, &QGEMV],
+            _ => [&QGEMM_128X128_80, &QGEMM_64X64_80, &QGEMV],
+        };
+        self.launch(device, kernels, scales)
+    }
+
     /// `kernels`: by large tiles, by small ones, by rows. `scales`: the arguments that follow those of every product.
     fn launch<D: Device<Buffer = B>>(
         &self,

@@ -3,10 +3,13 @@
 pub mod attention;
 pub mod blocks;
 pub mod conv;
+pub mod conv_integer;
+pub mod conv_transpose;
 pub mod embedding;
 pub mod gemm;
 pub mod integer;
 pub mod matmul;
+pub mod onnx_attention;
 pub mod product;
 
 /// Terms of a chunk (SPEC.md, section 3).
