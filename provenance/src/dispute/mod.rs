@@ -40,7 +40,7 @@ pub use ask::{Ask, NoDispute, Received, Terms};
 pub use claimed::Claimed;
 pub use kept::{Checkpoints, Keep, Keeper};
 pub use log::SequenceLog;
-pub use message::{Body, MESSAGE_BYTES_MAX, Message, Party};
+pub use message::{Body, MESSAGE_BYTES_MAX, Message, MessageError, Party};
 pub use player::{Player, PlayerError};
 pub use referee::Referee;
 pub use transcript::{Recorded, Transcript, TranscriptError};

@@ -1,23 +1,17 @@
 //! `repops dispute`: whole disputes in one process, and recorded ones again.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::Arc;
 
-use repops::ops::dispute::Term;
-use repops_provenance::dispute::simulate::{
-    GenerationStage, Kind, Outcome, Scenario, SimulateError, Stage, part_of,
-};
-use repops_provenance::dispute::{Loser, Party, Referee, Transcript};
+use repops_provenance::dispute::simulate::{GenerationStage, Kind, Outcome, Scenario, SimulateError, Stage};
+use repops_provenance::dispute::{Loser, Party, Transcript};
+use repops_referee::{Options, describe, page};
 use serde_json::{Value, json};
 
-use crate::arguments::{DisputeReplay, DisputeSimulate};
+use crate::arguments::{DisputeReplay, DisputeSimulate, RefereeServe};
 use crate::engine::{self, Engine};
-use crate::report::{print, print_json};
-use crate::{Answer, Failure, Result, generate, inputs, page};
-
-/// Larger transcripts are refused.
-const TRANSCRIPT_BYTES_MAX: u64 = 1 << 30;
+use crate::report::{note, print, print_json};
+use crate::{Answer, Failure, Result, generate, inputs};
 
 pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
     let kind = Kind::from_name(&arguments.kind).ok_or_else(|| {
@@ -121,7 +115,8 @@ fn played(
         object.insert("rounds".into(), json!(outcome.rounds));
         object.insert("rounds_max".into(), json!(outcome.size.rounds_max()));
         object.insert("bytes".into(), json!(outcome.bytes));
-        object.insert("referee_ms".into(), json!(crate::run::milliseconds(outcome.referee)));
+        object
+            .insert("referee_ms".into(), json!(crate::run::milliseconds(referee_time(&outcome.transcript)?)));
         object.insert(
             "lie".into(),
             json!({ "kind": kind.name(), "record": outcome.step, "step": outcome.step }),
@@ -138,28 +133,22 @@ fn played(
     Ok(if table.wrong == 0 && table.long == 0 { Answer::Yes } else { Answer::No })
 }
 
+pub fn referee(arguments: RefereeServe) -> Result<Answer> {
+    let answer_ms = arguments.answer_seconds * 1000;
+    let options = Options { listen: arguments.listen, data: arguments.data, answer_ms };
+    match repops_referee::serve(&options, &note)? {}
+}
+
 pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {
-    let failed = |error: std::io::Error| Failure(format!("{}: {error}", arguments.transcript.display()));
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(&arguments.transcript).map_err(failed)?;
-    file.take(TRANSCRIPT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    let transcript = Transcript::decode(&bytes)?;
-    let referee = transcript.replay()?;
+    let (transcript, referee) = repops_referee::replay(&arguments.transcript)?;
     if let Some(path) = &arguments.page {
         let page = page::dispute(&transcript);
         repops_io::atomic::write(path, |out| out.write_all(page.as_bytes()))?;
     }
     let mut object = describe(&referee);
-    object.insert("peak_kib".into(), json!(peak_kib()));
+    object.insert("peak_kib".into(), json!(repops_referee::peak_kib()));
     show(object, arguments.json);
     Ok(if referee.verdict().is_some() { Answer::Yes } else { Answer::No })
-}
-
-/// The most memory that this process had resident, where the system says it.
-fn peak_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// What the referee does in a whole dispute, receipts and signatures included: the least of three replays, so
@@ -173,47 +162,6 @@ fn referee_time(transcript: &Transcript) -> Result<std::time::Duration> {
         least = least.min(start.elapsed());
     }
     Ok(least)
-}
-
-/// Everything that a dispute came to, or has come to so far.
-pub fn describe(referee: &Referee) -> serde_json::Map<String, Value> {
-    let mut object = serde_json::Map::new();
-    let verdict = referee.verdict();
-    object.insert("verdict".into(), json!(verdict.map(|v| v.reason.to_string())));
-    object.insert("reason".into(), json!(verdict.map(|v| v.reason.word())));
-    object.insert("loser".into(), json!(verdict.map(|v| v.loser.to_string())));
-    let signer = |party: Party| referee.receipts()[party as usize].signer().to_string();
-    let key = verdict.and_then(|v| match v.loser {
-        Loser::First => Some(signer(Party::First)),
-        Loser::Second => Some(signer(Party::Second)),
-        Loser::Both | Loser::Neither => None,
-    });
-    object.insert("loser_key".into(), json!(key));
-    if let Some(place) = referee.place() {
-        object.insert("step".into(), json!(place.index));
-        if let Some(row) = &place.row {
-            object.insert("position".into(), json!(row.position));
-        }
-        object.insert("op".into(), json!(place.step.def().name));
-        let nodes: Vec<&str> = place.step.origins.iter().map(|o| o.name.as_str()).collect();
-        object.insert("node".into(), json!(nodes.join(", ")));
-    }
-    if let Some((top, term, values)) = referee.element() {
-        let is_token = referee.place().and_then(|place| place.row.as_ref()).is_some_and(|row| row.is_choice);
-        if is_token {
-            object
-                .insert("token".into(), json!(referee.sequence().and_then(|s| s.token).map(|token| token.1)));
-        } else if let Term::Output { output, element } = top {
-            object.insert("output".into(), json!(output));
-            object.insert("element".into(), json!(element));
-        }
-        let (chunk, terms) = part_of(term);
-        object.insert("chunk".into(), json!(chunk));
-        object.insert("terms_from".into(), json!(terms));
-        object.insert("term".into(), json!(format!("{term:?}")));
-        object.insert("claimed".into(), json!(values.map(|v| format!("{v:#x}"))));
-    }
-    object
 }
 
 /// For people, or as one JSON object.
@@ -318,12 +266,14 @@ impl Table {
                 total as f64
             };
             let games = sum(|row| row.count);
+            let own = sum(|row| row.party_micros - row.rerun_micros.min(row.party_micros)) / 1000.0 / games;
             print_json(&json!({
                 "operators": rows, "against_the_honest": self.wrong, "beyond_rounds_max": self.long, "kept_bytes": run.kept_bytes,
                 "run_ms": crate::run::milliseconds(run.time),
                 "prepared_ms": crate::run::milliseconds(run.prepared),
                 "rerun_ms_mean": sum(|row| row.rerun_micros) / 1000.0 / games,
-                "own_ms_mean": sum(|row| row.party_micros - row.rerun_micros.min(row.party_micros)) / 1000.0 / games,
+                "own_ms_mean": own,
+                "own_percent": 100.0 * own / (run.time.as_secs_f64() * 1000.0),
                 "reruns_max": self.rows.values().map(|row| row.reruns).max(),
                 "steps_rerun_mean": sum(|row| row.rerun) / games,
                 "party_ms_mean": sum(|row| row.party_micros) / 1000.0 / games,

@@ -20,14 +20,11 @@ mod inputs;
 mod inspect;
 mod interrupt;
 mod keys;
-mod page;
 mod party;
 mod replay;
 mod report;
 mod run;
 mod serve;
-mod service;
-mod store;
 mod trace;
 mod verify;
 
@@ -78,7 +75,7 @@ fn main() -> ExitCode {
         Command::Dispute { command: DisputeCommand::Simulate(arguments) } => dispute::simulate(&arguments),
         Command::Dispute { command: DisputeCommand::Open(arguments) } => party::open(&arguments),
         Command::Provider { command: ProviderCommand::Serve(arguments) } => party::provide(&arguments),
-        Command::Referee { command: RefereeCommand::Serve(arguments) } => service::serve(&arguments),
+        Command::Referee { command: RefereeCommand::Serve(arguments) } => dispute::referee(arguments),
         Command::Dispute { command: DisputeCommand::Replay(arguments) } => dispute::replay(&arguments),
         Command::Conformance { command: ConformanceCommand::Run(arguments) } => conformance::run(&arguments),
         Command::Conformance { command: ConformanceCommand::Compare(arguments) } => {

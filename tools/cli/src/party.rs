@@ -13,12 +13,12 @@ use repops_provenance::dispute::{Claimed, Message, Party, Player, Recorded, Refe
 use repops_provenance::generation::GenerationReceipt;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::{Info, Key};
+use repops_referee::Store;
 use serde_json::{Value, json};
 
 use crate::arguments::{DisputeOpen, ProviderServe};
 use crate::engine::{self, Engine};
 use crate::report::{note, print, print_json};
-use crate::store::Store;
 use crate::{Answer, Failure, Result, dispute, inputs, keys};
 
 /// Larger answers of a referee are refused.

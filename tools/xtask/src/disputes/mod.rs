@@ -132,9 +132,11 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
         "# What disputes cost\n\n\
          Made by `cargo xtask disputes`. In each game one bit of one term of a random element of a random step is wrong, and everything\n\
          that is computed from it; an honest party disputes it. *named*: the verdict names that step. The referee's time is the least of three\n\
-         replays of the whole dispute (receipts and signatures included) by the same process; its memory the most that `repops dispute\n\
-         replay` ever had resident, the program's code included.\n",
+         replays of the whole dispute (receipts and signatures included) by the same process; its memory the most that `repops-referee\n\
+         replay`, a program that is a referee and nothing else, ever had resident, its code included. *All else* are a party's answers and\n\
+         signatures less its partial run, on top of hashing the program's constants once when it is loaded.\n",
     );
+    let referee = lean_referee()?;
     let mut wrong = Vec::new();
     let mut subjects = Vec::new();
     for name in ["minilm", "ppocr-det", "ppocr-rec"] {
@@ -177,27 +179,31 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
         }
         let _ = writeln!(
             text,
-            "\n| kept | bytes kept | the run with its hashes, ms | partial runs, most | their steps, mean | their ms, mean | all else, ms, mean |\n\
-             |---|---|---|---|---|---|---|"
+            "\n| kept | bytes kept | the run with its hashes, ms | partial runs, most | their steps, mean | their ms, mean | all else, ms, mean | of the run |\n\
+             |---|---|---|---|---|---|---|---|"
         );
+        let mut prepared = Value::Null;
         for every in [None, Some("64"), Some("16"), Some("4"), Some("1MiB"), Some("8MiB")] {
             let keep = every.map(|every| ["--checkpoint-every", every]);
             let further: Vec<&str> =
                 ["--count", "20"].into_iter().chain(keep.into_iter().flatten()).collect();
             let found = subject.play(repops, &further)?;
+            prepared = found["prepared_ms"].clone();
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} % |",
                 every.map_or("nothing".to_owned(), |every| format!("every {every}")),
                 found["kept_bytes"],
                 tenths(&found["run_ms"]),
                 found["reruns_max"],
                 tenths(&found["steps_rerun_mean"]),
                 tenths(&found["rerun_ms_mean"]),
-                tenths(&found["own_ms_mean"])
+                hundredths(&found["own_ms_mean"]),
+                tenths(&found["own_percent"])
             );
         }
-        let resident = subject.referee_memory(repops)?;
+        let _ = writeln!(text, "\nThe program's constants are hashed in {} ms, once.", tenths(&prepared));
+        let resident = subject.referee_memory(repops, &referee)?;
         let _ = writeln!(text, "\nThe referee's memory: {resident} KiB.");
     }
     print!("{text}");
@@ -211,11 +217,28 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::Failed(wrong.join("\n"))) }
 }
 
+/// The program that is a referee and nothing else; `REPOPS_REFEREE_BIN` names one that is built already.
+fn lean_referee() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("REPOPS_REFEREE_BIN") {
+        return Ok(program.into());
+    }
+    command::run(command::cargo().args(["build", "--release", "-p", "repops-referee"]))?;
+    Ok(command::target_dir().join("release").join("repops-referee"))
+}
+
 /// A number with one place.
 fn tenths(value: &Value) -> String {
+    cut(value, 1)
+}
+
+fn hundredths(value: &Value) -> String {
+    cut(value, 2)
+}
+
+fn cut(value: &Value, places: usize) -> String {
     let text = value.to_string();
     match text.split_once('.') {
-        Some((whole, rest)) => format!("{whole}.{}", rest.get(..1).unwrap_or("0")),
+        Some((whole, rest)) => format!("{whole}.{}", rest.get(..places).unwrap_or(rest)),
         None => text,
     }
 }
@@ -255,13 +278,12 @@ impl Subject {
     }
 
     /// The most that a replay had resident, in KiB.
-    fn referee_memory(&self, repops: &Repops) -> Result<u64> {
+    fn referee_memory(&self, repops: &Repops, referee: &Path) -> Result<u64> {
         let transcript = command::target_dir().join("disputes").join("last.game");
         let mut simulate = repops.command()?;
         simulate.args(["dispute", "simulate"]).arg(&self.program).args(input_arguments(&self.inputs));
         command::capture(simulate.args(&self.further).args(["--json", "--transcript"]).arg(&transcript))?;
-        let text =
-            command::capture(repops.command()?.args(["dispute", "replay", "--json"]).arg(&transcript))?;
+        let text = command::capture(command::command(referee).arg("replay").arg(&transcript))?;
         let found: Value =
             serde_json::from_str(text.trim()).map_err(|error| Error::Failed(error.to_string()))?;
         found["peak_kib"]

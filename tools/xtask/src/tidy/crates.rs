@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, Option<&[&str]>)] = &[
     ("repops-http", Some(&[])),
     ("repops-io", Some(&["repops"])),
     ("repops-text", Some(&["repops"])),
+    ("repops-referee", Some(&["repops", "repops-http", "repops-provenance"])),
     (
         "repops-serve",
         Some(&[

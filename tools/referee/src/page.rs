@@ -10,7 +10,7 @@ use repops_provenance::dispute::ask::Tree;
 use repops_provenance::dispute::message::Evidence;
 use repops_provenance::dispute::{Ask, Body, Claimed, Loser, Message, Referee, Transcript};
 
-use crate::dispute;
+use crate::describe::describe;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;overflow-wrap:anywhere}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
@@ -142,7 +142,7 @@ fn way(out: &mut String, end: &Referee) {
         out.push_str("</p>");
     }
     out.push_str("<table>");
-    for (name, value) in dispute::describe(end) {
+    for (name, value) in describe(end) {
         if !value.is_null() {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
             let _ = write!(out, "<tr><th>{}<td><code>{}</code>", escaped(&name), escaped(&text));

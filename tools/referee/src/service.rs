@@ -1,9 +1,11 @@
-//! `repops referee serve`: disputes over HTTP/2 (a browser gets pages by HTTP/1.1), their transcripts in a store.
+//! Disputes over HTTP/2 (a browser gets pages by HTTP/1.1), their transcripts in a store.
 //!
 //! Invariant: what a dispute has accepted is on disk, synced, before anybody is told; a referee that was
 //! killed goes on from its store with the same state.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,10 +18,10 @@ use repops_provenance::dispute::{
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use serde_json::{Value, json};
 
-use crate::arguments::RefereeServe;
-use crate::report::note;
+use crate::describe::describe;
+use crate::page;
 use crate::store::Store;
-use crate::{Answer, Failure, Result, dispute, page};
+use crate::{RefereeError, Result};
 
 /// The most disputes that one referee holds.
 const DISPUTES_MAX: usize = 4096;
@@ -34,7 +36,7 @@ const TICK: Duration = Duration::from_millis(200);
     clippy::disallowed_methods,
     reason = "a referee's deadlines are on its clock, and its log says when"
 )]
-pub fn now_ms() -> u64 {
+fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
@@ -59,16 +61,28 @@ impl Session {
     }
 }
 
-struct Service {
+/// How a referee behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Address and port.
+    pub listen: String,
+    /// Where disputes are kept.
+    pub data: PathBuf,
+    /// Time for each answer.
+    pub answer_ms: u64,
+}
+
+struct Service<'a> {
+    note: &'a (dyn Fn(&str) + Sync),
     store: Store,
     answer_ms: u64,
     sessions: Mutex<BTreeMap<Digest, Session>>,
 }
 
-pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
-    let folder = arguments.data.clone();
-    let failed = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(failed)?;
+/// Serves for as long as the process lives; `note` is told what people may want to know.
+pub fn serve(options: &Options, note: &(dyn Fn(&str) + Sync)) -> Result<Infallible> {
+    let folder = options.data.clone();
+    std::fs::create_dir_all(&folder).map_err(|source| RefereeError::File { path: folder.clone(), source })?;
     let store = Store::open(&folder.join("disputes.redb"))?;
     let mut sessions = BTreeMap::new();
     for bytes in store.transcripts()? {
@@ -77,10 +91,9 @@ pub fn serve(arguments: &RefereeServe) -> Result<Answer> {
         sessions.insert(recorded.referee.id(), Session { recorded, written });
     }
     let limits = Limits { body_bytes_max: OPEN_BYTES_MAX.max(MESSAGE_BYTES_MAX), ..Limits::default() };
-    let server = Server::listen(&arguments.listen, limits)?;
+    let server = Server::listen(&options.listen, limits)?;
     note(&format!("{} disputes; listening on http://{}", sessions.len(), server.address()));
-    let service =
-        Service { store, answer_ms: arguments.answer_seconds * 1000, sessions: Mutex::new(sessions) };
+    let service = Service { note, store, answer_ms: options.answer_ms, sessions: Mutex::new(sessions) };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -111,7 +124,7 @@ fn refused(status: u16, problem: impl std::fmt::Display) -> Reply {
     reply(status, json!({ "error": problem.to_string() }))
 }
 
-impl Service {
+impl Service<'_> {
     fn sessions(&self) -> MutexGuard<'_, BTreeMap<Digest, Session>> {
         // A thread that panicked has not left anything half done that is not on disk.
         self.sessions.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -122,8 +135,8 @@ impl Service {
         let now = now_ms();
         for session in self.sessions().values_mut() {
             session.recorded.tick(now);
-            if let Err(Failure(problem)) = session.sync(&self.store) {
-                note(&problem);
+            if let Err(problem) = session.sync(&self.store) {
+                (self.note)(&problem.to_string());
             }
         }
     }
@@ -134,7 +147,7 @@ impl Service {
             (&Method::GET, ["disputes"]) => self.list(),
             (&Method::POST, ["disputes"]) => self.open(&request.body),
             (&Method::GET, ["disputes", id]) => self.with(id, |session| {
-                let object = dispute::describe(&session.recorded.referee);
+                let object = describe(&session.recorded.referee);
                 reply(200, Value::Object(object))
             }),
             (&Method::GET, ["disputes", id, "transcript"]) => self.with(id, |session| {
@@ -156,7 +169,7 @@ impl Service {
         let session = Digest::from_hex(id).and_then(|id| sessions.get_mut(&id));
         let Some(session) = session else { return refused(404, "there is no such dispute") };
         session.recorded.tick(now_ms());
-        if let Err(Failure(problem)) = session.sync(&self.store) {
+        if let Err(problem) = session.sync(&self.store) {
             return refused(500, problem);
         }
         act(session)
@@ -200,7 +213,7 @@ impl Service {
         if sessions.len() >= DISPUTES_MAX {
             return refused(503, "there are too many disputes here");
         }
-        if let Err(Failure(problem)) = self.store.add_dispute(id, &recorded.transcript.encode()) {
+        if let Err(problem) = self.store.add_dispute(id, &recorded.transcript.encode()) {
             return refused(500, problem);
         }
         let reply = opened(&id, &recorded.referee);
@@ -215,7 +228,7 @@ fn opened(id: &Digest, referee: &Referee) -> Reply {
 
 fn receive(session: &mut Session, store: &Store, message: &[u8]) -> Reply {
     let received = session.recorded.receive(now_ms(), message);
-    if let Err(Failure(problem)) = session.sync(store) {
+    if let Err(problem) = session.sync(store) {
         return refused(500, problem);
     }
     match received {

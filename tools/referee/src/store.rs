@@ -8,7 +8,7 @@ use std::path::Path;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use repops::Digest;
 
-use crate::{Failure, Result};
+use crate::{RefereeError, Result};
 
 type Numbered = TableDefinition<'static, (&'static [u8; 32], u64), &'static [u8]>;
 
@@ -28,7 +28,8 @@ impl Store {
     /// Opens a store, or makes one.
     pub fn open(path: &Path) -> Result<Store> {
         let name = path.display().to_string();
-        let database = Database::create(path).map_err(|error| Failure(format!("{name}: {error}")))?;
+        let database = Database::create(path)
+            .map_err(|error| RefereeError::Store { name: name.clone(), problem: error.to_string() })?;
         let store = Store { database, name };
         // All tables, so that whoever reads finds them.
         store.write(|transaction| {
@@ -40,8 +41,8 @@ impl Store {
         Ok(store)
     }
 
-    fn failed(&self, error: impl std::fmt::Display) -> Failure {
-        Failure(format!("{}: {error}", self.name))
+    fn failed(&self, error: impl std::fmt::Display) -> RefereeError {
+        RefereeError::Store { name: self.name.clone(), problem: error.to_string() }
     }
 
     /// One transaction, on disk when it returns.
