@@ -15,7 +15,7 @@ use repops::{Digest, Tensor};
 use super::facts::{Gap, TensorHeader, row_major, stored_offset};
 use super::partial::Subtrees;
 
-/// Subtrees of `1 << KEPT` leaves and above are kept: a 256th part of the bytes' own hashes, and few leaves to hash again.
+/// Subtrees of `1 << KEPT` leaves and above are kept: a 256th of the bytes, with few leaves to hash again.
 const KEPT: u32 = 4;
 
 /// The hashes of the larger complete subtrees over some bytes.

@@ -31,6 +31,7 @@ pub mod rows;
 mod section;
 pub mod simulate;
 mod source;
+mod tensor;
 mod terms;
 pub mod transcript;
 mod types;

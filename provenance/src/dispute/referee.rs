@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 
 use repops::Digest;
-use repops::digest::{LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root, sha256};
-use repops::ops::dispute::{TensorType, Term, bits_at};
-use repops::program::stored_byte_len;
+use repops::digest::{merkle_root, sha256};
+use repops::ops::dispute::{TensorType, Term};
 use repops::sequence::choice::TOKEN;
 use repops::sequence::trace::bind_entries;
 use repops::trace::StepRecord;
@@ -445,72 +444,6 @@ impl Referee {
         }
     }
 
-    fn tensors(&mut self, now: u64, of: Disputed, bodies: [Body; 2]) {
-        let digests = match of {
-            Disputed::Logprobs => self.logprobs(),
-            _ => {
-                let Some(records) = &self.state.records else { return };
-                records.each_ref().map(|record| of.digest(record))
-            }
-        };
-        let check = |p: usize| {
-            let Body::Output { dtype, shape, hashes } = &bodies[p] else { return None };
-            let shape: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-            let shape = shape?;
-            let total = stored_byte_len(*dtype, &shape, Layout::RowMajor)?;
-            let count = total.div_ceil(LEAF_BYTES) as u64;
-            let root = partial::frontier_root(count, count, hashes)?;
-            let digest = bind_tensor(*dtype, Layout::RowMajor, &shape, total as u64, &root);
-            (digests[p] == Some(digest)).then(|| (TensorType { dtype: *dtype, shape }, hashes.clone()))
-        };
-        let checked = [check(0), check(1)];
-        if !self.demand(checked.each_ref().map(Option::is_some), Reason::Hashes) {
-            return;
-        }
-        if let [Some((a, left)), Some((b, right))] = checked {
-            self.state.disputed = Some(of);
-            self.state.frontiers = [left, right];
-            self.state.output_types = Some([a.clone(), b.clone()]);
-            if of == Disputed::Logprobs {
-                return self.logprob_types(now, [a, b]);
-            }
-            let [a, b] = [a, b].map(|ty| self.all_rows(ty));
-            let question = Question::Types { of, types: [a, b] };
-            // What they follow from was opened with the record, unless they depend on data.
-            match self.decide(&question) {
-                Err(Gap::Missing(_)) => self.present(now, question),
-                found => self.conclude(now, &question, found),
-            }
-        }
-    }
-
-    fn leaves(&mut self, now: u64, index: u64, leaves: [Vec<u8>; 2]) {
-        let Some([ty, _]) = self.state.output_types.clone() else { return };
-        let total = ty.len() * ty.dtype.size();
-        let expected = LEAF_BYTES.min(total.saturating_sub(index as usize * LEAF_BYTES));
-        let right =
-            [0, 1].map(|p| leaves[p].len() == expected && leaf_hash(&leaves[p]) == self.state.hashes[p]);
-        if !self.demand(right, Reason::Hashes) {
-            return;
-        }
-        let count = expected / ty.dtype.size();
-        let value = |p: usize, at: usize| bits_at(ty.dtype, &leaves[p], at).unwrap_or(0);
-        match (0..count).find(|&at| value(0, at) != value(1, at)) {
-            Some(at) => {
-                let element = index * (LEAF_BYTES / ty.dtype.size()) as u64 + at as u64;
-                if self.state.disputed == Some(Disputed::Logprobs) {
-                    return self.logprob(now, element, [value(0, at), value(1, at)]);
-                }
-                let element = element + self.elements_before(&ty);
-                let output = self.state.disputed.map_or(0, Disputed::number);
-                let term = Term::Output { output, element };
-                self.state.first_term = Some(term);
-                self.term(now, term, [value(0, at), value(1, at)]);
-            }
-            None => self.undecided("equal leaves with different hashes".to_string()),
-        }
-    }
-
     /// What evidence may open of the first party's trace or log: what both have.
     fn shared(&self, question: &Question) -> Shared {
         if self.sequence.is_some() {
@@ -540,7 +473,7 @@ impl Referee {
     }
 
     /// A judgement by what is open.
-    fn decide(&mut self, question: &Question) -> Result<(Finding, Learned), Gap> {
+    pub(super) fn decide(&mut self, question: &Question) -> Result<(Finding, Learned), Gap> {
         let mut facts = std::mem::take(&mut self.state.facts);
         let found = judge::decide(&self.context(), question, &mut facts);
         self.state.facts = facts;
@@ -548,7 +481,7 @@ impl Referee {
     }
 
     /// Goes on from a judgement.
-    fn conclude(&mut self, now: u64, question: &Question, found: Result<(Finding, Learned), Gap>) {
+    pub(super) fn conclude(&mut self, now: u64, question: &Question, found: Result<(Finding, Learned), Gap>) {
         let (finding, learned) = match found {
             Ok(found) => found,
             Err(gap) => return self.stuck(gap, Some(question.presenter())),
@@ -576,15 +509,6 @@ impl Referee {
                 self.state.first_term = Some(term);
                 self.term(now, term, values);
             }
-        }
-    }
-
-    pub(super) fn agreed_types(&mut self, now: u64) {
-        let Some([ty, _]) = &self.state.output_types else { return };
-        let count = (ty.len() * ty.dtype.size()).div_ceil(LEAF_BYTES) as u64;
-        match first_difference(count, &self.state.frontiers) {
-            Some((first, height, at)) => self.descend(now, Tree::Output, first, height, at),
-            None => self.undecided("equal leaves with different digests".to_string()),
         }
     }
 

@@ -151,11 +151,14 @@ pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {
     Ok(if referee.verdict().is_some() { Answer::Yes } else { Answer::No })
 }
 
-/// What the referee does in a whole dispute, receipts and signatures included: the least of three replays, so
+/// Enough that one of them is not interrupted on a busy machine.
+const REPLAYS: u32 = 9;
+
+/// What the referee does in a whole dispute, receipts and signatures included: the least of nine replays, so
 /// that other work of the machine is not counted.
 fn referee_time(transcript: &Transcript) -> Result<std::time::Duration> {
     let mut least = std::time::Duration::MAX;
-    for _ in 0..3 {
+    for _ in 0..REPLAYS {
         #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
         let start = std::time::Instant::now();
         transcript.replay()?;

@@ -131,7 +131,7 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
     let mut text = String::from(
         "# What disputes cost\n\n\
          Made by `cargo xtask disputes`. In each game one bit of one term of a random element of a random step is wrong, and everything\n\
-         that is computed from it; an honest party disputes it. *named*: the verdict names that step. The referee's time is the least of three\n\
+         that is computed from it; an honest party disputes it. *named*: the verdict names that step. The referee's time is the least of nine\n\
          replays of the whole dispute (receipts and signatures included) by the same process; its memory the most that `repops-referee\n\
          replay`, a program that is a referee and nothing else, ever had resident, its code included. *All else* are a party's answers and\n\
          signatures less its partial run, on top of hashing the program's constants once when it is loaded.\n",
