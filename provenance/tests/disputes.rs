@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use programs::PROGRAMS;
 use repops::digest::bytes_digest;
 use repops::ops::OpClass;
+use repops::ops::dispute::rule;
 use repops::reference::Reference;
 use repops_provenance::Key;
 use repops_provenance::dispute::simulate::{Dice, Kind, Outcome, Scenario, SimulateError, Stage};
@@ -41,8 +42,22 @@ fn check_transcript(outcome: &Outcome) {
     assert_eq!(read, outcome.transcript);
     assert_eq!(read.replay().unwrap().verdict(), Some(&outcome.verdict));
     assert!(outcome.bytes < 256 << 10, "{} bytes", outcome.bytes);
+    assert!(operand_leaves(outcome) <= 16, "{:?}", outcome.recorded.referee.place());
     let most = outcome.size.rounds_max();
     assert!(outcome.rounds <= most, "{} rounds, at most {most}: {:?}", outcome.rounds, outcome.size);
+}
+
+/// The most leaves of one operand that an element with finer terms was decided from; 0 where it was decided otherwise.
+fn operand_leaves(outcome: &Outcome) -> usize {
+    let place = outcome.recorded.referee.place();
+    let has_terms = place.is_some_and(|place| rule(place.step.def()).has_terms());
+    let mut messages = outcome.transcript.events.iter().rev().filter_map(|event| event.message.as_ref());
+    match messages.find_map(|bytes| Body::decode(&Message::decode(bytes).ok()?.body).ok()) {
+        Some(Body::Evidence(evidence)) if has_terms && outcome.verdict.reason == Reason::Element => {
+            evidence.tensors.iter().map(|tensor| tensor.leaves.len()).max().unwrap_or(0)
+        }
+        _ => 0,
+    }
 }
 
 /// Plays a game, which the liar loses; `None` where there is nothing to lie about.
