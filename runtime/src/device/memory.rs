@@ -22,7 +22,7 @@ const SPARES_MAX: usize = 64;
 /// Memory on the device.
 pub(crate) struct Block<B> {
     pub buffer: B,
-    capacity: usize,
+    pub capacity: usize,
 }
 
 /// A value's bytes.

@@ -5,7 +5,7 @@
 //! something on the device needs them. Shapes, sizes and control flow stay on the host. Invariant: outputs, faults
 //! and trace are those of [`Runtime`], to the bit, whichever steps ran where.
 
-mod memory;
+pub(crate) mod memory;
 mod roots;
 mod rows;
 mod run;

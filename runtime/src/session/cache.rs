@@ -3,8 +3,8 @@
 //! Invariant: pages hold the rows of all positions of `tokens` and perhaps garbage after them. Full pages
 //! are shared between sequences with a common beginning and never written again; a shared last page is copied before it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use repops::Digest;
 use repops::sequence::trace::{Entry, sequence_root};
@@ -42,35 +42,116 @@ impl Budget {
     }
 }
 
-/// The keys and values of [`PAGE`] positions of one attention.
+/// Where the keys and values of [`PAGE`] positions of one attention are.
+pub(super) enum PagePlace {
+    Host {
+        keys: AlignedBytes,
+        values: AlignedBytes,
+    },
+    /// A place among those that a device has.
+    Slot(Slot),
+}
+
+/// The number of a place, which goes back to the free ones.
+pub(super) struct Slot {
+    pub number: u32,
+    pub free: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
+    }
+}
+
+/// Who has room for pages.
+pub(super) trait Pages: Send + Sync {
+    /// A page of an attention, holding any numbers.
+    fn make(&self, attention: usize, shape: &AttentionShape) -> Result<PagePlace, SessionError>;
+    fn copy(
+        &self,
+        attention: usize,
+        shape: &AttentionShape,
+        from: &PagePlace,
+    ) -> Result<PagePlace, SessionError>;
+    /// Appends `count` rows of keys and values to a state's pages, which have room.
+    fn append(
+        &self,
+        attention: usize,
+        shape: &AttentionShape,
+        state: &mut SequenceState,
+        count: usize,
+        rows: [&[f32]; 2],
+    ) -> Result<(), SessionError>;
+    /// Whether a page of an attention is one of its own.
+    fn owns(&self, attention: usize, place: &PagePlace) -> bool;
+}
+
+/// Pages in the host's memory.
+pub(super) struct HostPages;
+
+impl Pages for HostPages {
+    fn make(&self, _: usize, shape: &AttentionShape) -> Result<PagePlace, SessionError> {
+        Ok(PagePlace::Host {
+            keys: AlignedBytes::zeros(4 * shape.key_page_len())?,
+            values: AlignedBytes::zeros(4 * shape.value_page_len())?,
+        })
+    }
+
+    fn copy(
+        &self,
+        attention: usize,
+        shape: &AttentionShape,
+        from: &PagePlace,
+    ) -> Result<PagePlace, SessionError> {
+        let mut copy = self.make(attention, shape)?;
+        if let (PagePlace::Host { keys, values }, PagePlace::Host { keys: k, values: v }) = (&mut copy, from)
+        {
+            keys.as_mut_slice().copy_from_slice(k.as_slice());
+            values.as_mut_slice().copy_from_slice(v.as_slice());
+        }
+        Ok(copy)
+    }
+
+    fn append(
+        &self,
+        attention: usize,
+        shape: &AttentionShape,
+        state: &mut SequenceState,
+        count: usize,
+        [keys, values]: [&[f32]; 2],
+    ) -> Result<(), SessionError> {
+        super::step::append(shape, state, attention, count, keys, values);
+        Ok(())
+    }
+
+    fn owns(&self, _: usize, place: &PagePlace) -> bool {
+        matches!(place, PagePlace::Host { .. })
+    }
+}
+
+/// A page, which counts in the budget.
 pub(super) struct PageBuffer {
-    pub keys: AlignedBytes,
-    pub values: AlignedBytes,
+    pub place: PagePlace,
     budget: Arc<Budget>,
     bytes: usize,
 }
 
 impl PageBuffer {
-    fn new(shape: &AttentionShape, budget: &Arc<Budget>) -> Result<PageBuffer, SessionError> {
-        let (keys, values) = (4 * shape.key_page_len(), 4 * shape.value_page_len());
-        budget.take(keys + values)?;
-        // From here on dropping the page gives its bytes back.
-        let mut page = PageBuffer {
-            keys: AlignedBytes::default(),
-            values: AlignedBytes::default(),
-            budget: budget.clone(),
-            bytes: keys + values,
-        };
-        page.keys = AlignedBytes::zeros(keys)?;
-        page.values = AlignedBytes::zeros(values)?;
-        Ok(page)
-    }
-
-    fn copy(&self, shape: &AttentionShape) -> Result<PageBuffer, SessionError> {
-        let mut page = PageBuffer::new(shape, &self.budget)?;
-        page.keys.as_mut_slice().copy_from_slice(self.keys.as_slice());
-        page.values.as_mut_slice().copy_from_slice(self.values.as_slice());
-        Ok(page)
+    fn new(
+        shape: &AttentionShape,
+        budget: &Arc<Budget>,
+        place: impl FnOnce() -> Result<PagePlace, SessionError>,
+    ) -> Result<PageBuffer, SessionError> {
+        let bytes = 4 * (shape.key_page_len() + shape.value_page_len());
+        budget.take(bytes)?;
+        match place() {
+            Ok(place) => Ok(PageBuffer { place, budget: budget.clone(), bytes }),
+            Err(error) => {
+                budget.used.fetch_sub(bytes, Ordering::AcqRel);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -136,19 +217,21 @@ impl SequenceState {
         count: usize,
         shapes: &[AttentionShape],
         budget: &Arc<Budget>,
+        room: &dyn Pages,
     ) -> Result<(), SessionError> {
         let (from, until) = (self.tokens.len(), self.tokens.len() + count);
-        for (pages, shape) in self.pages.iter_mut().zip(shapes) {
+        for (number, (pages, shape)) in self.pages.iter_mut().zip(shapes).enumerate() {
             // What a step that failed has left.
             pages.truncate(from.div_ceil(PAGE));
             if !from.is_multiple_of(PAGE)
                 && let Some(last) = pages.last_mut()
                 && Arc::get_mut(last).is_none()
             {
-                *last = Arc::new(last.copy(shape)?);
+                let copy = PageBuffer::new(shape, budget, || room.copy(number, shape, &last.place))?;
+                *last = Arc::new(copy);
             }
             while pages.len() < until.div_ceil(PAGE) {
-                pages.push(Arc::new(PageBuffer::new(shape, budget)?));
+                pages.push(Arc::new(PageBuffer::new(shape, budget, || room.make(number, shape))?));
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 
 mod cache;
 pub(crate) mod hashing;
+mod on_device;
 mod plan;
 mod spot;
 mod step;
@@ -17,13 +18,16 @@ use repops::fma;
 use repops::ops::OpError;
 use repops::sequence::{Sequence, SequenceError};
 use repops::tensor::TensorError;
+use repops_cuda::Device;
 use repops_kernels::FloatEnv;
 
 pub use cache::SequenceState;
 pub use step::Vectorized;
 
 use crate::Runtime;
-use cache::Budget;
+use crate::device::Warn;
+use cache::{Budget, HostPages, Pages};
+use on_device::{DeviceWork, Pools};
 use plan::Plan;
 use step::Work;
 
@@ -66,8 +70,10 @@ pub enum SessionError {
     Tensor(#[from] TensorError),
     #[error(transparent)]
     Fma(#[from] fma::FmaError),
-    #[error("a step is given a state of another program")]
+    #[error("a step is given a state of another program or device")]
     Foreign,
+    #[error("{device}: {problem}")]
+    Device { device: String, problem: String },
 }
 
 /// What one sequence gets in a step.
@@ -103,7 +109,14 @@ pub struct Session {
     plan: Plan,
     level: HashLevel,
     budget: Arc<Budget>,
-    work: Mutex<Work>,
+    pages: Arc<dyn Pages>,
+    work: Mutex<Box<dyn Worker>>,
+}
+
+/// Who computes rows.
+trait Worker: Send {
+    /// As [`Session::step`], of tokens and states that fit the program.
+    fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError>;
 }
 
 impl Session {
@@ -116,8 +129,30 @@ impl Session {
         let sequence = Sequence::of(&program)?;
         let plan = Plan::new(&program, &sequence, &runtime.regions, &runtime.tiles)?;
         let budget = Arc::new(Budget::new(options.cache_bytes));
-        let work = Mutex::new(Work::default());
-        Ok(Session { runtime, program, sequence, plan, level: options.level, budget, work })
+        let work: Mutex<Box<dyn Worker>> = Mutex::new(Box::new(Work::default()));
+        let pages = Arc::new(HostPages);
+        Ok(Session { runtime, program, sequence, plan, level: options.level, budget, pages, work })
+    }
+
+    /// The same on a device, where keys and values stay; a step that it has no kernel for runs on the CPU, of which `warn` is
+    /// told once for each operator. `name` is for messages.
+    pub fn on_device<D>(
+        device: D,
+        name: &str,
+        warn: Option<Warn>,
+        runtime: Arc<Runtime>,
+        program: Arc<Program>,
+        options: SessionOptions,
+    ) -> Result<Session, SessionError>
+    where
+        D: Device + Send + Sync + 'static,
+        D::Buffer: Send + Sync,
+    {
+        let mut session = Session::new(runtime, program, options)?;
+        let pools = Arc::new(Pools::new(device, name, &session.plan.attention, options.cache_bytes)?);
+        session.pages = pools.clone();
+        session.work = Mutex::new(Box::new(DeviceWork::new(pools, warn)));
+        Ok(session)
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -168,12 +203,14 @@ impl Session {
             if let Some(&token) = feed.tokens.iter().find(|t| self.sequence.token(**t).is_none()) {
                 return Err(SessionError::Token { token, vocabulary: self.sequence.vocabulary });
             }
-            if feed.state.pages.len() != self.plan.attention.len() {
+            let mut pages = feed.state.pages.iter().enumerate();
+            let are_own = pages.all(|(at, pages)| pages.iter().all(|page| self.pages.owns(at, &page.place)));
+            if feed.state.pages.len() != self.plan.attention.len() || !are_own {
                 return Err(SessionError::Foreign);
             }
         }
         let mut guard = self.work.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let work: &mut Work = &mut guard;
+        let work: &mut dyn Worker = guard.as_mut();
         self.runtime.pool.install(|| {
             let _env = FloatEnv::enter();
             fma::check()?;

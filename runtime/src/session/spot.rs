@@ -6,7 +6,6 @@ use repops::sequence::reference::RowsError;
 use repops::sequence::spot::SpotExecutor;
 use repops::sequence::trace::Entry;
 
-use super::step::append;
 use super::{Feed, Session, SessionError};
 
 impl SpotExecutor for Session {
@@ -24,7 +23,7 @@ impl SpotExecutor for Session {
             tokens.split_last().ok_or(SessionError::Rows { rows: 0, max: super::ROWS_MAX })?;
         let shapes = &self.plan.attention;
         let mut state = self.begin();
-        state.reserve(before.len(), shapes, &self.budget)?;
+        state.reserve(before.len(), shapes, &self.budget, self.pages.as_ref())?;
         for (number, shape) in shapes.iter().enumerate() {
             let Some([keys, values]) = prefix.get(2 * number..2 * number + 2) else {
                 return Err(SessionError::Foreign.into());
@@ -33,7 +32,7 @@ impl SpotExecutor for Session {
             if !fits(keys, shape.d) || !fits(values, shape.e) {
                 return Err(SessionError::Foreign.into());
             }
-            append(shape, &mut state, number, before.len(), keys, values);
+            self.pages.append(number, shape, &mut state, before.len(), [keys, values])?;
         }
         state.tokens.extend_from_slice(before);
         let logits_from = if head { before.len() } else { tokens.len() };

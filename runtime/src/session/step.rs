@@ -15,15 +15,15 @@ use repops::sequence::Row;
 use repops::sequence::sampling::Functions;
 use repops::sequence::trace::Entry;
 use repops::tensor::AlignedBytes;
-use repops::{DType, Layout, Tensor, TensorView, TensorViewMut};
+use repops::{DType, Digest, Layout, Tensor, TensorView, TensorViewMut};
 use repops_kernels::isa::Isa;
 use repops_kernels::sequence::{self, PAGE, Page, Span};
 use repops_kernels::{Kernel, KernelCtx, Operand, evaluate_broadcast, lookup};
 
-use super::cache::{PageBuffer, SequenceState};
+use super::cache::{PageBuffer, PagePlace, SequenceState};
 use super::hashing::Leaves;
 use super::plan::{How, Operands, Place, PlannedStep, Target, constant};
-use super::{Feed, Logits, Session, SessionError};
+use super::{Feed, Logits, Session, SessionError, Worker};
 
 /// Buffers, kept between steps.
 #[derive(Default)]
@@ -33,20 +33,20 @@ pub(super) struct Work {
 }
 
 /// The rows of a step of the session.
-struct Batch {
-    rows: usize,
+pub(super) struct Batch {
+    pub rows: usize,
     /// Rows that the head is computed for, by their number among all.
-    head: Vec<usize>,
+    pub head: Vec<usize>,
     /// For each feed its rows among all, and its head rows among those of the head.
-    feeds: Vec<(Range<usize>, Range<usize>)>,
+    pub feeds: Vec<(Range<usize>, Range<usize>)>,
     /// The program's inputs.
-    inputs: Vec<AlignedBytes>,
+    pub inputs: Vec<AlignedBytes>,
     /// Rows of carried values that the head reads, when it has fewer.
     picked: BTreeMap<ValueId, AlignedBytes>,
 }
 
 impl Batch {
-    fn new(session: &Session, feeds: &[Feed<'_>]) -> Result<Batch, SessionError> {
+    pub fn new(session: &Session, feeds: &[Feed<'_>]) -> Result<Batch, SessionError> {
         let mut batch = Batch {
             rows: 0,
             head: Vec::new(),
@@ -76,21 +76,53 @@ impl Batch {
     }
 
     /// The number of rows of a value or step.
-    fn count(&self, head: bool) -> usize {
+    pub fn count(&self, head: bool) -> usize {
         if head { self.head.len() } else { self.rows }
     }
 
+    /// Appends the rows to their states, with the leaves of their logs if there are any.
+    pub fn append(
+        &self,
+        feeds: &mut [Feed<'_>],
+        log: Option<(Vec<Digest>, Vec<Digest>)>,
+        values: Vec<f32>,
+        vocabulary: usize,
+    ) -> Logits {
+        for (feed, (all, of_head)) in feeds.iter_mut().zip(&self.feeds) {
+            let state = &mut *feed.state;
+            if let Some((carried, heads)) = &log {
+                let first_head = all.len() - of_head.len();
+                for at in 0..all.len() {
+                    let head = (at >= first_head).then(|| heads[of_head.start + at - first_head]);
+                    state.entries.push(Entry {
+                        token: feed.tokens[at],
+                        carried: carried[all.start + at],
+                        head,
+                    });
+                }
+            }
+            state.tokens.extend_from_slice(feed.tokens);
+        }
+        let ranges = self.feeds.iter().map(|(_, head)| head.clone()).collect();
+        Logits { values, vocabulary, ranges }
+    }
+
     /// Whether the head's rows are others than all rows.
-    fn picks(&self) -> bool {
+    pub fn picks(&self) -> bool {
         self.head.len() != self.rows
     }
 }
 
-impl Work {
-    pub fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
+impl Worker for Work {
+    fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
         let plan = &session.plan;
         for feed in feeds.iter_mut() {
-            feed.state.reserve(feed.tokens.len(), &plan.attention, &session.budget)?;
+            feed.state.reserve(
+                feed.tokens.len(),
+                &plan.attention,
+                &session.budget,
+                session.pages.as_ref(),
+            )?;
         }
         let mut batch = Batch::new(session, feeds)?;
         let traced = session.level == HashLevel::Operators;
@@ -109,25 +141,11 @@ impl Work {
             0 => Vec::new(),
             count => floats(rows.all_bytes(&plan.logits))[..count * vocabulary].to_vec(),
         };
-        for (feed, (all, of_head)) in feeds.iter_mut().zip(&batch.feeds) {
-            let state = &mut *feed.state;
-            if traced {
-                let first_head = all.len() - of_head.len();
-                for at in 0..all.len() {
-                    let head = (at >= first_head).then(|| heads[of_head.start + at - first_head]);
-                    state.entries.push(Entry {
-                        token: feed.tokens[at],
-                        carried: carried[all.start + at],
-                        head,
-                    });
-                }
-            }
-            state.tokens.extend_from_slice(feed.tokens);
-        }
-        let ranges = batch.feeds.iter().map(|(_, head)| head.clone()).collect();
-        Ok(Logits { values, vocabulary, ranges })
+        Ok(batch.append(feeds, traced.then_some((carried, heads)), values, vocabulary))
     }
+}
 
+impl Work {
     /// Computes the outputs of a step for its rows.
     fn compute(
         &mut self,
@@ -273,66 +291,7 @@ impl Rows<'_> {
                 bytes: buffer.as_mut_slice(),
             })
             .collect();
-        match how {
-            How::Kernel(kernel) => {
-                let ctx = KernelCtx { isa: session.runtime.isa, attrs: &step.attrs };
-                kernel(&ctx, &operands, &mut targets)
-            }
-            How::Region(kernel) => {
-                let views: Vec<TensorView<'_>> = operands
-                    .iter()
-                    .flatten()
-                    .map(|o| TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes })
-                    .collect();
-                evaluate_broadcast(kernel.as_ref(), &out_shapes[0], &views, &mut targets);
-                Ok(())
-            }
-            How::View => {
-                // Where the view has no place of its own there is nothing to do.
-                if let Some(target) = targets.first_mut() {
-                    let from = operands.first().and_then(Option::as_ref).expect("a view has an input");
-                    target.bytes.copy_from_slice(from.bytes);
-                }
-                Ok(())
-            }
-            How::Reference => self.by_reference(step, &operands, &mut targets),
-            How::Attention(..) => unreachable!("attention has its own way"),
-        }
-    }
-
-    fn by_reference(
-        &self,
-        step: &PlannedStep,
-        operands: &[Option<Operand<'_>>],
-        targets: &mut [TensorViewMut<'_>],
-    ) -> Result<(), OpError> {
-        let mut unpacked: Vec<Option<Tensor>> = Vec::new();
-        for operand in operands {
-            unpacked.push(match operand {
-                Some(o) if o.layout == Layout::Panel16 => Some(unpack_panel16(o.dtype, o.shape, o.bytes)?),
-                _ => None,
-            });
-        }
-        let views: Vec<Option<TensorView<'_>>> = operands
-            .iter()
-            .zip(&unpacked)
-            .map(|(operand, tensor)| match (operand, tensor) {
-                (_, Some(tensor)) => Some(tensor.view()),
-                (Some(o), None) => Some(TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes }),
-                (None, None) => None,
-            })
-            .collect();
-        let (op, version) = step.op;
-        let def = ops::by_id(op, version).expect("a checked program names operators of the table");
-        let computed =
-            def.evaluate(&EvalCtx { attrs: &step.attrs, inputs: &views, outputs: targets.len() })?;
-        for (target, tensor) in targets.iter_mut().zip(computed) {
-            if target.dtype != tensor.dtype() || target.shape != tensor.shape() {
-                return Err(OpError::shape("the operator gave another shape than was proven"));
-            }
-            target.bytes.copy_from_slice(tensor.bytes());
-        }
-        Ok(())
+        compute_on_host(session, step, how, &operands, &out_shapes, &mut targets)
     }
 
     /// Appends keys and values of all rows, and attends for the rows of the step.
@@ -375,8 +334,82 @@ impl Rows<'_> {
     }
 }
 
+/// Computes a step that is no attention from operands at hand.
+pub(super) fn compute_on_host(
+    session: &Session,
+    step: &PlannedStep,
+    how: &How,
+    operands: &[Option<Operand<'_>>],
+    out_shapes: &[Vec<usize>],
+    targets: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    match how {
+        How::Kernel(kernel) => {
+            let ctx = KernelCtx { isa: session.runtime.isa, attrs: &step.attrs };
+            kernel(&ctx, operands, targets)
+        }
+        How::Region(kernel) => {
+            let views: Vec<TensorView<'_>> = operands
+                .iter()
+                .flatten()
+                .map(|o| TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes })
+                .collect();
+            evaluate_broadcast(kernel.as_ref(), &out_shapes[0], &views, targets);
+            Ok(())
+        }
+        How::View => {
+            // Where the view has no place of its own there is nothing to do.
+            if let Some(target) = targets.first_mut() {
+                let from = operands.first().and_then(Option::as_ref).expect("a view has an input");
+                target.bytes.copy_from_slice(from.bytes);
+            }
+            Ok(())
+        }
+        How::Reference => by_reference(step, operands, targets),
+        How::Attention(..) => unreachable!("attention has its own way"),
+    }
+}
+
+fn by_reference(
+    step: &PlannedStep,
+    operands: &[Option<Operand<'_>>],
+    targets: &mut [TensorViewMut<'_>],
+) -> Result<(), OpError> {
+    let mut unpacked: Vec<Option<Tensor>> = Vec::new();
+    for operand in operands {
+        unpacked.push(match operand {
+            Some(o) if o.layout == Layout::Panel16 => Some(unpack_panel16(o.dtype, o.shape, o.bytes)?),
+            _ => None,
+        });
+    }
+    let views: Vec<Option<TensorView<'_>>> = operands
+        .iter()
+        .zip(&unpacked)
+        .map(|(operand, tensor)| match (operand, tensor) {
+            (_, Some(tensor)) => Some(tensor.view()),
+            (Some(o), None) => Some(TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes }),
+            (None, None) => None,
+        })
+        .collect();
+    let (op, version) = step.op;
+    let def = ops::by_id(op, version).expect("a checked program names operators of the table");
+    let computed = def.evaluate(&EvalCtx { attrs: &step.attrs, inputs: &views, outputs: targets.len() })?;
+    for (target, tensor) in targets.iter_mut().zip(computed) {
+        if target.dtype != tensor.dtype() || target.shape != tensor.shape() {
+            return Err(OpError::shape("the operator gave another shape than was proven"));
+        }
+        target.bytes.copy_from_slice(tensor.bytes());
+    }
+    Ok(())
+}
+
 fn page(page: &Arc<PageBuffer>) -> Page<'_> {
-    Page { keys: floats(page.keys.as_slice()), values: floats(page.values.as_slice()) }
+    match &page.place {
+        PagePlace::Host { keys, values } => {
+            Page { keys: floats(keys.as_slice()), values: floats(values.as_slice()) }
+        }
+        PagePlace::Slot(_) => unreachable!("a session takes states with pages of its own alone"),
+    }
 }
 
 /// Appends `count` rows of keys and values to a state's pages, which have room.
@@ -396,13 +429,16 @@ pub(super) fn append(
         let n = (PAGE - at).min(count - done);
         let page = Arc::get_mut(&mut state.pages[number][page]).expect("reserved for this sequence alone");
         let (k, v) = (&k[done * k_row..][..n * k_row], &v[done * v_row..][..n * v_row]);
-        let keys = floats_mut(page.keys.as_mut_slice());
-        sequence::append(shape, k, v, at, keys, floats_mut(page.values.as_mut_slice()));
+        let PagePlace::Host { keys, values } = &mut page.place else {
+            unreachable!("a session takes states with pages of its own alone")
+        };
+        let keys = floats_mut(keys.as_mut_slice());
+        sequence::append(shape, k, v, at, keys, floats_mut(values.as_mut_slice()));
         done += n;
     }
 }
 
-fn floats(bytes: &[u8]) -> &[f32] {
+pub(super) fn floats(bytes: &[u8]) -> &[f32] {
     bytemuck::cast_slice(bytes)
 }
 

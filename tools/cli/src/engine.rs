@@ -2,17 +2,49 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use repops::exec::{ExecError, Execution, Executor, HashLevel, Observer};
 use repops::reference::Reference;
 use repops::{Program, Tensor};
 use repops_cuda::driver::Driver;
-use repops_runtime::device::DeviceRuntime;
+use repops_runtime::device::{DeviceRuntime, Warn};
+use repops_runtime::session::{Session, SessionOptions};
 use repops_runtime::{Isa, Runtime, RuntimeOptions};
 
 use crate::arguments::{self, DeviceChoice, IsaChoice, Regions};
 use crate::report::note;
 use crate::{Failure, Result};
+
+/// The CPU's part, as the arguments want it.
+fn runtime(arguments: &arguments::Engine) -> Result<Runtime> {
+    let isa = match arguments.isa {
+        IsaChoice::Auto => None,
+        IsaChoice::Portable => Some(Isa::Portable),
+        IsaChoice::Avx2 => Some(Isa::Avx2),
+        IsaChoice::Avx512 => Some(Isa::Avx512),
+        IsaChoice::Neon => Some(Isa::Neon),
+    };
+    let regions = match (arguments.unfused, arguments.regions) {
+        (true, _) | (false, Regions::Steps) => repops_runtime::Regions::Unfused,
+        (false, Regions::Tiles) => repops_runtime::Regions::Tiles,
+        (false, Regions::Native) => native()?,
+    };
+    Ok(Runtime::new(RuntimeOptions { threads: arguments.threads, isa, regions })?)
+}
+
+/// The GPU that the arguments name, and what to call it.
+fn driver(arguments: &arguments::Engine) -> Result<Option<(Driver, String)>> {
+    let DeviceChoice::Cuda(index) = arguments.device else { return Ok(None) };
+    let driver = Driver::open(index)?;
+    let about = driver.about();
+    let name = format!("cuda:{index} {} sm_{}{}", about.name, about.capability.0, about.capability.1);
+    Ok(Some((driver, name)))
+}
+
+fn warn() -> Warn {
+    Box::new(|text: &str| note(&format!("warning: {text}")))
+}
 
 /// An executor and its name.
 pub enum Engine {
@@ -27,39 +59,29 @@ impl Engine {
         if arguments.reference {
             return Ok(Engine::Reference);
         }
-        let isa = match arguments.isa {
-            IsaChoice::Auto => None,
-            IsaChoice::Portable => Some(Isa::Portable),
-            IsaChoice::Avx2 => Some(Isa::Avx2),
-            IsaChoice::Avx512 => Some(Isa::Avx512),
-            IsaChoice::Neon => Some(Isa::Neon),
-        };
-        let regions = match (arguments.unfused, arguments.regions) {
-            (true, _) | (false, Regions::Steps) => repops_runtime::Regions::Unfused,
-            (false, Regions::Tiles) => repops_runtime::Regions::Tiles,
-            (false, Regions::Native) => native()?,
-        };
-        let options = RuntimeOptions { threads: arguments.threads, isa, regions };
-        let runtime = Runtime::new(options)?;
-        let DeviceChoice::Cuda(index) = arguments.device else { return Ok(Engine::Runtime(runtime)) };
-        let driver = Driver::open(index)?;
-        let about = driver.about();
-        let name = format!("cuda:{index} {} sm_{}{}", about.name, about.capability.0, about.capability.1);
-        let warn = Box::new(|text: &str| note(&format!("warning: {text}")));
-        Ok(Engine::Device(Box::new(DeviceRuntime::new(driver, name, runtime).with_warn(warn))))
+        let runtime = runtime(arguments)?;
+        let Some((driver, name)) = driver(arguments)? else { return Ok(Engine::Runtime(runtime)) };
+        Ok(Engine::Device(Box::new(DeviceRuntime::new(driver, name, runtime).with_warn(warn()))))
     }
 
-    /// The runtime for sessions, which step sequences row by row.
-    pub fn for_session(arguments: &arguments::Engine) -> Result<Runtime> {
-        match Engine::new(arguments)? {
-            Engine::Runtime(runtime) => Ok(runtime),
-            Engine::Reference => Err(Failure::new(
+    /// A session, which steps sequences row by row.
+    pub fn session(
+        arguments: &arguments::Engine,
+        program: &Arc<Program>,
+        options: SessionOptions,
+    ) -> Result<Session> {
+        if arguments.reference {
+            return Err(Failure::new(
                 "--reference: sessions have no plain way; verify receipts with --reference instead",
-            )),
-            Engine::Device(_) => Err(Failure::new(
-                "--device: sequences are stepped by the CPU alone; `run` computes all rows at once",
-            )),
+            ));
         }
+        let runtime = Arc::new(runtime(arguments)?);
+        Ok(match driver(arguments)? {
+            None => Session::new(runtime, program.clone(), options)?,
+            Some((driver, name)) => {
+                Session::on_device(driver, &name, Some(warn()), runtime, program.clone(), options)?
+            }
+        })
     }
 
     /// What computed, as receipts name it.

@@ -119,9 +119,8 @@ pub fn session(
     level: HashLevel,
     cache_bytes: usize,
 ) -> Result<Arc<Session>> {
-    let runtime = Engine::for_session(arguments)?;
     let options = SessionOptions { level, cache_bytes };
-    Ok(Arc::new(Session::new(Arc::new(runtime), program.clone(), options)?))
+    Ok(Arc::new(Engine::session(arguments, program, options)?))
 }
 
 fn request(arguments: &Generate, text: Option<&Text>) -> Result<Request> {

@@ -15,9 +15,6 @@ use crate::{Answer, Result, keys};
 pub fn serve(arguments: &Serve) -> Result<Answer> {
     let program = Arc::new(engine::load(&arguments.program)?);
     let text = Text::of(&program)?;
-    let runtime = Engine::for_session(&arguments.engine)?;
-    // Receipts will say that these constants computed.
-    runtime.check_constants(&program)?;
     let key = match &arguments.key {
         Some(path) => Key::load(path)?,
         None => keys::user_key()?,
@@ -26,7 +23,9 @@ pub fn serve(arguments: &Serve) -> Result<Answer> {
         level: arguments.hash.into(),
         cache_bytes: usize::try_from(arguments.cache_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20),
     };
-    let session = Arc::new(Session::new(Arc::new(runtime), program, options)?);
+    let session = Arc::new(Engine::session(&arguments.engine, &program, options)?);
+    // Receipts will say that these constants computed.
+    session.runtime().check_constants(&program)?;
     let stem = arguments.program.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let options = ServeOptions {
         model: arguments.model.clone().or(stem).unwrap_or_else(|| "model".to_string()),

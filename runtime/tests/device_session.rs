@@ -1,0 +1,154 @@
+//! Sessions on a device give the bits of the plain way: the shipped kernels, interpreted.
+
+use std::sync::{Arc, Mutex};
+
+use repops::sequence::example::Decoder;
+use repops::sequence::trace::sequence_root;
+use repops::sequence::{Sequence, reference};
+use repops::{Digest, Program};
+use repops_ptx::Interpreter;
+use repops_runtime::session::{Feed, SequenceState, Session, SessionError, SessionOptions};
+use repops_runtime::{Runtime, RuntimeOptions};
+
+fn runtime() -> Arc<Runtime> {
+    Arc::new(Runtime::new(RuntimeOptions { threads: 1, ..RuntimeOptions::default() }).unwrap())
+}
+
+fn options() -> SessionOptions {
+    SessionOptions { cache_bytes: 1 << 21, ..SessionOptions::default() }
+}
+
+fn session(program: &Program) -> Session {
+    let program = Arc::new(program.clone());
+    let warn = Box::new(|text: &str| panic!("{text}"));
+    Session::on_device(Interpreter::new(), "an interpreter", Some(warn), runtime(), program, options())
+        .unwrap()
+}
+
+fn tokens(count: usize) -> Vec<u32> {
+    (0..count as u32).map(|i| (i.wrapping_mul(i).wrapping_mul(7) + i) % 50).collect()
+}
+
+fn bits<'a>(rows: impl Iterator<Item = &'a [f32]>) -> Vec<u32> {
+    rows.flatten().map(|value| value.to_bits()).collect()
+}
+
+/// Logits from position `first` on and the root, by the plain way.
+fn plain(program: &Program, tokens: &[u32], first: usize) -> (Vec<u32>, Digest) {
+    let sequence = Sequence::of(program).unwrap();
+    let rows = reference::run(program, &sequence, tokens, first).unwrap();
+    let entries: Vec<Digest> = rows.entries.iter().enumerate().map(|(p, e)| e.digest(p as u64)).collect();
+    let logits = &rows.logits.as_slice::<f32>()[first * sequence.vocabulary..];
+    (bits(std::iter::once(logits)), sequence_root(&entries, first as u64))
+}
+
+/// The same by a session, the tokens cut into pieces of these sizes, the last of which repeats.
+fn cut(
+    session: &Session,
+    state: &mut SequenceState,
+    tokens: &[u32],
+    first: usize,
+    sizes: &[usize],
+) -> Vec<u32> {
+    let mut logits = Vec::new();
+    let mut turn = 0;
+    while state.tokens().len() < tokens.len() {
+        let from = state.tokens().len();
+        let size = sizes[turn.min(sizes.len() - 1)];
+        let piece = &tokens[from..tokens.len().min(from + size)];
+        let found = session.step(&mut [Feed { state, tokens: piece, logits_from: first }]).unwrap();
+        logits.extend(bits(found.of(0)));
+        turn += 1;
+    }
+    logits
+}
+
+fn program() -> Program {
+    Decoder { layers: 1, ..Decoder::default() }.program()
+}
+
+#[test]
+fn pieces_change_nothing() {
+    let (program, tokens) = (program(), tokens(9));
+    let session = session(&program);
+    for (first, sizes) in [(0, &[9][..]), (4, &[1]), (5, &[3, 1, 4]), (8, &[7, 2])] {
+        let mut state = session.begin();
+        let (logits, root) = plain(&program, &tokens, first);
+        assert_eq!(cut(&session, &mut state, &tokens, first, sizes), logits, "{first} {sizes:?}");
+        assert_eq!(state.root(first), Some(root), "{first} {sizes:?}");
+    }
+}
+
+#[test]
+fn pages_follow_each_other() {
+    let (program, tokens) = (program(), tokens(261));
+    let session = session(&program);
+    let mut state = session.begin();
+    let (logits, root) = plain(&program, &tokens, 255);
+    assert_eq!(cut(&session, &mut state, &tokens, 255, &[254, 4, 1]), logits);
+    assert_eq!(state.root(255), Some(root));
+}
+
+#[test]
+fn sequences_stand_side_by_side_and_share_a_beginning() {
+    let (program, tokens) = (program(), tokens(8));
+    let session = session(&program);
+    let mut one = session.begin();
+    cut(&session, &mut one, &tokens[..5], 5, &[5]);
+    let mut other = one.prefix(4);
+    let mut third = session.begin();
+    let fourth: Vec<u32> = tokens[..4].iter().copied().chain([11, 12]).collect();
+    let mut feeds = [
+        Feed { state: &mut one, tokens: &tokens[5..], logits_from: 6 },
+        Feed { state: &mut other, tokens: &fourth[4..], logits_from: 5 },
+        Feed { state: &mut third, tokens: &tokens[..3], logits_from: 9 },
+    ];
+    let found = session.step(&mut feeds).unwrap();
+    assert_eq!(bits(found.of(0)), plain(&program, &tokens, 6).0);
+    assert_eq!(bits(found.of(1)), plain(&program, &fourth, 5).0);
+    assert_eq!(found.of(2).len(), 0);
+    assert_eq!(one.root(6), Some(plain(&program, &tokens, 6).1));
+    assert_eq!(other.root(5), Some(plain(&program, &fourth, 5).1));
+}
+
+#[test]
+fn a_state_of_another_session_is_refused() {
+    let program = program();
+    let (twin, session) = (session(&program), session(&program));
+    let host = Session::new(runtime(), Arc::new(program.clone()), options()).unwrap();
+    let mut state = session.begin();
+    cut(&session, &mut state, &[1, 2], 2, &[2]);
+    for other in [&twin, &host] {
+        let feed = Feed { state: &mut state, tokens: &[3], logits_from: 9 };
+        assert!(matches!(other.step(&mut [feed]), Err(SessionError::Foreign)));
+    }
+    let mut state = host.begin();
+    cut(&host, &mut state, &[1, 2], 2, &[2]);
+    let feed = Feed { state: &mut state, tokens: &[3], logits_from: 9 };
+    assert!(matches!(session.step(&mut [feed]), Err(SessionError::Foreign)));
+    assert_eq!(state.tokens(), [1, 2]);
+}
+
+#[test]
+fn places_are_given_back_and_run_out() {
+    let program = program();
+    let page = session(&program).growth(&session(&program).begin(), 1);
+    let small = SessionOptions { cache_bytes: 2 * page, ..options() };
+    let program = Arc::new(program);
+    let warn = Arc::new(Mutex::new(Vec::new()));
+    let sink = warn.clone();
+    let told = Box::new(move |text: &str| sink.lock().unwrap().push(text.to_owned()));
+    let session =
+        Session::on_device(Interpreter::new(), "an interpreter", Some(told), runtime(), program, small)
+            .unwrap();
+    let mut states = [session.begin(), session.begin(), session.begin()];
+    let full = states
+        .iter_mut()
+        .find_map(|state| session.step(&mut [Feed { state, tokens: &[7], logits_from: 0 }]).err());
+    assert!(matches!(full, Some(SessionError::CacheFull { .. })), "{full:?}");
+    assert_eq!(session.cache_bytes(), 2 * page);
+    states[0] = session.begin();
+    assert_eq!(session.cache_bytes(), page);
+    session.step(&mut [Feed { state: &mut states[2], tokens: &[7], logits_from: 0 }]).unwrap();
+    assert!(warn.lock().unwrap().is_empty());
+}
