@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use repops_provenance::Key;
-use repops_runtime::session::{Session, SessionOptions};
+use repops_runtime::session::SessionOptions;
 use repops_serve::ServeOptions;
 use repops_text::Text;
 
