@@ -59,9 +59,7 @@ fn parts(location: Location<'_>) -> Vec<Location<'_>> {
     let mut pending = vec![location];
     while let Some(location) = pending.pop() {
         if location.is_fused() {
-            pending.extend(
-                (0..location.fused_num_locations()).rev().map(|index| location.fused_location(index)),
-            );
+            pending.extend(ffi::fused_parts(location).into_iter().rev());
         } else {
             parts.push(location);
         }

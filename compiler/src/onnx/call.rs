@@ -11,7 +11,8 @@ use repops::program::Origin;
 use repops::{Tensor, TensorView};
 
 use super::importer::Importer;
-use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType};
+use super::proto::attribute_proto::AttributeType;
+use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto};
 use super::types::Place;
 use super::{ImportError, domain_name};
 use crate::graph::{Block, Constant, Definition, Node, ValueId};
@@ -157,6 +158,10 @@ impl<'a, 'm> Call<'a, 'm> {
 
     pub fn tensor(&mut self, name: &str) -> Result<Option<TensorProto>, ImportError> {
         Ok(self.take(name, AttributeType::Tensor)?.and_then(|a| a.t))
+    }
+
+    pub fn sparse_tensor(&mut self, name: &str) -> Result<Option<SparseTensorProto>, ImportError> {
+        Ok(self.take(name, AttributeType::SparseTensor)?.and_then(|a| a.sparse_tensor))
     }
 
     pub fn required_int(&mut self, name: &str) -> Result<i64, ImportError> {
@@ -350,6 +355,12 @@ impl<'a, 'm> Call<'a, 'm> {
     pub fn constant_proto(&mut self, tensor: &TensorProto) -> Result<ValueId, ImportError> {
         let name = self.node.output.first().cloned().unwrap_or_default();
         self.importer.tensor(&name, tensor)
+    }
+
+    /// A constant of a sparse tensor of the model, named after the node's output.
+    pub fn constant_sparse(&mut self, tensor: &SparseTensorProto) -> Result<ValueId, ImportError> {
+        let name = self.node.output.first().cloned().unwrap_or_default();
+        self.importer.sparse(&name, tensor)
     }
 
     /// A scalar of the type of `like`: the older forms of operators have f32 attributes where the newer

@@ -64,8 +64,8 @@ pub enum TensorProblem {
     Utf8,
     #[error("it is a segment of a larger tensor, which is not supported")]
     Segment,
-    #[error("it is sparse, which is not supported")]
-    Sparse,
+    #[error("it is sparse, and {problem}")]
+    Sparse { problem: String },
     #[error("external data: {field} is {value:?}, which is no number of bytes")]
     ExternalNumber { field: &'static str, value: String },
     #[error("external data: no location is given")]

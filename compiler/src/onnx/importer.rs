@@ -7,15 +7,17 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use repops::Tensor;
 use repops::attrs::AttrValue;
 use repops::ops::{InferCtx, InferInput, SymTensor, SymType};
+use repops::{DType, DimExpr, Tensor};
 
 use super::call::Call;
-use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
+use super::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
+};
 use super::tensor::{self, ExternalFiles};
 use super::types::{Place, Sizes};
-use super::{ImportError, OPSETS, domain_name, node_name, sort, table};
+use super::{ImportError, OPSETS, domain_name, node_name, sort, sparse, table};
 use crate::graph::{Block, Definition, Graph, Interface, Node, ValueId};
 
 /// Nodes of the imported graph, functions inlined: a function that calls another twice, which calls
@@ -52,8 +54,9 @@ pub fn import(model: &ModelProto, files: &mut ExternalFiles) -> Result<Graph, Im
         expanded: BTreeMap::new(),
     };
     importer.graph.main = importer.block(graph, Place::ModelInput)?;
-    for output in &graph.output {
+    for (index, output) in graph.output.iter().enumerate() {
         let ty = importer.sizes.symbolic(output, Place::Elsewhere)?;
+        importer.check_output(index, output.name(), ty.as_ref())?;
         importer.graph.outputs.push(Interface { name: output.name().to_string(), ty });
     }
     let mut graph = importer.graph;
@@ -175,7 +178,33 @@ struct Known {
     sym: Option<SymTensor>,
 }
 
+/// The names of a graph's constants.
+fn initialized(graph: &GraphProto) -> BTreeSet<&str> {
+    let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
+    graph.initializer.iter().chain(sparse).map(|tensor| tensor.name()).collect()
+}
+
 impl<'m> Importer<'m> {
+    /// Compares what an output is declared as with what its node gives, as far as both are known.
+    fn check_output(&self, index: usize, name: &str, declared: Option<&SymType>) -> Result<(), ImportError> {
+        let main = &self.graph.main;
+        let Some(&value) = main.results.get(index) else { return Ok(()) };
+        let (Some(declared), Some(found)) = (declared, self.type_of(value)) else { return Ok(()) };
+        let differ =
+            |(a, b): (&DimExpr, &DimExpr)| a.as_const().zip(b.as_const()).is_some_and(|(a, b)| a != b);
+        let fits = declared.dtype == found.dtype
+            && declared.shape.len() == found.shape.len()
+            && !declared.shape.iter().zip(&found.shape).any(differ);
+        let is_packed = [declared, found].iter().any(|ty| ty.dtype == DType::Packed);
+        if fits || is_packed {
+            return Ok(());
+        }
+        let maker = main.nodes.iter().find(|node| node.outputs.contains(&value));
+        let maker = maker.map_or("the model".to_string(), |node| format!("node {:?}", node.origin.name));
+        let problem = format!("it is declared as {declared}, {maker} gives {found}");
+        Err(ImportError::Value { what: "output", name: name.to_string(), problem })
+    }
+
     fn enter(&mut self, graph: &str, is_function: bool) -> Result<(), ImportError> {
         if self.scopes.len() >= NESTING_MAX {
             let what = format!("graphs and functions inside of each other, at {graph:?}");
@@ -191,7 +220,7 @@ impl<'m> Importer<'m> {
         self.enter(graph.name(), false)?;
         self.open.push(Vec::new());
         self.initializers(graph)?;
-        let initialized: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+        let initialized = initialized(graph);
         let mut parameters = Vec::new();
         for input in &graph.input {
             // Models of IR version 3 list initializers among the inputs.
@@ -220,7 +249,7 @@ impl<'m> Importer<'m> {
     ) -> Result<Vec<ValueId>, ImportError> {
         self.enter(graph.name(), false)?;
         self.initializers(graph)?;
-        let initialized: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+        let initialized = initialized(graph);
         let inputs = graph.input.iter().filter(|input| !initialized.contains(input.name()));
         for (input, value) in inputs.zip(args) {
             self.define(input.name(), Some(*value), "an input")?;
@@ -233,11 +262,17 @@ impl<'m> Importer<'m> {
         Ok(results)
     }
 
+    /// The constant of a sparse tensor.
+    pub(super) fn sparse(&mut self, name: &str, tensor: &SparseTensorProto) -> Result<ValueId, ImportError> {
+        let constant = sparse::constant(name, tensor, self.files)?;
+        Ok(self.graph.add_constant(constant))
+    }
+
     fn initializers(&mut self, graph: &'m GraphProto) -> Result<(), ImportError> {
-        if let Some(sparse) = graph.sparse_initializer.first() {
+        for sparse in &graph.sparse_initializer {
             let name = sparse.values.as_ref().map_or("", |v| v.name());
-            let source = super::TensorProblem::Sparse;
-            return Err(ImportError::Tensor { tensor: name.to_string(), source });
+            let value = self.sparse(name, sparse)?;
+            self.define(name, Some(value), "an initializer")?;
         }
         for tensor in &graph.initializer {
             let constant = tensor::constant(tensor.name(), tensor, self.files)?;

@@ -12,6 +12,7 @@ mod error;
 mod importer;
 mod scan;
 mod sort;
+mod sparse;
 pub mod table;
 mod tensor;
 mod types;

@@ -132,7 +132,7 @@ pub static ROWS: &[Row] = rows! {
     "Asinh": [9 22] same;
     "Atan": [7 22] same;
     "Atanh": [9 22] same;
-    "Attention": [23 24 25] same;
+    "Attention": [23 24 25] convert::attention;
     "AveragePool": [1 7 10 11 19 22] same;
     "BatchNormalization": [1 6] legacy::batch_normalization, [7 9] norms::batch_normalization_7, [14 15] norms::batch_normalization_14;
     "Bernoulli": [15 22] same;
@@ -150,9 +150,9 @@ pub static ROWS: &[Row] = rows! {
     "Celu": [12 28] same;
     "CenterCropPad": [18] same;
     "Clip": [6] convert::clip_6, [11 12 13] same;
-    "Col2Im": [18] same;
+    "Col2Im": [18] quantize::short_integers;
     "Compress": [9 11 28] same;
-    "Concat": [4 11 13] same;
+    "Concat": [4 11 13] shapes::concat;
     "ConcatFromSequence": [11] same;
     "Constant": [1 9 11 12 13 19 21 23 24 25] constants::constant;
     "ConstantOfShape": [9 20 21 23 24 25] constants::constant_of_shape;
@@ -171,7 +171,7 @@ pub static ROWS: &[Row] = rows! {
     "Div": [1 6] legacy::broadcast, [7 13 14] same;
     "Dropout": [7 10] norms::dropout_7, [12 13 22] norms::dropout_12;
     "DynamicQuantizeLinear": [11] same;
-    "Einsum": [12 28] same;
+    "Einsum": [12 28] quantize::short_integers;
     "Elu": [6 22] same;
     "Equal": [1] legacy::broadcast, [7 11 13 19] same;
     "Erf": [9 13] same;
@@ -191,7 +191,7 @@ pub static ROWS: &[Row] = rows! {
     "GlobalMaxPool": [1 22] same;
     "Greater": [1] legacy::broadcast, [7 9 13] same;
     "GreaterOrEqual": [12 16] same;
-    "GridSample": [16] convert::grid_sample_16, [20 22] same;
+    "GridSample": [16] convert::grid_sample_16, [20 22] convert::grid_sample_20;
     "GroupNormalization": [18] norms::group_normalization_18, [21] same;
     "HammingWindow": [17] same;
     "HannWindow": [17] same;
@@ -255,9 +255,9 @@ pub static ROWS: &[Row] = rows! {
     "Range": [11 27] same;
     "Reciprocal": [6 13] same;
     "ReduceL1": [1 11 13] reduce::reduce_axes, [18] same;
-    "ReduceL2": [1 11 13] reduce::reduce_axes, [18] same;
-    "ReduceLogSum": [1 11 13] reduce::reduce_axes, [18 28] same;
-    "ReduceLogSumExp": [1 11 13] reduce::reduce_axes, [18 28] same;
+    "ReduceL2": [1 11 13] reduce::reduce_axes, [18] quantize::integers_as_floats;
+    "ReduceLogSum": [1 11 13] reduce::reduce_axes, [18 28] quantize::integers_as_floats;
+    "ReduceLogSumExp": [1 11 13] reduce::reduce_axes, [18 28] quantize::integers_as_floats;
     "ReduceMax": [1 11 12 13] reduce::reduce_axes, [18 20] same;
     "ReduceMean": [1 11 13] reduce::reduce_axes, [18] same;
     "ReduceMin": [1 11 12 13] reduce::reduce_axes, [18 20] same;
@@ -286,7 +286,7 @@ pub static ROWS: &[Row] = rows! {
     "SequenceLength": [11] same;
     "SequenceMap": [17] sequences::sequence_map;
     "Shape": [1 13 15 19 21 23 24 25] same;
-    "Shrink": [9] same;
+    "Shrink": [9] quantize::integers_as_floats;
     "Sigmoid": [6 13] same;
     "Sign": [9 13] same;
     "Sin": [7 22] same;

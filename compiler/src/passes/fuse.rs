@@ -78,6 +78,8 @@ impl<'a> Fusion<'a> {
     fn group(&mut self, root: Op<'a>, block: Block<'a>, position: &BTreeMap<Key, usize>) -> Group<'a> {
         let mut members: BTreeMap<usize, Op<'a>> = BTreeMap::new();
         let mut pending = vec![root];
+        let mut reads = Reads::default();
+        reads.add(root);
         let mut outside = 1;
         let place = |user: Op<'a>| place(user, block).and_then(|op| position.get(&op.key()).copied());
         let end = position[&root.key()];
@@ -109,9 +111,10 @@ impl<'a> Fusion<'a> {
                 // One more member adds an instruction, and as many inputs as it has operands at the most.
                 let fits = members.len() + pending.len() + 1 < INSTRUCTIONS_MAX
                     && outside < PARAMS_MAX
-                    && inputs(members.values().chain(&pending).chain([&maker])).len() <= PARAMS_MAX;
+                    && reads.with(maker) <= PARAMS_MAX;
                 if fits && others.iter().all(|at| at.is_some_and(|at| at > end)) {
                     outside += usize::from(!others.is_empty());
+                    reads.add(maker);
                     pending.push(maker);
                 }
             }
@@ -171,6 +174,32 @@ impl<'a> Fusion<'a> {
             module.erase(op);
         }
         region
+    }
+}
+
+/// What a group reads and does not make, while it grows towards the front of its block.
+#[derive(Default)]
+struct Reads {
+    made: BTreeSet<Key>,
+    read: BTreeSet<Key>,
+}
+
+impl Reads {
+    fn add(&mut self, op: Op<'_>) {
+        for value in op.results() {
+            self.made.insert(value.key());
+            self.read.remove(&value.key());
+        }
+        let new = op.operands().map(|value| value.key()).filter(|key| !self.made.contains(key));
+        self.read.extend(new.collect::<Vec<_>>());
+    }
+
+    /// How many there are once `op` is added, too.
+    fn with(&self, op: Op<'_>) -> usize {
+        let ends = op.results().filter(|value| self.read.contains(&value.key())).count();
+        let is_new = |key: &Key| !self.made.contains(key) && !self.read.contains(key);
+        let new: BTreeSet<Key> = op.operands().map(|value| value.key()).filter(is_new).collect();
+        self.read.len() - ends + new.len()
     }
 }
 

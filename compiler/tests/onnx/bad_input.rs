@@ -287,6 +287,43 @@ fn contradictory_shapes_name_the_node() {
 }
 
 #[test]
+fn an_output_that_contradicts_its_declaration_names_the_node() {
+    let declared = |dtype, shape: &[&str]| {
+        let mut graph = graph(&[("x", F32, &["2", "N"])], vec![node("Neg", &["x"], &["y"], vec![])], &["y"]);
+        graph.output[0] = value("y", dtype, shape);
+        model(17, graph)
+    };
+    refused(&declared(F32, &["3", "N"]), &["output \"y\"", "Neg_node", "f32[3, N]"]);
+    refused(&declared(F32, &["2"]), &["Neg_node"]);
+    refused(&declared(I64, &["2", "N"]), &["Neg_node", "i64"]);
+    assert!(import_model(&declared(F32, &["2", "7"])).is_ok(), "N may be 7");
+}
+
+#[test]
+fn sparse_tensors_are_checked() {
+    let sparse = |dims: &[i64], shape: &[i64], indices: &[i64]| {
+        let bytes: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+        let mut graph = graph(&[("x", F32, &["6"])], vec![node("Add", &["x", "w"], &["y"], vec![])], &["y"]);
+        graph.sparse_initializer.push(SparseTensorProto {
+            values: Some(raw("w", F32, &[2], &[0; 8])),
+            indices: Some(raw("", I64, shape, &bytes)),
+            dims: dims.to_vec(),
+        });
+        model(17, graph)
+    };
+    assert!(import_model(&sparse(&[6], &[2], &[0, 5])).is_ok());
+    assert!(import_model(&sparse(&[1, 6], &[2, 2], &[0, 1, 0, 5])).is_ok());
+    refused(&sparse(&[6], &[2], &[0, 6]), &["\"w\"", "[6]", "not in"]);
+    refused(&sparse(&[6], &[2], &[-1, 5]), &["[-1]"]);
+    refused(&sparse(&[1, 6], &[2, 2], &[0, 1, 1, 0]), &["[1, 0]"]);
+    refused(&sparse(&[6], &[2], &[5, 5]), &["after"]);
+    refused(&sparse(&[6], &[3], &[0, 1, 2]), &["indices of shape [3]"]);
+    refused(&sparse(&[-6], &[2], &[0, 5]), &["dimension 0 is -6"]);
+    refused(&sparse(&[1 << 40], &[2], &[0, 5]), &["at most 268435456"]);
+    refused(&sparse(&[1 << 40, 1 << 40], &[2], &[0, 5]), &["\"w\""]);
+}
+
+#[test]
 fn inner_graphs_must_not_define_outer_names() {
     let branch = |nodes, output: &str| graph(&[], nodes, &[output]);
     let shadowing = branch(vec![node("Neg", &["z"], &["x"], vec![])], "x");

@@ -1,16 +1,17 @@
 //! Where the cases of a suite are.
 //!
-//! A case is a folder with `model.onnx` and either ONNX's `test_data_set_N/` (`input_N.pb`, `output_N.pb`) or the
-//! `inputs/NAME.npy` of the bit matrix, which say nothing of outputs.
+//! A case is a folder with `model.onnx`, or with `model.rep` and `case.json` that a machine with a compiler has made of it, and
+//! either ONNX's `test_data_set_N/` (`input_N.pb`, and `output_N.pb` or an empty file `no_outputs`) or the `inputs/NAME.npy` of the
+//! bit matrix, which say nothing of outputs.
 
 use std::path::{Path, PathBuf};
 
 use super::SuiteError;
 
 /// The suites that have names: ONNX's, which `node_cases.py` writes side by side into one folder, what `microsoft_cases.py` and
-/// `narrow_cases.py` write, cases of what was wrong once, the matrix, and the development models, which `reference.py short` gives
+/// `narrow_cases.py` and `type_cases.py` write, cases of what was wrong once, the matrix, and the development models, which `reference.py short` gives
 /// their inputs.
-pub const SUITES: [&str; 10] = [
+pub const SUITES: [&str; 11] = [
     "node",
     "simple",
     "light",
@@ -18,6 +19,7 @@ pub const SUITES: [&str; 10] = [
     "pytorch-converted",
     "microsoft",
     "narrow",
+    "types",
     "found",
     "matrix",
     "models",
@@ -29,6 +31,13 @@ pub struct Case {
     pub name: String,
     pub model: PathBuf,
     pub data: Data,
+}
+
+impl Case {
+    /// Whether its model was compiled elsewhere.
+    pub fn is_program(&self) -> bool {
+        self.model.extension().is_some_and(|extension| extension == "rep")
+    }
 }
 
 /// The inputs of a case.
@@ -44,10 +53,8 @@ pub enum Data {
 pub fn cases(folder: &Path) -> Result<Vec<Case>, SuiteError> {
     let mut out = Vec::new();
     for path in entries(folder)? {
-        let model = path.join("model.onnx");
-        if !model.is_file() {
-            continue;
-        }
+        let models = ["model.onnx", "model.rep"].map(|name| path.join(name));
+        let Some(model) = models.into_iter().find(|model| model.is_file()) else { continue };
         let arrays = path.join("inputs");
         let data = match arrays.is_dir() {
             true => Data::Arrays(arrays),

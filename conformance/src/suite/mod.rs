@@ -6,31 +6,32 @@
 //! is a [`Report`], which holds the digests of the outputs, so that whoever runs the suite elsewhere compares it with
 //! ours: [`differences`] of two reports, or the committed [`Goldens`].
 //!
-//! Only running needs the compiler; reports, goldens and the page do not.
+//! Importing needs the compiler; cases that were packed as programs ([`files`]) are run without it, as are reports, goldens and
+//! the page.
 
-#[cfg(feature = "compiler")]
 mod cases;
-#[cfg(feature = "compiler")]
 pub mod compare;
 mod goldens;
 #[cfg(feature = "compiler")]
+mod import;
+#[cfg(feature = "compiler")]
 pub mod interpret;
 mod known;
+mod model;
 mod page;
 mod report;
-#[cfg(feature = "compiler")]
 mod run;
 
-#[cfg(feature = "compiler")]
 pub use cases::{Case, SUITES, cases};
 pub use goldens::Goldens;
+#[cfg(feature = "compiler")]
+pub use import::{files, packed};
 pub use known::Known;
 pub use page::page;
 pub use report::{
     CaseReport, Counts, Difference, Machine, Outcome, OutputDigest, Report, differences, summarize,
 };
-#[cfg(feature = "compiler")]
-pub use run::{packed, run};
+pub use run::{Ways, run};
 
 /// A file of the suite that cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,35 +2,44 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
 use repops::digest::tensor_digest;
 use repops::exec::{Execution, Executor, HashLevel, Unobserved};
 use repops::reference::Reference;
+use repops::trace::Trace;
 use repops::{Program, Tensor};
-use repops_compiler::graph::Graph;
-use repops_compiler::onnx::proto::{ValueInfoProto, type_proto};
-use repops_compiler::onnx::{self, ImportError, TensorProblem};
-use repops_compiler::{CompileOptions, compile};
 use repops_io::tensor_proto::{self, Kind};
 
 use super::cases::{Case, Data, name_of};
 use super::compare::{self, Mismatch};
-use super::{CaseReport, Difference, Outcome, OutputDigest, interpret};
+use super::model::Model;
+use super::{CaseReport, Difference, Outcome, OutputDigest};
+
+/// The file in a data set that says nothing of outputs.
+const NO_OUTPUTS: &str = "no_outputs";
+
+/// Which ways a case is computed.
+#[derive(Clone, Copy)]
+pub struct Ways<'a> {
+    pub kernels: Option<&'a dyn Executor>,
+    /// Also by the operators' own evaluation, of the program and node by node of the model, which large models take long for;
+    /// without it goldens alone say whether the bits are right.
+    pub reference: bool,
+}
 
 /// Why a case does not pass.
-struct Failure {
-    outcome: Outcome,
-    reason: String,
-    difference: Option<Difference>,
+pub(super) struct Failure {
+    pub outcome: Outcome,
+    pub reason: String,
+    pub difference: Option<Difference>,
 }
 
 impl Failure {
-    fn new(reason: impl Into<String>) -> Failure {
+    pub fn new(reason: impl Into<String>) -> Failure {
         Failure { outcome: Outcome::Failed, reason: reason.into(), difference: None }
     }
 
-    fn unsupported(reason: impl Into<String>) -> Failure {
+    pub fn unsupported(reason: impl Into<String>) -> Failure {
         Failure { outcome: Outcome::Unsupported, ..Failure::new(reason) }
     }
 
@@ -48,19 +57,17 @@ impl Failure {
     }
 }
 
-/// Runs a case: by the reference, and by `kernels` if there are any. A panic is a failure of the case, not the
-/// end of the run.
-pub fn run(case: &Case, kernels: Option<&dyn Executor>) -> CaseReport {
+/// Runs a case. A panic is a failure of the case, not the end of the run.
+pub fn run(case: &Case, ways: Ways<'_>) -> CaseReport {
     let mut report = CaseReport {
         name: case.name.clone(),
-        operator: operator_of(case),
+        operator: super::model::operator(case),
         outcome: Outcome::Passed,
         reason: String::new(),
         difference: None,
         outputs: Vec::new(),
     };
-    let outputs = &mut report.outputs;
-    let found = catch_unwind(AssertUnwindSafe(|| check(case, kernels, outputs)));
+    let found = catch_unwind(AssertUnwindSafe(|| check(case, ways, &mut report)));
     if let Err(failure) = found.unwrap_or_else(|_| Err(Failure::new("panicked"))) {
         report.outcome = failure.outcome;
         report.reason = failure.reason;
@@ -69,28 +76,9 @@ pub fn run(case: &Case, kernels: Option<&dyn Executor>) -> CaseReport {
     report
 }
 
-/// A case's program, and the inputs of each of its data sets; or why there is none.
-pub fn packed(case: &Case) -> Result<(Program, Vec<Vec<Tensor>>), String> {
-    let graph = onnx::load(&case.model).map_err(|error| error.to_string())?;
-    let program = compiled(&graph).map_err(|failure| failure.reason)?;
-    let kinds = interface(&case.model).ok_or("the model cannot be read again")?;
-    let inputs = match &case.data {
-        Data::Protos(sets) => sets.iter().map(|set| protos(set, "input", &kinds[0])).collect(),
-        Data::Arrays(folder) => arrays(folder, &program).map(|inputs| vec![inputs]),
-    };
-    Ok((program, inputs.map_err(|failure: Failure| failure.reason)?))
-}
-
-fn check(
-    case: &Case,
-    kernels: Option<&dyn Executor>,
-    outputs: &mut Vec<OutputDigest>,
-) -> Result<(), Failure> {
-    let graph = onnx::load(&case.model).map_err(|error| match is_unsupported(&error) {
-        true => Failure::unsupported(error.to_string()),
-        false => Failure::new(format!("import: {error}")),
-    })?;
-    let program = compiled(&graph)?;
+fn check(case: &Case, ways: Ways<'_>, report: &mut CaseReport) -> Result<(), Failure> {
+    let model = Model::load(case)?;
+    report.operator.clone_from(&model.about.operator);
     let sets = match &case.data {
         Data::Protos(sets) => sets.clone(),
         Data::Arrays(folder) => vec![folder.clone()],
@@ -98,57 +86,51 @@ fn check(
     if sets.is_empty() {
         return Err(Failure::new("the case has no data"));
     }
-    let kinds = interface(&case.model).ok_or_else(|| Failure::new("the model cannot be read again"))?;
     for (index, set) in sets.iter().enumerate() {
         let (inputs, expected) = match case.data {
-            Data::Protos(_) => (protos(set, "input", &kinds[0])?, Some(protos(set, "output", &kinds[1])?)),
-            Data::Arrays(_) => (arrays(set, &program)?, None),
+            Data::Protos(_) => {
+                let says_outputs = !set.join(NO_OUTPUTS).is_file();
+                let expected =
+                    says_outputs.then(|| protos(set, "output", &model.about.outputs)).transpose()?;
+                (protos(set, "input", &model.about.inputs)?, expected)
+            }
+            Data::Arrays(_) => (arrays(set, &model.program)?, None),
         };
-        check_set(&Set { graph: &graph, program: &program, inputs, expected, index }, kernels, outputs)?;
+        check_set(&Set { model: &model, inputs, expected, index }, ways, &mut report.outputs)?;
     }
     Ok(())
 }
 
-/// The program, written and read again.
-fn compiled(graph: &Graph) -> Result<Program, Failure> {
-    let program = compile(graph.clone(), &CompileOptions::default(), &mut |_, _| ())
-        .map_err(|error| Failure::new(format!("compile: {error}")))?;
-    let mut file = Vec::new();
-    program.write(&mut file).map_err(|error| Failure::new(format!("write: {error}")))?;
-    Program::decode(Arc::new(file)).map_err(|error| Failure::new(format!("the program: {error}")))
-}
-
 struct Set<'a> {
-    graph: &'a Graph,
-    program: &'a Program,
+    model: &'a Model,
     inputs: Vec<Tensor>,
     expected: Option<Vec<Tensor>>,
     index: usize,
 }
 
-fn check_set(
-    set: &Set<'_>,
-    kernels: Option<&dyn Executor>,
-    outputs: &mut Vec<OutputDigest>,
-) -> Result<(), Failure> {
-    let names = &set.program.header().outputs;
+fn check_set(set: &Set<'_>, ways: Ways<'_>, outputs: &mut Vec<OutputDigest>) -> Result<(), Failure> {
+    let header = set.model.program.header();
+    let names = &header.outputs;
     if let Some(expected) = &set.expected
-        && (set.inputs.len() != set.program.header().inputs.len() || expected.len() != names.len())
+        && (set.inputs.len() != header.inputs.len() || expected.len() != names.len())
     {
         return Err(Failure::new(format!(
             "the model has {} inputs and {} outputs, the case {} and {}",
-            set.program.header().inputs.len(),
+            header.inputs.len(),
             names.len(),
             set.inputs.len(),
             expected.len()
         )));
     }
-    let (reference, reference_trace) = execute("reference", &Reference, set)?;
-    let mut found = &reference;
-    let by_kernels = kernels.map(|kernels| execute("kernels", kernels, set)).transpose()?;
-    if let Some((tensors, _)) = &by_kernels {
-        found = tensors;
-    }
+    let reference = match ways.reference {
+        true => Some(execute("reference", &Reference, set)?),
+        false => None,
+    };
+    let by_kernels = ways.kernels.map(|kernels| execute("kernels", kernels, set)).transpose()?;
+    let (found, _) = by_kernels
+        .as_ref()
+        .or(reference.as_ref())
+        .ok_or_else(|| Failure::new("neither by the reference nor by kernels"))?;
     for (name, tensor) in names.iter().zip(found) {
         let name: Vec<&str> = name.split_whitespace().collect();
         outputs.push(OutputDigest {
@@ -157,29 +139,39 @@ fn check_set(
             digest: tensor_digest(tensor.view()).to_hex(),
         });
     }
-    if let Some((kernels, trace)) = &by_kernels {
-        all("kernels and reference", names, &reference, kernels, compare::same)?;
-        let other = reference_trace.records.iter().zip(&trace.records).position(|(a, b)| a != b);
+    if let (Some((kernels, trace)), Some((reference, expected))) = (&by_kernels, &reference) {
+        all("kernels and reference", names, reference, kernels, compare::same)?;
+        let other = expected.records.iter().zip(&trace.records).position(|(a, b)| a != b);
         if let Some(step) = other {
             return Err(Failure::new(format!("kernels and reference: the records of step {step} differ")));
         }
     }
-    let imported = interpret::run(set.graph, set.inputs.clone())
-        .map_err(|error| Failure::new(format!("node by node: {error}")))?;
-    all("program and model node by node", names, &imported, &reference, compare::same)?;
+    if let Some((reference, _)) = &reference {
+        node_by_node(set, names, reference)?;
+    }
     match &set.expected {
-        Some(expected) => all("found and expected", names, expected, &reference, compare::close),
+        Some(expected) => all("found and expected", names, expected, found, compare::close),
         None => Ok(()),
     }
 }
 
-fn execute(
-    what: &str,
-    executor: &dyn Executor,
-    set: &Set<'_>,
-) -> Result<(Vec<Tensor>, repops::trace::Trace), Failure> {
+/// Compares with the model as it was imported.
+#[cfg(feature = "compiler")]
+fn node_by_node(set: &Set<'_>, names: &[String], reference: &[Tensor]) -> Result<(), Failure> {
+    let Some(graph) = &set.model.graph else { return Ok(()) };
+    let imported = super::interpret::run(graph, set.inputs.clone())
+        .map_err(|error| Failure::new(format!("node by node: {error}")))?;
+    all("program and model node by node", names, &imported, reference, compare::same)
+}
+
+#[cfg(not(feature = "compiler"))]
+fn node_by_node(_: &Set<'_>, _: &[String], _: &[Tensor]) -> Result<(), Failure> {
+    Ok(())
+}
+
+fn execute(what: &str, executor: &dyn Executor, set: &Set<'_>) -> Result<(Vec<Tensor>, Trace), Failure> {
     let Execution { result, trace } = executor
-        .execute(set.program, &set.inputs, HashLevel::Operators, &mut Unobserved)
+        .execute(&set.model.program, &set.inputs, HashLevel::Operators, &mut Unobserved)
         .map_err(|error| Failure::new(format!("{what}: {error}")))?;
     let outputs =
         result.map_err(|at| Failure::new(format!("{what}: {}: {}: {}", at.op, at.node, at.fault)))?;
@@ -200,52 +192,8 @@ fn all(
     Ok(())
 }
 
-/// Whether an import failed for want of an operator, a version or a type.
-fn is_unsupported(error: &ImportError) -> bool {
-    match error {
-        ImportError::UnknownOperator { .. } | ImportError::Unsupported { .. } | ImportError::Opset { .. } => {
-            true
-        }
-        ImportError::Value { problem, .. } => problem.contains("not supported"),
-        ImportError::Tensor { source, .. } => {
-            matches!(source, TensorProblem::DType { .. } | TensorProblem::Sparse)
-        }
-        ImportError::Attribute { problem, .. } => problem.contains("not supported"),
-        _ => false,
-    }
-}
-
-/// The operator of a model of one node; `_expanded` cases have the one of the case that they expand.
-fn operator_of(case: &Case) -> String {
-    let plain = case.name.split_once("_expanded").map(|(plain, _)| plain).and_then(|plain| {
-        let folder = case.model.parent()?.parent()?;
-        only_node(&folder.join(plain).join("model.onnx"))
-    });
-    plain.or_else(|| only_node(&case.model)).unwrap_or_else(|| "(several)".to_string())
-}
-
-fn only_node(model: &Path) -> Option<String> {
-    let model = onnx::decode(std::fs::read(model).ok()?.into()).ok()?;
-    match model.graph?.node.as_slice() {
-        [node] => Some(node.op_type().to_string()),
-        _ => None,
-    }
-}
-
-/// What kinds of values the model's inputs and outputs are; initializers are no inputs.
-fn interface(model: &Path) -> Option<[Vec<Kind>; 2]> {
-    let graph = onnx::decode(std::fs::read(model).ok()?.into()).ok()?.graph?;
-    let kind = |info: &ValueInfoProto| match info.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
-        Some(type_proto::Value::SequenceType(_)) => Kind::Sequence,
-        Some(type_proto::Value::OptionalType(_)) => Kind::Optional,
-        _ => Kind::Tensor,
-    };
-    let is_input = |info: &&ValueInfoProto| !graph.initializer.iter().any(|t| t.name() == info.name());
-    Some([graph.input.iter().filter(is_input).map(kind).collect(), graph.output.iter().map(kind).collect()])
-}
-
 /// The values `input_0.pb`, `input_1.pb` ... of a data set.
-fn protos(set: &Path, kind: &str, kinds: &[Kind]) -> Result<Vec<Tensor>, Failure> {
+pub(super) fn protos(set: &Path, kind: &str, kinds: &[Kind]) -> Result<Vec<Tensor>, Failure> {
     let mut out = Vec::new();
     loop {
         let path = set.join(format!("{kind}_{}.pb", out.len()));
@@ -260,7 +208,7 @@ fn protos(set: &Path, kind: &str, kinds: &[Kind]) -> Result<Vec<Tensor>, Failure
 }
 
 /// The arrays that are named as the program's inputs.
-fn arrays(folder: &Path, program: &Program) -> Result<Vec<Tensor>, Failure> {
+pub(super) fn arrays(folder: &Path, program: &Program) -> Result<Vec<Tensor>, Failure> {
     let params = program.header().inputs.iter().zip(&program.main().params);
     let read = |(name, declared): (&String, &Option<repops::ops::SymType>)| {
         let path = folder.join(format!("{name}.npy"));

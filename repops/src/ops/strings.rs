@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EvalCtx, InferCtx, InferInput, Inferred, OpClass, OpDef, OpError, SymType};
-use crate::attrs::Attrs;
+use crate::attrs::{AttrValue, Attrs};
 use crate::dtype::DType;
 use crate::packed::{Strings, Value};
 use crate::tensor::{Tensor, TensorView};
@@ -36,10 +36,15 @@ const TAKES_PACKED: [&str; 17] = [
 /// What stands for a string.
 const NUMBER: DType = DType::U64;
 
-/// Whether the operator compares and moves elements, and does nothing else.
-fn moves(def: &OpDef) -> bool {
-    matches!(def.class, OpClass::Movement | OpClass::View)
-        || ["Where", "Equal", "Unique", "Shape", "Size"].contains(&def.name)
+/// Whether the operator with these attributes compares and moves elements, and does nothing else.
+fn moves(def: &OpDef, attrs: &Attrs) -> bool {
+    let says = |name: &str, value: &str| attrs.get(name) == Some(&AttrValue::Str(value.to_string()));
+    match def.name {
+        "Where" | "Equal" | "Unique" | "Shape" | "Size" | "NonZero" | "OneHot" => true,
+        "ScatterElements" | "ScatterND" => says("reduction", "none"),
+        "Resize" => says("mode", "nearest") && !says("coordinate_transformation_mode", "tf_crop_and_resize"),
+        _ => matches!(def.class, OpClass::Movement | OpClass::View),
+    }
 }
 
 fn refused(inputs: impl Iterator<Item = Option<DType>>) -> OpError {
@@ -52,7 +57,7 @@ pub(super) fn infer(def: &OpDef, ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, Op
     if TAKES_PACKED.contains(&def.name) || matches!(def.class, OpClass::Control) {
         return (def.infer)(ctx);
     }
-    if !moves(def) {
+    if !moves(def, ctx.attrs) {
         return Err(refused(ctx.inputs.iter().map(|input| input.map(|input| input.ty.dtype))));
     }
     let mut views = Vec::with_capacity(ctx.inputs.len());
@@ -89,7 +94,7 @@ pub(super) fn evaluate(def: &OpDef, ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, Op
     if TAKES_PACKED.contains(&def.name) {
         return (def.eval)(ctx);
     }
-    if !moves(def) {
+    if !moves(def, ctx.attrs) {
         return Err(refused(ctx.inputs.iter().map(|input| input.map(|input| input.dtype))));
     }
     let packed =
@@ -185,6 +190,17 @@ mod tests {
         assert_eq!(unique[0], strings(&[3], &["", "b", "é"]));
         assert_eq!(unique[3].as_slice::<i64>(), [1, 2, 1]);
         assert_eq!(run("Identity", Attrs::new(), &[&x]), x);
+        let at = Tensor::from_slice(&[1, 1], &[1i64]);
+        let row = strings(&[1, 2], &["n", "m"]);
+        assert_eq!(run("ScatterND", Attrs::new(), &[&x, &at, &row]), strings(&[2, 2], &["b", "", "n", "m"]));
+        let one = strings(&[1, 1], &["n"]);
+        let scattered = run("ScatterElements", Attrs::new(), &[&x, &at, &one]);
+        assert_eq!(scattered, strings(&[2, 2], &["b", "", "n", "b"]));
+        assert_eq!(run("NonZero", Attrs::new(), &[&y]).as_slice::<i64>(), [0, 1]);
+        assert_eq!(run("NonZero", Attrs::new(), &[&x]).as_slice::<i64>(), [0, 1, 1, 0, 0, 1]);
+        let depth = Tensor::from_slice(&[], &[2i64]);
+        let hot = run("OneHot", Attrs::new(), &[&rows, &depth, &y]);
+        assert_eq!(hot, strings(&[1, 2], &["b", "x"]));
     }
 
     #[test]
@@ -192,6 +208,9 @@ mod tests {
         let x = strings(&[1], &["x"]);
         let refused = try_run("Add", Attrs::new(), &[&x, &x]);
         assert!(matches!(refused, Err(OpError::DType { index: 0, found: DType::Packed, .. })), "{refused:?}");
+        let add = Attrs::new().with_str("reduction", "add");
+        let at = Tensor::from_slice(&[1], &[0i64]);
+        assert!(try_run("ScatterElements", add, &[&x, &at, &x]).is_err(), "numbers of strings are not added");
         let y = Tensor::from_slice(&[1], &[1.0f32]);
         assert!(try_run("Concat", Attrs::new().with_int("axis", 0), &[&x, &y]).is_err());
         let sequence = Value::Sequence(Vec::new()).into_tensor();

@@ -90,7 +90,8 @@ pub enum ConformanceCommand {
 
 #[derive(Args)]
 pub struct ConformanceRun {
-    /// node, simple, light, pytorch-operator, pytorch-converted, microsoft, narrow, found or matrix below `--folder`; or a folder of cases.
+    /// node, simple, light, pytorch-operator, pytorch-converted, microsoft, narrow, types, found or matrix below `--folder`; or a folder of cases,
+    /// which builds without the compiler take as `pack --with-data` has written it.
     #[arg(long, value_name = "SUITE|DIR", default_value = "node")]
     pub suite: String,
     /// Where the suites are: what conformance/node_cases.py writes; of the matrix, conformance.
@@ -108,6 +109,9 @@ pub struct ConformanceRun {
     /// Write the files of `--expect` and `--goldens` anew instead of comparing with them.
     #[arg(long)]
     pub bless: bool,
+    /// By the kernels alone: quick for large models, and `--goldens` says whether the bits are right.
+    #[arg(long, conflicts_with = "reference")]
+    pub no_reference: bool,
     #[command(flatten)]
     pub engine: Engine,
     /// Where to write the report.
@@ -129,9 +133,12 @@ pub struct ConformancePack {
     /// Only cases whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub only: String,
-    /// Leave out cases of more than so many KiB.
-    #[arg(long, value_name = "KIB", default_value_t = 256)]
-    pub most: u64,
+    /// Leave out cases of more than so many KiB; 256 where nothing is said, with `--with-data` none.
+    #[arg(long, value_name = "KIB")]
+    pub most: Option<u64>,
+    /// A folder for each case, with its data as they are, for `conformance run`; without this programs and inputs for `replay`.
+    #[arg(long)]
+    pub with_data: bool,
     /// The folder to write to.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,

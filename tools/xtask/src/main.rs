@@ -24,6 +24,7 @@ mod repops;
 mod setup;
 mod slow;
 mod suite;
+mod suites;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Task {
     Demo,
     /// The same programs and inputs on every path there is; one trace root is demanded.
     Matrix(matrix::Options),
+    /// ONNX's suites and ours on every instruction set and on aarch64, against the goldens (opt-in).
+    Suites(suites::Options),
     /// The proofs that take long, on the real models (opt-in).
     Slow(slow::Options),
     /// Measure: our side by criterion, beside the peers, or in instructions.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::show(),
         Task::Matrix(options) => matrix::check(&options),
         Task::Graphs(options) => graphs::run(&options),
+        Task::Suites(options) => suites::check(&options),
         Task::Slow(options) => slow::prove(&options),
         Task::Bench(options) => bench::measure(&options),
         Task::Disputes(options) => disputes::run(&options),

@@ -62,7 +62,7 @@ pub fn check(options: &Options) -> Result<()> {
     let foreign = if options.no_aarch64 || std::env::consts::ARCH == "aarch64" {
         None
     } else {
-        Some(Repops::for_aarch64(&aarch64::build()?))
+        Some(Repops::for_aarch64(&aarch64::build()?.repops))
     };
     let ways = ways(options.fast, foreign.is_some());
     let mut failures = Vec::new();
@@ -184,7 +184,7 @@ fn ways(is_fast: bool, with_aarch64: bool) -> Vec<Way> {
 }
 
 /// What this CPU can be asked for, the simplest first.
-fn host_isas() -> Vec<&'static str> {
+pub fn host_isas() -> Vec<&'static str> {
     let mut isas = vec!["portable"];
     #[cfg(target_arch = "x86_64")]
     {

@@ -52,8 +52,13 @@ impl Repops {
         Ok(Self { program: command::target_dir().join(folder).join("repops"), is_aarch64: false })
     }
 
-    pub fn for_aarch64(built: &aarch64::Built) -> Self {
-        Self { program: built.repops.clone(), is_aarch64: true }
+    /// What was built for aarch64.
+    pub fn for_aarch64(program: &Path) -> Self {
+        Self { program: program.to_owned(), is_aarch64: true }
+    }
+
+    pub fn is_aarch64(&self) -> bool {
+        self.is_aarch64
     }
 
     pub fn program(&self) -> &Path {

@@ -2,11 +2,11 @@
 //!
 //! Each development model is compiled, run, compared with ONNX Runtime's outputs and with the right answer, and
 //! sent through the whole matrix; the kernels' own way to exp is compared with its definition over all inputs; the shipped PTX runs through every way, and faults are
-//! planted in it. Invariant: nothing is left out silently; what cannot be fetched is an error.
+//! planted in it; large graphs and weights are compiled, and ONNX's suites run on every instruction set. Invariant: nothing is left out silently; what cannot be fetched is an error.
 
 use crate::command::{self, Error, Result, command, run};
 use crate::repops::{Profile, Repops};
-use crate::{matrix, models, setup};
+use crate::{matrix, models, setup, suites};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Clone, Default)]
@@ -14,6 +14,9 @@ pub struct Options {
     /// Only compare with ONNX Runtime; leave out the matrix.
     #[arg(long)]
     pub no_matrix: bool,
+    /// Leave out ONNX's suites.
+    #[arg(long)]
+    pub no_suites: bool,
     /// Leave out aarch64.
     #[arg(long)]
     pub no_aarch64: bool,
@@ -56,6 +59,19 @@ pub fn prove(options: &Options) -> Result<()> {
     let ptx = ["test", "--release", "-p", "repops-ptx", "--test", "suite", "--", "--include-ignored"];
     if let Err(error) = run(command::cargo().args(ptx)) {
         failures.push(error.to_string());
+    }
+    // Graphs of many nodes, and weights of more than two gigabytes.
+    let scale =
+        ["test", "--release", "-p", "repops-conformance", "--test", "scale", "--", "--include-ignored"];
+    if let Err(error) = run(setup::cargo_with_llvm().args(scale).args(["--nocapture", "--test-threads", "1"]))
+    {
+        failures.push(error.to_string());
+    }
+    if !options.no_suites {
+        let options = suites::Options { no_aarch64: options.no_aarch64, ..suites::Options::default() };
+        if let Err(error) = suites::check(&options) {
+            failures.push(error.to_string());
+        }
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::Failed(failures.join("\n"))) }
 }

@@ -22,7 +22,9 @@ use mlir_sys::*;
 pub use insert::At;
 pub(super) use insert::{OpParts, insert};
 pub use unique::{attribute_key, string_text, type_key};
-pub(super) use unique::{dense_f32_array, extent, f32_array, fused, identifier_text, location_key};
+pub(super) use unique::{
+    dense_f32_array, extent, f32_array, fused, fused_parts, identifier_text, location_key,
+};
 
 unsafe extern "C" {
     fn mlirGetDialectHandle__repops__() -> MlirDialectHandle;

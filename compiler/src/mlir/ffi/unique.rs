@@ -33,6 +33,20 @@ pub(in crate::mlir) fn fused<'a>(context: &'a melior::Context, parts: &[Location
     }
 }
 
+/// The parts of a fused location, all at once: to be asked for one of them, MLIR copies all.
+pub(in crate::mlir) fn fused_parts(location: Location<'_>) -> Vec<Location<'_>> {
+    if !location.is_fused() {
+        return Vec::new();
+    }
+    let mut raw = vec![location.to_raw(); location.fused_num_locations()];
+    // SAFETY: the location is a live fused one, and the array has room for as many parts as it has; the context, which
+    // keeps locations for good, outlives them.
+    unsafe {
+        mlirLocationFusedGetLocations(location.to_raw(), raw.as_mut_ptr());
+        raw.into_iter().map(|part| Location::from_raw(part)).collect()
+    }
+}
+
 /// The text of an identifier; empty if it is no UTF-8.
 pub(in crate::mlir) fn identifier_text<'a>(identifier: Identifier<'a>) -> &'a str {
     // SAFETY: identifiers are uniqued in the context, which outlives 'a.

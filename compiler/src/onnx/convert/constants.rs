@@ -5,13 +5,18 @@ use repops::packed::Strings;
 
 use crate::onnx::call::{Call, Outputs};
 
-/// Constant, all versions: `value`, and from version 12 on `value_int`, `value_floats` and so on.
+/// Constant, all versions: `value`, from version 11 on `sparse_value`, and from version 12 on `value_int`, `value_floats` and so on.
 pub fn constant(call: &mut Call<'_, '_>) -> Outputs {
-    const FORMS: [&str; 7] =
-        ["value", "value_int", "value_ints", "value_float", "value_floats", "value_string", "value_strings"];
-    if call.has_attribute("sparse_value") {
-        return Err(call.attribute_error("sparse_value", "is not supported"));
-    }
+    const FORMS: [&str; 8] = [
+        "value",
+        "sparse_value",
+        "value_int",
+        "value_ints",
+        "value_float",
+        "value_floats",
+        "value_string",
+        "value_strings",
+    ];
     let given: Vec<&str> = FORMS.into_iter().filter(|name| call.has_attribute(name)).collect();
     let [form] = given.as_slice() else {
         return Err(call.unsupported(format!("has {} values; one is needed", given.len())));
@@ -21,6 +26,11 @@ pub fn constant(call: &mut Call<'_, '_>) -> Outputs {
             let tensor = call.tensor("value")?;
             let tensor = tensor.ok_or_else(|| call.attribute_error("value", "holds no tensor"))?;
             call.constant_proto(&tensor)?
+        }
+        "sparse_value" => {
+            let tensor = call.sparse_tensor("sparse_value")?;
+            let tensor = tensor.ok_or_else(|| call.attribute_error("sparse_value", "holds no tensor"))?;
+            call.constant_sparse(&tensor)?
         }
         "value_int" => {
             let value = call.int("value_int")?.unwrap_or(0);

@@ -19,8 +19,10 @@ pub mod softmax;
 
 use repops::Tensor;
 use repops::attrs::Attrs;
+use repops::dtype::DType;
 
 use super::call::{Call, Outputs};
+use quantize::{cast_value, wide_float};
 
 /// The operator of the same name, with the same inputs and attributes.
 pub fn same(call: &mut Call<'_, '_>) -> Outputs {
@@ -76,7 +78,40 @@ pub fn grid_sample_16(call: &mut Call<'_, '_>) -> Outputs {
         other => return Err(call.attribute_error("mode", format!("{other:?} is not known"))),
     };
     let attrs = call.rest()?.with_str("mode", mode);
-    same_with(call, attrs)
+    sampled(call, attrs)
+}
+
+/// GridSample from version 20 on.
+pub fn grid_sample_20(call: &mut Call<'_, '_>) -> Outputs {
+    let attrs = call.rest()?;
+    sampled(call, attrs)
+}
+
+/// Both in one precision: integers as floats, cut to integers; where one of the two is f64, in f64.
+fn sampled(call: &mut Call<'_, '_>, attrs: Attrs) -> Outputs {
+    let (x, grid) = (call.input(0)?, call.input(1)?);
+    let (Some(from), Some(at)) = (call.dtype(x), call.dtype(grid)) else { return same_with(call, attrs) };
+    let is_double = |dtype| wide_float(dtype) == DType::F64;
+    if from == DType::Packed || (from.is_float() && is_double(from) == is_double(at)) {
+        return same_with(call, attrs);
+    }
+    let wide = if is_double(from) || is_double(at) { DType::F64 } else { DType::F32 };
+    let (x, grid) = (cast_value(call, x, wide)?, cast_value(call, grid, wide)?);
+    let y = call.emit1("GridSample", attrs, &[Some(x), Some(grid)])?;
+    Ok(vec![cast_value(call, y, from)?])
+}
+
+/// Attention, all versions: a mask of another type of number is added as Q's.
+pub fn attention(call: &mut Call<'_, '_>) -> Outputs {
+    let (attrs, mut inputs) = (call.rest()?, call.inputs());
+    let (query, mask) = (call.input(0)?, call.optional(3));
+    if let (Some(mask), Some(dtype)) = (mask, call.dtype(query))
+        && call.dtype(mask).is_some_and(|of_mask| of_mask != dtype && of_mask != DType::Bool)
+    {
+        inputs[3] = Some(cast_value(call, mask, dtype)?);
+    }
+    let outputs = call.outputs();
+    call.emit("Attention", attrs, &inputs, outputs)
 }
 
 /// DFT 17: the axis is an attribute, counted from the front unless negative; 1 when not given.

@@ -1,10 +1,12 @@
 //! Normalization and dropout.
 
 use repops::attrs::Attrs;
+use repops::dtype::DType;
 use repops::{DimExpr, Tensor};
 
 use crate::onnx::call::{Call, Outputs};
 use crate::onnx::convert::fusions;
+use crate::onnx::convert::quantize::cast_value;
 
 /// BatchNormalization 7 and 9: further outputs were for training, and version 7 had `spatial`.
 pub fn batch_normalization_7(call: &mut Call<'_, '_>) -> Outputs {
@@ -12,8 +14,8 @@ pub fn batch_normalization_7(call: &mut Call<'_, '_>) -> Outputs {
         return Err(call.attribute_error("spatial", "must be 1"));
     }
     // The statistics that training would give are not made: who uses them is told so.
-    let (attrs, inputs) = (call.rest()?, call.inputs());
-    call.emit("BatchNormalization", attrs, &inputs, 1)
+    let attrs = call.rest()?;
+    normalized(call, attrs)
 }
 
 /// BatchNormalization from version 14 on.
@@ -21,8 +23,26 @@ pub fn batch_normalization_14(call: &mut Call<'_, '_>) -> Outputs {
     if call.int("training_mode")?.unwrap_or(0) != 0 {
         return fusions::training_batch_normalization(call);
     }
-    let (attrs, inputs) = (call.rest()?, call.inputs());
-    call.emit("BatchNormalization", attrs, &inputs, 1)
+    let attrs = call.rest()?;
+    normalized(call, attrs)
+}
+
+/// In one precision: where f64 meets narrower floats, in f64.
+fn normalized(call: &mut Call<'_, '_>, attrs: Attrs) -> Outputs {
+    let (x, mut inputs) = (call.input(0)?, call.inputs());
+    let doubles: Vec<Option<bool>> = inputs
+        .iter()
+        .map(|input| input.and_then(|value| call.dtype(value)).map(|dtype| dtype == DType::F64))
+        .collect();
+    let mixed = doubles.contains(&Some(true)) && doubles.contains(&Some(false));
+    let Some(dtype) = call.dtype(x).filter(|_| mixed) else {
+        return call.emit("BatchNormalization", attrs, &inputs, 1);
+    };
+    for input in inputs.iter_mut().flatten() {
+        *input = cast_value(call, *input, DType::F64)?;
+    }
+    let y = call.emit1("BatchNormalization", attrs, &inputs)?;
+    Ok(vec![cast_value(call, y, dtype)?])
 }
 
 /// Dropout from version 12 on: in training unless the mode is the constant false.

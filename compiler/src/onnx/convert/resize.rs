@@ -1,10 +1,11 @@
 //! Upsample and the older forms of Resize.
 
-use repops::attrs::Attrs;
+use repops::attrs::{AttrValue, Attrs};
 use repops::dtype::DType;
 
 use crate::graph::ValueId;
 use crate::onnx::call::{Call, Outputs};
+use crate::onnx::convert::quantize::emit_as_floats;
 
 /// Upsample 7 (scales are an attribute) and 9 (an input): Resize without centering. Scales are at least
 /// 1, so the nearest element is the one below.
@@ -48,7 +49,7 @@ fn plain_resize(call: &mut Call<'_, '_>, x: ValueId, scales: ValueId, nearest_mo
         other => return Err(call.attribute_error("mode", format!("{other:?} is not known"))),
     }
     call.rest()?;
-    call.emit("Resize", attrs, &[Some(x), None, Some(scales)], 1)
+    resized(call, attrs, vec![Some(x), None, Some(scales)])
 }
 
 /// Resize from version 11 on. Version 11 demanded roi and scales, so files have empty tensors in their
@@ -67,7 +68,16 @@ pub fn resize_11(call: &mut Call<'_, '_>) -> Outputs {
     if !reads_roi && inputs.len() > 1 {
         inputs[1] = None;
     }
-    call.emit("Resize", attrs, &inputs, 1)
+    resized(call, attrs, inputs)
+}
+
+/// Between the elements of integers others are computed as floats, and cut to integers.
+fn resized(call: &mut Call<'_, '_>, attrs: Attrs, inputs: Vec<Option<ValueId>>) -> Outputs {
+    let nearest = attrs.get("mode").is_none_or(|mode| *mode == AttrValue::Str("nearest".to_string()));
+    if nearest {
+        return call.emit("Resize", attrs, &inputs, 1);
+    }
+    emit_as_floats(call, "Resize", attrs, inputs)
 }
 
 fn known_floats(call: &Call<'_, '_>, value: ValueId) -> Option<Vec<f32>> {

@@ -65,3 +65,17 @@ pub fn split_18(call: &mut Call<'_, '_>) -> Outputs {
     let (attrs, inputs, outputs) = (call.rest()?, call.inputs(), call.declared_outputs());
     call.emit("Split", attrs, &inputs, outputs)
 }
+
+/// Concat, all versions. ONNX has no limit on the number of inputs; a step has.
+pub fn concat(call: &mut Call<'_, '_>) -> Outputs {
+    const MOST: usize = 4096;
+    let (attrs, mut inputs) = (call.rest()?, call.inputs());
+    while inputs.len() > MOST {
+        let mut parts = Vec::with_capacity(inputs.len() / MOST + 1);
+        for part in inputs.chunks(MOST) {
+            parts.push(Some(call.emit1("Concat", attrs.clone(), part)?));
+        }
+        inputs = parts;
+    }
+    call.emit("Concat", attrs, &inputs, 1)
+}
