@@ -8,7 +8,8 @@ as every executor gives the bits of these values (the test `random`), this compa
 relative (f16: two units in the last place) and 1e-7 absolute, everything else exactly.
 
 LIST has a line `OPERATOR [TYPE] [ATTRIBUTE=VALUE ...] [TRAIT ...]: REASON` for what may differ; TYPE is the first input's, and a
-TRAIT is what one of the inputs is or holds: scalar, empty, nan. A difference that no line has is a finding, and a line that nothing needed is one too, unless it ends with `(rare)`.
+TRAIT is what one of the inputs is or holds (scalar, empty, single, nan, negative, flat: somewhere of no variance along an axis, or all but the second), what the node's graphs do
+(twice: give one value as two outputs; inner:OPERATOR: hold such a node), or how much differs (tiny: a millionth of the largest element at most). A difference that no line has is a finding, and a line that nothing needed is one too, unless it ends with `(rare)`.
 Exit code 1 with findings. Needs onnx, onnxruntime, numpy.
 """
 
@@ -111,27 +112,49 @@ def difference(ours, theirs):
     return f"element {list(map(int, at))} of {list(ours.shape)}: ours {ours[at]!r}, theirs {theirs[at]!r}, {int((~same).sum())} differ"
 
 
-TRAITS = ("scalar", "empty", "nan")
+TRAITS = ("scalar", "empty", "single", "nan", "negative", "flat", "twice", "tiny")
 
 
-def traits(arrays):
-    """What one of the inputs is or holds."""
+def traits(node, arrays, ours, theirs):
+    """What one of the inputs is or holds, what the node's graphs do, and how much differs."""
     found = set()
     for array in arrays:
         found.update({"scalar"} if array.ndim == 0 else ())
         found.update({"empty"} if array.size == 0 else ())
-        found.update({"nan"} if array.dtype in RELATIVE and np.isnan(array).any() else ())
+        if array.dtype in RELATIVE:
+            wide = array.astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
+                found.update({"nan"} if np.isnan(wide).any() else ())
+                several = tuple(axis for axis in range(wide.ndim) if axis != 1)
+                for axes in [several, *range(wide.ndim)] if wide.size else []:
+                    found.update({"flat"} if (np.ptp(wide, axes) <= 1e-3 * np.abs(wide).max()).any() else ())
+        if array.dtype.kind in "fiV" and array.dtype != object and (array.astype(np.float64) < 0).any():
+            found.add("negative")
+        if array.size == 1 and array.dtype.kind == "i" and array.reshape(-1)[0] == 1:
+            found.add("single")
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            names = [value.name for value in attribute.g.output]
+            found.update({"twice"} if len(set(names)) < len(names) else ())
+            found.update(f"inner:{inner.op_type}" for inner in attribute.g.node)
+    if ours.dtype in RELATIVE and ours.shape == theirs.shape and np.isfinite(ours).all() and np.isfinite(theirs).all():
+        a, b = ours.astype(np.float64), theirs.astype(np.float64)
+        found.update({"tiny"} if np.abs(a - b).max(initial=0) <= 1e-6 * np.abs(b).max(initial=0) else ())
     return sorted(found)
+
+
+def is_trait(word):
+    return word in TRAITS or word.startswith("inner:")
 
 
 class Rule:
     def __init__(self, line):
-        head, self.reason = line.split(":", 1)
+        head, self.reason = line.split(": ", 1)
         self.line, self.used, self.rare = line, 0, line.endswith("(rare)")
         self.operator, *words = head.split()
         self.attributes = dict(word.split("=", 1) for word in words if "=" in word)
-        self.traits = [word for word in words if word in TRAITS]
-        types = [word for word in words if "=" not in word and word not in TRAITS]
+        self.traits = [word for word in words if is_trait(word)]
+        types = [word for word in words if "=" not in word and not is_trait(word)]
         self.type = types[0] if types else None
 
     def takes(self, operator, attributes, dtype, held):
@@ -149,16 +172,17 @@ def look(case, node):
     if any(name not in case.values for name in [*reads(node), *(o for o in node.output if o)]):
         return "refused", "sequences and optional values are not compared"
     try:
-        theirs = run(case.alone(node), case)
+        given = run(case.alone(node), case)
     except Exception as error:
         return "refused", re.sub(r"[0-9]+", "N", str(error)).replace("\n", " ")[:150]
-    for index, (output, array) in enumerate(zip([o for o in node.output if o], theirs)):
-        found = difference(numpy_helper.to_array(case.values[output]), np.asarray(array))
+    for index, (output, array) in enumerate(zip([o for o in node.output if o], given)):
+        ours, theirs = numpy_helper.to_array(case.values[output]), np.asarray(array)
+        found = difference(ours, theirs)
         if found is not None:
             attributes = {a.name: str(text(a)) for a in node.attribute if a.type != onnx.AttributeProto.GRAPH}
             tensors = [case.values[name] for name in node.input if name]
             inputs = [(helper.tensor_dtype_to_np_dtype(t.data_type).name, list(t.dims)) for t in tensors]
-            held = traits([numpy_helper.to_array(t) for t in tensors])
+            held = traits(node, [numpy_helper.to_array(t) for t in tensors], ours, theirs)
             return "differs", attributes, inputs, held, f"output {index}: {found}"
     return ("same",)
 
