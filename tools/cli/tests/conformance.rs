@@ -31,6 +31,15 @@ fn a_suite_becomes_reports_and_a_page() {
     folder.repops(["conformance", "page", "a.json", "c.json", "-o", "page.html"]).expect(0);
     let page = std::fs::read_to_string(folder.path("page.html")).unwrap();
     assert!(page.contains("x1") || page.contains("portable"));
+    // What was packed for a machine that cannot compile has the same bits; what was damaged does not run.
+    let pack =
+        ["conformance", "pack", "--with-data", "--suite", "matrix", "--folder", cases, "--only", "quantized"];
+    folder.repops(pack.into_iter().chain(["-o", "packed"])).expect(0);
+    let packed = ["conformance", "run", "--suite", "packed", "--only", "quantized", "--no-reference"];
+    folder.repops(packed.into_iter().chain(["--goldens", goldens.as_str()])).expect(0);
+    folder.repops(packed.into_iter().chain(["--reference"])).expect(2);
+    folder.write("packed/quantized/case.json", b"{}");
+    folder.repops(packed).expect(1);
     // A list that names a case which passes, and a golden of another digest.
     folder.write("known.txt", b"quantized: no reason\n");
     run(&["--expect", "known.txt"]).expect(1);
