@@ -25,7 +25,8 @@ kernels! {
 /// The launch of Resize, whose sizes the host knows.
 pub fn choose<D: Device>(def: &OpDef, _: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let x = inputs.first()?.as_ref()?;
-    let is_fit = def.name == "Resize" && def.version == 1 && x.shape.len() <= AXES_MAX;
+    let is_number = x.dtype != DType::Packed;
+    let is_fit = def.name == "Resize" && def.version == 1 && is_number && x.shape.len() <= AXES_MAX;
     (is_fit && inputs.iter().skip(1).flatten().all(|input| input.on_host)).then_some(launch::<D>)
 }
 
