@@ -31,6 +31,7 @@ pub fn is_idle(text: &str, mutation: &Mutation) -> bool {
             };
             !function.is_read(at, target)
                 || stem == "shr" && is_sign(&instruction)
+                || stem == "or" && function.is_size(at, &instruction)
                 || stem == "and" && function.is_mask(at, &instruction, &mutation.after)
                 || stem == "setp"
                     && (function.is_choice(at, &instruction) || function.is_width(at, &instruction))
@@ -173,6 +174,26 @@ impl<'t> Function<'t> {
             && between.take_while(|line| !line.contains(':')).any(|line| chooses(line))
     }
 
+    /// Whether an instruction joins the bits of dividend and divisor, of which only is asked whether the upper halves are zero: they are
+    /// for all sizes that memory has.
+    fn is_size(&self, at: usize, join: &Instruction<'_>) -> bool {
+        let &[target, _, _] = join.operands.as_slice() else { return false };
+        let uses: usize = self.lines.iter().map(|line| count(line, target)).sum();
+        let masks = self.lines.get(at + 1).and_then(|line| Instruction::parse(line));
+        join.opcode == "or.b64"
+            && uses == 2
+            && masks.is_some_and(|mask| {
+                let &[upper, a, "-4294967296"] = mask.operands.as_slice() else { return false };
+                let asks = self.lines.get(at + 2).and_then(|line| Instruction::parse(line));
+                mask.opcode == "and.b64"
+                    && a == target
+                    && asks.is_some_and(|asks| {
+                        asks.opcode == "setp.ne.b64"
+                            && matches!(asks.operands.as_slice(), &[_, d, "0"] if d == upper)
+                    })
+            })
+    }
+
     /// Whether an instruction takes the upper half of 64 bits, of which only is asked whether they are zero, and what is planted
     /// asks for more bits: then some divisions that might be of 32 bits are of 64.
     fn is_mask(&self, at: usize, mask: &Instruction<'_>, after: &str) -> bool {
@@ -272,6 +293,17 @@ mod tests {
             assert_eq!(idle(&of("setp.ne.b64 %p1, %rd2, 0;"), kind), [1], "{kind}");
             assert_eq!(idle(&of("setp.ne.b64 %p1, %rd2, %rd3;"), kind), [], "{kind}");
         }
+    }
+
+    #[test]
+    fn the_sizes_of_a_division_are_idle() {
+        let of = |mask: &str| {
+            format!(
+                "or.b64 %rd3, %rd1, %rd2;\nand.b64 %rd4, %rd3, {mask};\nsetp.ne.b64 %p1, %rd4, 0;\n@%p1 bra $L1;\n$L1:\nret;"
+            )
+        };
+        assert_eq!(idle(&of("-4294967296"), "another operation on bits")[..1], [1]);
+        assert_eq!(idle(&of("15"), "another operation on bits"), []);
     }
 
     #[test]

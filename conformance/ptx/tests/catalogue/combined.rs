@@ -64,6 +64,17 @@ fn scatters(out: &mut Vec<Case>) {
         let inputs = vec![draw.any_tensor(dtype, &[n]), indices, draw.any_tensor(dtype, &[n])];
         out.push(Case::new("ScatterElements", attrs.clone(), inputs).aligned().in_blocks(1));
     }
+    for dtype in [DType::F64, DType::I64, DType::U8, DType::F16] {
+        for places in [1, 2] {
+            let indices = draw.tensor(&[300], |draw| draw.below(places) as i64);
+            let inputs = vec![draw.any_tensor(dtype, &[places]), indices, draw.any_tensor(dtype, &[300])];
+            out.push(Case::new("ScatterElements", Attrs::new().with_str("reduction", "max"), inputs));
+            let near = |draw: &mut Draw, n: usize| converted(draw.plain_tensor(&[n]), dtype);
+            let indices = draw.tensor(&[300], |draw| draw.below(places) as i64);
+            let inputs = vec![near(&mut draw, places), indices, near(&mut draw, 300)];
+            out.push(Case::new("ScatterElements", attrs.clone(), inputs));
+        }
+    }
     // Every axis of six, and tuples of every length.
     let indices = draw.tensor(&[2; 6], |draw| draw.below(6) as i64 - 3);
     for axis in 0..6 {
@@ -112,7 +123,8 @@ fn attention(out: &mut Vec<Case>) {
         let three = || none().with_int("q_num_heads", 4).with_int("kv_num_heads", 2).with_float("scale", 0.3);
         let float_mask = of(&[3, 9]);
         let bool_mask = Draw::new(123).any_tensor(DType::Bool, &[2, 1, 3, 8]);
-        for mask in [None, Some(float_mask), Some(bool_mask)] {
+        let (by_head, by_all) = (of(&[4, 1, 9]), Draw::new(124).any_tensor(DType::Bool, &[2, 4, 3, 9]));
+        for mask in [None, Some(float_mask), Some(bool_mask), Some(by_head), Some(by_all)] {
             let inputs = vec![
                 Some(of(&[2, 3, 20])),
                 Some(of(&[2, 5, 10])),

@@ -213,6 +213,18 @@ fn resized(out: &mut Vec<Case>) {
         let x = draw.any_tensor(dtype, &[5, 4]);
         push(crop("nearest"), x, Some(roi), None, Some(sizes(&[7, 9])));
     }
+    // Numbers so small that theirs times a weight are none: zeros whose signs the end of the sum settles.
+    for dtype in [DType::F32, DType::F64] {
+        let least: Vec<f64> = (0..96)
+            .map(|_| if draw.bits() >> 63 == 0 { 1.0 } else { -1.0 })
+            .map(|sign| if dtype == DType::F64 { sign * 5e-324 } else { sign * 1e-45 })
+            .collect();
+        let x = match dtype {
+            DType::F64 => Tensor::from_slice(&[1, 96], &least),
+            _ => Tensor::from_slice(&[1, 96], &least.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+        };
+        push(text("mode", "cubic"), x, None, None, Some(sizes(&[1, 700])));
+    }
     // Six axes; loops of threads.
     let x = draw.any_tensor(DType::I16, &[2, 1, 2, 2, 1, 3]);
     push(Attrs::new(), x, None, None, Some(sizes(&[3, 2, 2, 4, 2, 5])));

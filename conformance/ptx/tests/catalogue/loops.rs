@@ -23,6 +23,7 @@ pub fn long() -> Vec<Case> {
     let mut out = Vec::new();
     subtrees(&mut out);
     images(&mut out);
+    edges(&mut out);
     out
 }
 
@@ -208,6 +209,36 @@ fn images(out: &mut Vec<Case>) {
             let inputs =
                 vec![draw.finite_tensor(&[1, channels, 12, 12]), draw.finite_tensor(&[rows, channels, 5, 5])];
             out.push(Case::new("Conv", attrs, inputs).aligned().cut(tiles, true));
+        }
+    }
+}
+
+/// Tiles that end at each of their rows and columns.
+fn edges(out: &mut Vec<Case>) {
+    let mut draw = Draw::new(107);
+    for (tiles, rows, columns) in
+        [(Tiles::Of128x128, 128, 128), (Tiles::Of64x64, 64, 64), (Tiles::Of16x128, 16, 128)]
+    {
+        for extent in 1..=columns {
+            for dtype in [DType::F32, DType::BF16] {
+                let m = extent.min(rows);
+                let inputs = vec![
+                    converted(draw.plain_tensor(&[m, 3]), dtype),
+                    converted(draw.plain_tensor(&[3, extent]), dtype),
+                ];
+                out.push(case("MatMul", inputs).aligned().cut(tiles, true));
+            }
+            let inputs =
+                vec![draw.plain_tensor(&[1, 2, extent]), draw.plain_tensor(&[extent.min(rows), 2, 1])];
+            let attrs = Attrs::new().with_ints("pads", &[1, 0]);
+            out.push(Case::new("Conv", attrs, inputs).aligned().cut(tiles, true));
+        }
+    }
+    // Products of bytes, whose terms and columns are staged by words.
+    for extent in 1..=68 {
+        for (m, k, n) in [(9, extent, 5), (9, 5, extent), (2, extent, 5), (2, 5, 2 * extent)] {
+            let inputs = vec![draw.any_tensor(DType::U8, &[m, k]), draw.any_tensor(DType::I8, &[k, n])];
+            out.push(case("MatMulInteger", inputs).aligned());
         }
     }
 }

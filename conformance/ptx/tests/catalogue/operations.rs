@@ -34,6 +34,7 @@ pub fn checks() -> Vec<Check> {
         }
     }
     out.push(capped_attention());
+    out.push(capped_onnx_attention());
     out
 }
 
@@ -229,11 +230,14 @@ fn row(kind: &'static str, dtype: DType) -> Check {
     let allowed = OnceLock::new();
     check(format!("operations of {kind} in {dtype}"), move |device| {
         let mut draw = Draw::new(9);
-        let values: Vec<f32> = (0..96).map(|_| draw.plain() * (1 + draw.below(9)) as f32).collect();
+        let mut values: Vec<f32> = (0..96).map(|_| draw.plain() * (1 + draw.below(9)) as f32).collect();
+        values[..4].copy_from_slice(&[f32::MIN_POSITIVE, 0.0, f32::MIN_POSITIVE / 2.0, 0.0]);
         let single = Tensor::from_slice(&[values.len() / 2, 2], &values);
         // Numbers of all 53 bits.
-        let precise: Vec<f64> =
+        let mut precise: Vec<f64> =
             values.iter().map(|&value| f64::from(value) * (1.0 + draw.below(1 << 30) as f64 / 3e9)).collect();
+        // Sums at the edge of the subnormal numbers.
+        precise[..4].copy_from_slice(&[f64::MIN_POSITIVE, 0.0, f64::MIN_POSITIVE / 2.0, 0.0]);
         let x =
             if dtype == DType::F64 { Tensor::from_slice(&[values.len() / 2, 2], &precise) } else { single };
         let allowed = allowed.get_or_init(|| row_floats(kind, &x));
@@ -321,11 +325,26 @@ fn capped_attention() -> Check {
         let shape =
             AttentionShape { heads: 2, kv_heads: 1, d: 5, e: 3, scale: 0.37, softcap: 2.5, window: 0 };
         let found = watched(device, || attend_on(device, &shape, 7, 3, false, &wanted))?;
-        let tanh = Definition::unary::<SymF32>(UnaryOp::Tanh);
-        let mut allowed = Floats::default();
-        for &argument in &found.single {
-            tanh.compute(&[u64::from(argument)], &mut allowed);
-        }
-        compare(&Floats { double: found.double, ..Floats::default() }, &allowed)
+        compare_doubles(found, UnaryOp::Tanh)
     })
+}
+
+fn capped_onnx_attention() -> Check {
+    check("operations of a softcap of Attention".to_owned(), move |device| {
+        let mut draw = Draw::new(31);
+        let inputs = [5, 5, 3].map(|size| draw.plain_tensor(&[1, 2, 7, size])).to_vec();
+        let case = Case::new("Attention", Attrs::new().with_float("softcap", 1.5), inputs).aligned();
+        let found = watched(device, || case.check_on(device).map_err(|failure| failure.to_string()))?;
+        compare_doubles(found, UnaryOp::Tanh)
+    })
+}
+
+/// Everything in f64 is a function's, of some number that was computed in f32.
+fn compare_doubles(found: Floats, op: UnaryOp) -> Result<(), String> {
+    let function = Definition::unary::<SymF32>(op);
+    let mut allowed = Floats::default();
+    for &argument in &found.single {
+        function.compute(&[u64::from(argument)], &mut allowed);
+    }
+    compare(&Floats { double: found.double, ..Floats::default() }, &allowed)
 }

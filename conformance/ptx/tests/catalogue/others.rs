@@ -22,6 +22,7 @@ pub fn checks(long: bool) -> Vec<Check> {
     let pieces = [
         vec![(0, 0), (16, 1), (0, 55), (32, 56), (1, 64), (7, 1015), (2, 1024), (3, 1025)],
         // As many leaves as threads, groups and warps take.
+        (1..=130).map(|bytes| (bytes % 7, bytes)).collect(),
         [1, 2, 31, 32, 64, 127, 128].iter().map(|leaves| (0, leaves * LEAF_BYTES)).collect(),
         vec![(0, 3 * LEAF_BYTES - 400), (5, 13 * LEAF_BYTES), (0, 130 * LEAF_BYTES + 7)],
         // Five groups of leaves, which a second launch combines.
@@ -82,6 +83,9 @@ fn attentions(long: bool) -> impl Iterator<Item = Check> {
         (of(1, 1, 8, 8, 0), 500, 140),
         (of(1, 1, 5, 3, 270), 505, 131),
         (of(16, 2, 16, 64, 0), 0, 1),
+        // Queries of several chunks.
+        (of(1, 1, 300, 3, 0), 5, 3),
+        (of(2, 1, 1040, 3, 0), 5, 1),
     ]
     .into_iter()
     // Rows of each number of blocks of 4096 that a sum is made of.

@@ -45,7 +45,9 @@ fn gemm(
     trans: (i64, i64),
     c: Option<Vec<usize>>,
 ) -> Case {
-    let (alpha, beta) = match (m + n) % 3 {
+    // Every layout and type with each of them, in one case or another.
+    let turn = m + n + k + trans.0 as usize + 2 * trans.1 as usize + usize::from(c.is_some());
+    let (alpha, beta) = match turn % 3 {
         0 => (1.0, 1.0),
         1 => (0.75, 1.0),
         _ => (1.0, -1.5),
@@ -231,6 +233,25 @@ pub fn bytes(out: &mut Vec<Case>) {
         for (k, n) in [(37, 67), (48, 68)] {
             let (x, w) = (draw.any_tensor(a, &[96, 65, k]), draw.any_tensor(b, &[96, k, n]));
             out.push(case("MatMulInteger", vec![x, w, draw.any_tensor(a, &[]), draw.any_tensor(b, &[])]));
+        }
+        if a != b {
+            // All parts of a step of terms, and a second step.
+            let (x, w) = (draw.any_tensor(a, &[96, 65, 131]), draw.any_tensor(b, &[96, 131, 66]));
+            out.push(case("MatMulInteger", vec![x, w, draw.any_tensor(a, &[]), draw.any_tensor(b, &[])]));
+            // Parameters of each row and column.
+            let mut scales = |n: usize| draw.tensor(&[n], |draw| draw.plain().abs() * 0.1);
+            let (of_rows, of_columns, of_result) = (scales(65), scales(66), scales(65));
+            let inputs = vec![
+                draw.any_tensor(a, &[96, 65, 20]),
+                of_rows,
+                draw.any_tensor(a, &[65]),
+                draw.any_tensor(b, &[96, 20, 66]),
+                of_columns,
+                draw.any_tensor(b, &[66]),
+                of_result,
+                draw.any_tensor(a, &[65]),
+            ];
+            out.push(case("QLinearMatMul", inputs));
         }
         let scale = |value: f32| Tensor::scalar(value);
         for shape in [&[96, 65, 20][..], &[70, 130], &[7, 600]] {
