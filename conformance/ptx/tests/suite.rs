@@ -1,5 +1,5 @@
 //! Every shipped entry runs on the interpreter and gives the reference's bits; and of faults planted in the shipped
-//! texts the same cases find most. The aim is 95 in 100, which is not reached: `MUTATIONS.md` says which stay hidden.
+//! texts the same cases find at least 95 in 100: `MUTATIONS.md` says which stay hidden.
 //!
 //! The full run over 100 faults writes that page:
 //! `REPOPS_BLESS=1 cargo test --release -p repops-ptx --test suite -- --ignored one_hundred`.
@@ -19,8 +19,8 @@ use repops_ptx::{Interpreter, Reached};
 /// Steps of warps that a faulty kernel may take in one launch; sound ones take less.
 const STEPS_MAX: u64 = 20_000_000;
 
-/// Of a hundred planted faults so many may stay hidden: those that the page names. The aim is 5.
-const HIDDEN_MAX: usize = 7;
+/// Of a hundred planted faults at least 95 are found.
+const HIDDEN_MAX: usize = 5;
 
 /// Faults that change nothing, each with its proof, which somebody has to read: module, entry, kind, instruction. What the
 /// texts alone prove is in `flow.rs`.
@@ -299,7 +299,7 @@ fn one_hundred_planted_faults() {
          Written by `REPOPS_BLESS=1 cargo test --release -p repops-ptx --test suite -- --ignored one_hundred`. The generator is \
          `src/mutate.rs`; the cases are `tests/catalogue/`, each run only if it executes the line. Faults are drawn with a \
          fixed seed, spread evenly over modules and kinds; those that `src/flow.rs` proves to change nothing, and those that `tests/equivalent.txt` \
-         does, are drawn anew. The aim is 95.\n\n",
+         does, are drawn anew. At least 95 have to be found.\n\n",
     );
     page += &format!("{} of {} faults are found.\n\n", planted.len() - survivors.len(), planted.len());
     page += "| kind of fault | planted | found |\n|---|---|---|\n";

@@ -241,4 +241,11 @@ fn edges(out: &mut Vec<Case>) {
             out.push(case("MatMulInteger", inputs).aligned());
         }
     }
+    // The last row of a step at each of its places, where columns end with a word.
+    for k in 1..=32 {
+        for (m, n) in [(9, 8), (9, 60), (2, 12)] {
+            let inputs = vec![draw.any_tensor(DType::U8, &[m, k]), draw.any_tensor(DType::I8, &[k, n])];
+            out.push(case("MatMulInteger", inputs).aligned());
+        }
+    }
 }
