@@ -121,6 +121,15 @@ impl Engine {
         }
     }
 
+    /// Calls `work` where runs begin without being handed to another thread.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match self {
+            Engine::Reference => work(),
+            Engine::Runtime(runtime) => runtime.install(work),
+            Engine::Device(device) => device.cpu().install(work),
+        }
+    }
+
     /// Takes results that are not needed any more, whose memory the next run may use.
     pub fn give_back(&self, tensors: Vec<Tensor>) {
         if let Engine::Runtime(runtime) = self {

@@ -1,7 +1,7 @@
 //! `repops bench`: how long a program takes, and where.
 //!
 //! Invariant: what is timed is what `repops run` does between reading its inputs and writing its files, on a
-//! program that was loaded once. Times are for people and never enter a claim. Without `--profile-steps`
+//! program that was loaded once and a thread that was started once (`Runtime::install`). Times are for people and never enter a claim. Without `--profile-steps`
 //! nothing watches the timed runs.
 #![expect(clippy::disallowed_methods, clippy::float_arithmetic, reason = "measuring time is its purpose")]
 
@@ -32,48 +32,27 @@ pub fn bench(arguments: &Bench) -> Result<Answer> {
     bind_sizes(&program, &inputs)?;
     let engine = Engine::new(&arguments.engine)?;
     let bench = Timed { program: &program, inputs: &inputs, level: arguments.hash, engine: &engine };
-    // The first run also counts what is hashed, so that nothing needs to watch the others.
-    let mut first = Profile::new();
-    if let Ran::Fault(fault) = bench.run(&mut first)? {
-        note(&format!("the run ended in a fault: {fault}"));
-        return Ok(Answer::No);
-    }
-    for _ in 1..arguments.warm_up {
-        bench.run(&mut Watcher::silent())?;
-    }
-    let mut profile = arguments.profile_steps.then(Profile::new);
-    let mut times = Vec::with_capacity(arguments.runs as usize);
-    let mut produced = 0;
-    for _ in 0..arguments.runs {
-        let start = Instant::now();
-        let ran = match &mut profile {
-            Some(profile) => bench.run(profile)?,
-            None => bench.run(&mut Watcher::silent())?,
-        };
-        let elapsed = start.elapsed();
-        times.push(elapsed);
-        if let Some(profile) = &mut profile {
-            profile.end_run(elapsed);
+    let measured = match engine.install(|| bench.measure(arguments))? {
+        Ok(measured) => measured,
+        Err(fault) => {
+            note(&format!("the run ended in a fault: {fault}"));
+            return Ok(Answer::No);
         }
-        match ran {
-            Ran::Outputs(bytes) => produced = bytes,
-            Ran::Fault(fault) => return Err(Failure(format!("a run ended in a fault: {fault}"))),
-        }
-    }
+    };
     let given: u64 = inputs.iter().map(|input| input.bytes().len() as u64).sum();
     let report = Report {
         program: &program,
         arguments,
         engine: &engine,
-        times: Spread::of(times),
+        times: Spread::of(measured.times),
         committed_bytes: match arguments.hash {
             Level::None => 0,
-            Level::Outputs => given + produced,
+            Level::Outputs => given + measured.produced,
             // The trace's digests, then the claim's.
-            Level::Operators => given + first.computed_bytes() + given + produced,
+            Level::Operators => given + measured.computed + given + measured.produced,
         },
         peak_memory_bytes: peak_memory_bytes(),
-        profile,
+        profile: measured.profile,
     };
     if arguments.json {
         print_json(&report.to_json());
@@ -97,7 +76,49 @@ enum Ran {
     Fault(String),
 }
 
+/// What the timed runs gave.
+struct Measured {
+    times: Vec<Duration>,
+    /// Bytes of the outputs.
+    produced: u64,
+    /// Bytes of everything that the steps computed.
+    computed: u64,
+    profile: Option<Profile>,
+}
+
 impl Timed<'_> {
+    /// All runs, on the thread that calls; the inner error is the fault that the first run ended in.
+    fn measure(&self, arguments: &Bench) -> Result<std::result::Result<Measured, String>> {
+        // The first run also counts what is hashed, so that nothing needs to watch the others.
+        let mut first = Profile::new();
+        if let Ran::Fault(fault) = self.run(&mut first)? {
+            return Ok(Err(fault));
+        }
+        for _ in 1..arguments.warm_up {
+            self.run(&mut Watcher::silent())?;
+        }
+        let mut profile = arguments.profile_steps.then(Profile::new);
+        let mut times = Vec::with_capacity(arguments.runs as usize);
+        let mut produced = 0;
+        for _ in 0..arguments.runs {
+            let start = Instant::now();
+            let ran = match &mut profile {
+                Some(profile) => self.run(profile)?,
+                None => self.run(&mut Watcher::silent())?,
+            };
+            let elapsed = start.elapsed();
+            times.push(elapsed);
+            if let Some(profile) = &mut profile {
+                profile.end_run(elapsed);
+            }
+            match ran {
+                Ran::Outputs(bytes) => produced = bytes,
+                Ran::Fault(fault) => return Err(Failure(format!("a run ended in a fault: {fault}"))),
+            }
+        }
+        Ok(Ok(Measured { times, produced, computed: first.computed_bytes(), profile }))
+    }
+
     fn run(&self, observer: &mut dyn Observer) -> Result<Ran> {
         let (program, inputs, engine) = (self.program, self.inputs, self.engine);
         let execution = match self.level {
