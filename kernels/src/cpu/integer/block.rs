@@ -283,48 +283,52 @@ impl Product<'_> {
                     // No row has bytes where there are no terms.
                     let a = &self.rows[start.min(self.rows.len())..];
                     assert!(groups == 0 || a.len() >= (high - 1) * self.row_bytes + groups * GROUP);
-                    self.panels(high, 0..panels, |panels, run| {
-                        let wide = panels.len() * PANEL;
+                    let tile_rows = row..row + high;
+                    let direct = |panels: &Range<usize>| {
                         let column = columns.start + panels.start * PANEL;
-                        let tile_rows = row..row + high;
-                        let part =
-                            &column_sums[if self.needs_column_sums { panels.start * PANEL } else { 0 }..];
-                        let mut tile = Tile {
-                            a: a.as_ptr(),
-                            a_row: self.row_bytes,
-                            b: b(panels.start),
-                            b_panel: panel_bytes,
-                            groups,
-                            out: std::ptr::null_mut(),
-                            out_row: 0,
-                            init: if begin { part.as_ptr() } else { std::ptr::null() },
-                            init_row: 0,
-                        };
-                        if chunks == 1
-                            && let Some((out, out_row)) =
-                                self.finisher.direct(batch, &tile_rows, &(column..column + wide))
-                        {
-                            (tile.out, tile.out_row) = (out, out_row);
-                            // SAFETY: operands hold the groups of these rows and panels, as asserted, and
-                            // the output the tile, which no other block writes; the engine is available.
-                            unsafe { run(&tile) };
-                            return;
-                        }
+                        let wide = column..column + panels.len() * PANEL;
+                        self.finisher.direct(batch, &tile_rows, &wide).filter(|_| chunks == 1)
+                    };
+                    for strip in (0..panels).step_by(WIDTH_MAX / PANEL) {
+                        let strip = strip..panels.min(strip + WIDTH_MAX / PANEL);
+                        let wide = strip.len() * PANEL;
                         let (out, out_row) = if chunks == 1 {
                             (&mut tile_sums[..], wide)
                         } else {
-                            (&mut sums[(row - rows.start) * width + panels.start * PANEL..], width)
+                            (&mut sums[(row - rows.start) * width + strip.start * PANEL..], width)
                         };
                         assert!(out.len() >= (high - 1) * out_row + wide);
-                        (tile.out, tile.out_row) = (out.as_mut_ptr(), out_row);
-                        if !first {
-                            (tile.init, tile.init_row) = (tile.out, out_row);
-                        }
-                        // SAFETY: as above; the output holds the tile, as asserted.
-                        unsafe { run(&tile) };
-                        if last {
+                        let stored = direct(&strip);
+                        let (to, to_row) = stored.unwrap_or((out.as_mut_ptr(), out_row));
+                        let sums_of = |panel: usize| if self.needs_column_sums { panel * PANEL } else { 0 };
+                        self.panels(high, strip.clone(), |panels, run| {
+                            // SAFETY: the sums hold the strip, as asserted, or the output does.
+                            let to = unsafe { to.add((panels.start - strip.start) * PANEL) };
+                            let (init, init_row): (*const i32, usize) = match (first, begin) {
+                                (false, _) => (to, to_row),
+                                (_, true) => (column_sums[sums_of(panels.start)..].as_ptr(), 0),
+                                _ => (std::ptr::null(), 0),
+                            };
+                            let tile = Tile {
+                                a: a.as_ptr(),
+                                a_row: self.row_bytes,
+                                b: b(panels.start),
+                                b_panel: panel_bytes,
+                                groups,
+                                out: to,
+                                out_row: to_row,
+                                init,
+                                init_row,
+                            };
+                            // SAFETY: operands hold the groups of these rows and panels, as asserted, and what
+                            // is written the tile, which no other block writes; the engine is available.
+                            unsafe { run(&tile) };
+                        });
+                        if last && stored.is_none() {
+                            let column = columns.start + strip.start * PANEL;
+                            let part = &column_sums[sums_of(strip.start)..];
                             let tally = Tally {
-                                rows: tile_rows,
+                                rows: tile_rows.clone(),
                                 columns: column..columns.end.min(column + wide),
                                 batch,
                                 columns_part: match same_columns {
@@ -336,7 +340,7 @@ impl Product<'_> {
                             // SAFETY: blocks do not overlap, and this one's rows and columns are in range.
                             unsafe { self.finisher.store(&tally, out, out_row) };
                         }
-                    });
+                    }
                 }
             }
         });

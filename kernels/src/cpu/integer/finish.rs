@@ -7,8 +7,9 @@ use super::vectorized;
 use crate::isa::Isa;
 use crate::parallel::Shared;
 
-/// Columns that [`Finish::store`] takes at a time at the most.
-pub(crate) const WIDTH_MAX: usize = 128;
+/// Columns that [`Finisher::store`] takes at a time at the most: enough that what is done once a row does not count, and
+/// few enough that the sums of a tile's rows stay in the first-level cache.
+pub(crate) const WIDTH_MAX: usize = 256;
 /// Numbers that loops take at a time.
 const LANES: usize = 16;
 
@@ -220,7 +221,8 @@ impl<'a> Finisher<'a> {
         );
     }
 
-    /// Takes the zero points off, and adds the bias.
+    /// Takes the zero points off, and adds the bias. Loops over single numbers: of loops over blocks of them the compiler
+    /// makes gathers.
     #[inline(always)]
     fn center(&self, tally: &Tally<'_>, row: usize, index: usize, sums: &mut [i32]) {
         let left_zero = self.rule.left_zero.at(index);
@@ -242,26 +244,18 @@ impl<'a> Finisher<'a> {
         match tally.columns_part {
             ColumnsPart::None => {
                 if base != 0 {
-                    for sums in sums.as_chunks_mut::<LANES>().0 {
-                        sums.iter_mut().for_each(|sum| *sum = sum.wrapping_add(base));
-                    }
+                    sums.iter_mut().for_each(|sum| *sum = sum.wrapping_add(base));
                 }
             }
             ColumnsPart::Same(columns) => {
-                let columns = columns[..sums.len()].as_chunks::<LANES>().0;
-                for (sums, columns) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip(columns) {
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = sum.wrapping_add(base).wrapping_add(*column);
-                    }
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = sum.wrapping_add(base).wrapping_add(*column);
                 }
             }
             ColumnsPart::Scaled(columns) => {
                 let scale = left_zero + self.offsets.0;
-                let columns = columns[..sums.len()].as_chunks::<LANES>().0;
-                for (sums, columns) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip(columns) {
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = sum.wrapping_add(base).wrapping_sub(column.wrapping_mul(scale));
-                    }
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = sum.wrapping_add(base).wrapping_sub(column.wrapping_mul(scale));
                 }
             }
         }
@@ -283,10 +277,14 @@ impl<'a> Finisher<'a> {
                 }
             }
             Factors::Columns(factors) => {
-                let mut padded = [0.0; WIDTH_MAX];
-                let count = tally.columns.len();
-                padded[..count].copy_from_slice(&factors[first..][..count]);
-                scaled(rule.signed, zero, sums, &padded, to);
+                let factors = &factors[first..][..tally.columns.len()];
+                let whole = factors.len() / LANES * LANES;
+                scaled(rule.signed, zero, sums, factors, to);
+                if whole < sums.len() {
+                    let mut padded = [0.0; LANES];
+                    padded[..factors.len() - whole].copy_from_slice(&factors[whole..]);
+                    scaled(rule.signed, zero, &sums[whole..], &padded, &mut to[whole..]);
+                }
             }
             Factors::Each { left, right, result } => {
                 let (left, result) = (left.at(index), result.at(index));
