@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TileElem;
 use super::pack::{Left, Right};
-use super::tile::{Form, PANEL, SPAN, Tile, TileSet};
+use super::tile::{AHEAD, Form, PANEL, SPAN, Tile, TileSet};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
@@ -218,7 +218,7 @@ impl Plan {
             }
             None => None,
         };
-        let mut offsets = vec![0; if gathered.is_some() { k.min(SPAN) } else { 0 }];
+        let mut offsets = vec![0; if gathered.is_some() { k.min(SPAN) + AHEAD } else { 0 }];
         // A line between panels keeps them out of each other's cache sets.
         let b_len = match in_place_b {
             Some(_) => 0,
@@ -263,13 +263,13 @@ impl Plan {
                 let b = match in_place_b {
                     _ if gathered.is_some() => {
                         let columns = block.panels.start * PANEL..n.min(block.panels.end * PANEL);
-                        let offsets = &mut offsets[..terms.len()];
+                        let own = &mut offsets[..terms.len()];
                         let right = operands.right;
-                        match right.gathered_in_place(batch, terms.clone(), columns.clone(), offsets) {
-                            Some(data) => B { data, panel: PANEL, offsets },
+                        match right.gathered_in_place(batch, terms.clone(), columns.clone(), own) {
+                            Some(data) => B { data, panel: PANEL, offsets: &offsets },
                             None => {
-                                right.gather(batch, terms.clone(), columns, b_buffer, offsets);
-                                B { data: &*b_buffer, panel: PANEL, offsets }
+                                right.gather(batch, terms.clone(), columns, b_buffer, own);
+                                B { data: &*b_buffer, panel: PANEL, offsets: &offsets }
                             }
                         }
                     }

@@ -28,7 +28,7 @@ pub(crate) struct Tile<E> {
     pub a: *const E,
     pub a_row: usize,
     /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`,
-    /// or, gathered, at `p * b_panel + offsets[k] + column`.
+    /// or, gathered, at `p * 16 + offsets[k] + column`. There are [`AHEAD`] offsets more than terms.
     pub b: *const E,
     pub b_panel: usize,
     pub offsets: *const usize,
@@ -56,7 +56,7 @@ pub(crate) fn prefetch<E>(at: *const E) {
     // SAFETY: a prefetch reads nothing and faults never.
     #[cfg(target_arch = "x86_64")]
     unsafe {
-        std::arch::asm!("prefetcht0 [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
     }
     // SAFETY: as above.
     #[cfg(target_arch = "aarch64")]
@@ -83,6 +83,22 @@ fn prefetch_for_write<E>(at: *mut E) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;
 }
+
+/// A pointer of which the compiler knows nothing else. Rows of an operand in place are addressed by one pointer for three
+/// of them, the distance of rows and its double; left to itself the compiler adds up the address of every row in every
+/// step, and the additions take issue slots of the multiply-adds.
+#[inline(always)]
+fn own_register<E>(mut at: *const E) -> *const E {
+    // SAFETY: no instruction.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags, nomem, pure));
+    }
+    at
+}
+
+/// Terms that the elements of a gathered operand are asked for ahead of their use.
+pub(crate) const AHEAD: usize = 8;
 
 /// A tile of a fixed number of rows and panels.
 ///
@@ -217,10 +233,13 @@ pub(crate) unsafe fn tile<
     t: &Tile<V::Elem>,
 ) {
     let per_panel = PANEL / V::LANES;
-    let column = |v: usize| (v / per_panel) * t.b_panel + (v % per_panel) * V::LANES;
+    let b_panel = if GATHERED { PANEL } else { t.b_panel };
+    let column = |v: usize| (v / per_panel) * b_panel + (v % per_panel) * V::LANES;
     // Left as it is: zeroing it takes as long as a few dozen terms.
     let mut earlier = [const { MaybeUninit::<[[V; VECTORS]; ROWS]>::uninit() }; SPAN_LEVELS];
     let (mut a, mut b, mut offset) = (t.a, t.b, t.offsets);
+    // Of every third row, where the left operand is in place.
+    let mut thirds: [*const V::Elem; ROWS] = std::array::from_fn(|i| t.a.wrapping_add(3 * i * t.a_row));
     let (mut rest, mut chunk) = (t.k, 0usize);
     // The lines of the result arrive while the terms are added up.
     for r in 0..ROWS {
@@ -236,6 +255,10 @@ pub(crate) unsafe fn tile<
             unsafe {
                 if GATHERED {
                     b = t.b.add(*offset);
+                    let ahead = t.b.wrapping_add(*offset.add(AHEAD));
+                    for v in (0..VECTORS).step_by(per_panel) {
+                        prefetch(ahead.wrapping_add(column(v)));
+                    }
                     offset = offset.add(1);
                 }
                 let mut right = [V::zero(); VECTORS];
@@ -243,12 +266,19 @@ pub(crate) unsafe fn tile<
                     right[v] = V::load(b.add(column(v)));
                 }
                 for r in 0..ROWS {
-                    let left = V::splat(*a.add(if PACKED { r } else { r * t.a_row }));
+                    let left = if PACKED { a.add(r) } else { thirds[r / 3].wrapping_add(r % 3 * t.a_row) };
+                    let left = V::splat(*left);
                     for v in 0..VECTORS {
                         acc[r][v] = left.fma(right[v], acc[r][v]);
                     }
                 }
-                a = a.add(if PACKED { ROWS } else { 1 });
+                if PACKED {
+                    a = a.add(ROWS);
+                } else {
+                    for third in &mut thirds[..ROWS.div_ceil(3)] {
+                        *third = own_register(third.wrapping_add(1));
+                    }
+                }
                 if !GATHERED {
                     b = b.add(PANEL);
                 }
