@@ -12,7 +12,7 @@ use repops::attrs::Attrs;
 use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops;
-use repops::reference::pack_panel16;
+use repops::reference::pack;
 use repops::region::{Instruction, Region, RegionBackend, RegionKernel};
 use repops::tensor::Tensor;
 use repops_kernels::{Isa, Kernel, KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup};
@@ -60,7 +60,7 @@ impl Case {
             if !panels.contains(&at) {
                 return Input { shape, layout: Layout::RowMajor, stored: tensor };
             }
-            let bytes = pack_panel16(tensor.view());
+            let bytes = pack(tensor.view(), Layout::Panel16);
             let count = bytes.len() / tensor.dtype().size();
             let stored = Tensor::from_bytes(tensor.dtype(), &[count], &bytes).expect("whole elements");
             Input { shape, layout: Layout::Panel16, stored }

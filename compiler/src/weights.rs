@@ -176,6 +176,13 @@ pub fn pack_panel16_transposed(weight: &Weight) -> Result<Weight, TensorError> {
     Ok(Weight { shape: vec![k, n], layout: Layout::Panel16, data: owned(packed), ..weight.clone() })
 }
 
+/// Filters `[O, ..]` in layout Filters16: the bytes are those of the transpose of `[O, the rest]` in panels.
+pub fn pack_filters16(weight: &Weight) -> Result<Weight, TensorError> {
+    let [filters, ref rest @ ..] = weight.shape[..] else { return Ok(weight.clone()) };
+    let packed = panels_of_rows::<4>(weight.data.as_slice(), filters, rest.iter().product())?;
+    Ok(Weight { layout: Layout::Filters16, data: owned(packed), ..weight.clone() })
+}
+
 /// Rows of elements of SIZE bytes become columns of panels.
 fn panels_of_rows<const SIZE: usize>(bytes: &[u8], n: usize, k: usize) -> Result<AlignedBytes, TensorError> {
     let panel = k * 16 * SIZE;
@@ -274,10 +281,21 @@ mod tests {
             let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
             let weight = weight(&shape, &values);
             let packed = pack_panel16(&weight).unwrap();
-            let plain = repops::reference::pack_panel16(weight.view().unwrap());
+            let plain = repops::reference::pack(weight.view().unwrap(), Layout::Panel16);
             assert_eq!(packed.data.as_slice(), plain, "{shape:?}");
             let plain = repops::digest::bytes_digest(DType::F32, Layout::Panel16, &shape, &plain);
             assert_eq!(packed.digest(), plain, "{shape:?}");
+        }
+        for shape in
+            [vec![37, 4, 3, 3], vec![16, 1, 5], vec![1, 1, 1], vec![0, 5, 1], vec![5, 0, 2], vec![33, 7]]
+        {
+            let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+            let weight = weight(&shape, &values);
+            let packed = pack_filters16(&weight).unwrap();
+            let plain = repops::reference::pack(weight.view().unwrap(), Layout::Filters16);
+            assert_eq!(packed.data.as_slice(), plain, "{shape:?}");
+            let back = repops::reference::unpack(DType::F32, &shape, Layout::Filters16, &plain).unwrap();
+            assert_eq!(back.bytes(), weight.data.as_slice(), "{shape:?}");
         }
         for (n, k) in [(37, 40), (16, 3), (1, 1), (0, 5), (5, 0)] {
             let values: Vec<f32> = (0..n * k).map(|i| i as f32).collect();

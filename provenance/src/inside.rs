@@ -9,7 +9,7 @@ use repops::digest::Layout;
 use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent};
 use repops::ops::OpError;
 use repops::program::{BlockId, Program, Step, ValueId};
-use repops::reference::{region_values, unpack_panel16};
+use repops::reference::{region_values, unpack};
 use repops::region::Region;
 use repops::tensor::TensorError;
 use repops::trace::{Frame, StepRecord};
@@ -93,9 +93,7 @@ fn outer_value(program: &Program, inputs: &[Tensor], value: ValueId) -> Result<O
         let decl = &program.constants()[constant.index()];
         return match decl.layout {
             Layout::RowMajor => program.constant(constant).map(|view| view.to_tensor()).transpose(),
-            Layout::Panel16 => {
-                unpack_panel16(decl.dtype, &decl.shape, program.constant_bytes(constant)).map(Some)
-            }
+            layout => unpack(decl.dtype, &decl.shape, layout, program.constant_bytes(constant)).map(Some),
         };
     }
     let param = value.index().checked_sub(program.first_param(BlockId(0)).index());

@@ -100,6 +100,9 @@ pub enum Layout {
     /// The last two axes `[K, N]` as `[ceil(N / 16)][K][16]`, columns past `N` zero: what a contraction
     /// reads as its right operand. Leading axes stay outermost. `shape` is the logical shape.
     Panel16 = 1,
+    /// The first axis of `[O, ..]` in blocks of 16, innermost: `[ceil(O / 16)][the other axes][16]`, past `O` zero: filters as
+    /// a convolution reads them that takes its output channels for columns.
+    Filters16 = 2,
 }
 
 impl Layout {
@@ -107,7 +110,28 @@ impl Layout {
         match code {
             0 => Some(Layout::RowMajor),
             1 => Some(Layout::Panel16),
+            2 => Some(Layout::Filters16),
             _ => None,
+        }
+    }
+}
+
+impl Layout {
+    /// Where the row-major element `at` of a tensor of this shape is stored, counted in elements. A layout with blocks needs
+    /// two axes; without them, and past the end, it is anywhere.
+    pub fn place(self, shape: &[usize], at: usize) -> usize {
+        match (self, shape) {
+            (Layout::Panel16, &[.., k, n]) => {
+                let matrix = (k * n).max(1);
+                let (batch, row, column) = (at / matrix, at % matrix / n.max(1), at % n.max(1));
+                batch * k * n.next_multiple_of(16) + (column / 16 * k + row) * 16 + column % 16
+            }
+            (Layout::Filters16, [_, rest @ ..]) => {
+                let terms = rest.iter().product::<usize>().max(1);
+                let (filter, term) = (at / terms, at % terms);
+                (filter / 16 * terms + term) * 16 + filter % 16
+            }
+            _ => at,
         }
     }
 }

@@ -139,8 +139,8 @@ impl Run<'_> {
                 Some(view) => Ok(view.to_tensor()?),
                 None => {
                     let decl = &self.program.constants()[constant.index()];
-                    debug_assert_eq!(decl.layout, Layout::Panel16);
-                    Ok(unpack_panel16(decl.dtype, &decl.shape, self.program.constant_bytes(constant))?)
+                    let bytes = self.program.constant_bytes(constant);
+                    Ok(unpack(decl.dtype, &decl.shape, decl.layout, bytes)?)
                 }
             },
             None => Ok(self.values[&value].0.clone()),
@@ -313,35 +313,28 @@ pub fn expand(tensor: TensorView<'_>, shape: &[usize]) -> Result<Tensor, OpError
     Ok(out)
 }
 
-/// A constant in layout [`Layout::Panel16`] as a row-major tensor.
-pub fn unpack_panel16(
+/// The stored bytes of a constant in `layout` as a row-major tensor.
+pub fn unpack(
     dtype: crate::DType,
     shape: &[usize],
+    layout: Layout,
     bytes: &[u8],
 ) -> Result<Tensor, crate::tensor::TensorError> {
     let mut out = Tensor::zeros(dtype, shape)?;
     let size = dtype.size();
-    let (k, n) = (shape[shape.len() - 2], shape[shape.len() - 1]);
-    let matrix = k * n.next_multiple_of(16);
     for (at, element) in out.bytes_mut().chunks_exact_mut(size).enumerate() {
-        let (batch, row, column) = (at / (k * n), at / n % k, at % n);
-        let from = batch * matrix + (column / 16 * k + row) * 16 + column % 16;
-        element.copy_from_slice(&bytes[from * size..][..size]);
+        element.copy_from_slice(&bytes[layout.place(shape, at) * size..][..size]);
     }
     Ok(out)
 }
 
-/// The stored bytes of a row-major tensor in layout [`Layout::Panel16`].
-pub fn pack_panel16(tensor: TensorView<'_>) -> Vec<u8> {
+/// The stored bytes of a row-major tensor in `layout`, which must apply to it.
+pub fn pack(tensor: TensorView<'_>, layout: Layout) -> Vec<u8> {
     let size = tensor.dtype.size();
-    let (k, n) = (tensor.shape[tensor.shape.len() - 2], tensor.shape[tensor.shape.len() - 1]);
-    let matrix = k * n.next_multiple_of(16);
-    let batches = tensor.len().checked_div(k * n).unwrap_or(0);
-    let mut out = vec![0; batches * matrix * size];
+    let len = crate::program::stored_byte_len(tensor.dtype, tensor.shape, layout);
+    let mut out = vec![0; len.expect("the layout applies to the tensor")];
     for (at, element) in tensor.bytes.chunks_exact(size).enumerate() {
-        let (batch, row, column) = (at / (k * n), at / n % k, at % n);
-        let to = batch * matrix + (column / 16 * k + row) * 16 + column % 16;
-        out[to * size..][..size].copy_from_slice(element);
+        out[layout.place(tensor.shape, at) * size..][..size].copy_from_slice(element);
     }
     out
 }

@@ -149,4 +149,9 @@ fn panels_are_read_by_contractions_alone() {
     panels(&mut result);
     result.blocks[0].results = vec![ValueId(0)];
     assert!(Program::new(result).is_err());
+    // Blocks of filters are another layout.
+    let mut filters = parts([0, 1]);
+    panels(&mut filters);
+    filters.constants[0].layout = Layout::Filters16;
+    assert!(matches!(Program::new(filters), Err(ProgramError::Operator { op: "MatMul", .. })));
 }

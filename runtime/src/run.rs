@@ -10,7 +10,7 @@ use repops::exec::{
 };
 use repops::ops::{Fault, OpClass, OpError};
 use repops::program::{BlockId, Step, ValueId};
-use repops::reference::unpack_panel16;
+use repops::reference::unpack;
 use repops::tensor::{AlignedBytes, byte_len};
 use repops::trace::Frame;
 use repops::{Program, Tensor, TensorView, TensorViewMut};
@@ -192,8 +192,8 @@ impl<'a> Run<'a> {
         let operand = self.operand(id);
         match operand.layout {
             Layout::RowMajor => copy(operand.bytes),
-            Layout::Panel16 => {
-                unpack_panel16(value.dtype, &value.shape, operand.bytes).map_err(|e| Stop::Error(e.into()))
+            layout => {
+                unpack(value.dtype, &value.shape, layout, operand.bytes).map_err(|e| Stop::Error(e.into()))
             }
         }
     }

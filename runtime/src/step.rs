@@ -9,7 +9,7 @@ use repops::exec::Evaluation;
 use repops::ops::infer::broadcast_extents;
 use repops::ops::{self, EvalCtx, Fault, OpError};
 use repops::program::{BlockId, Program, Step, ValueId};
-use repops::reference::unpack_panel16;
+use repops::reference::unpack;
 use repops::region::{Region, RegionBackend, RegionKernel};
 use repops::{DType, Digest, Tensor, TensorView, TensorViewMut};
 use repops_kernels::isa::Isa;
@@ -208,7 +208,7 @@ fn viewed(operand: Operand<'_>) -> Result<Viewed<'_>, OpError> {
     let Operand { dtype, shape, bytes, layout } = operand;
     Ok(match layout {
         Layout::RowMajor => Viewed::There(TensorView { dtype, shape, bytes }),
-        Layout::Panel16 => Viewed::Unpacked(unpack_panel16(dtype, shape, bytes)?),
+        layout => Viewed::Unpacked(unpack(dtype, shape, layout, bytes)?),
     })
 }
 

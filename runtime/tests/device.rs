@@ -18,7 +18,7 @@ use repops_ptx::Interpreter;
 use repops_runtime::device::DeviceRuntime;
 use repops_runtime::{Runtime, RuntimeOptions};
 
-use build::{Builder, apply, dividing, layer, looping, values, views};
+use build::{Builder, apply, convolution, dividing, layer, looping, values, views};
 
 /// Memory without a processor: it takes bytes, up to a limit, and runs nothing.
 struct Store {
@@ -130,6 +130,10 @@ fn programs() -> Vec<(Program, Vec<Tensor>)> {
         for layout in [Layout::RowMajor, Layout::Panel16] {
             list.push((layer(k, n, layout), vec![Tensor::from_slice(&[rows, k], &values(rows * k, 3))]));
         }
+    }
+    for layout in [Layout::RowMajor, Layout::Filters16] {
+        let x = Tensor::from_slice(&[1, 20, 3, 9], &values(20 * 27, 3));
+        list.push((convolution(layout), vec![x]));
     }
     list.push((views(), vec![Tensor::from_slice(&[500, 6], &values(3000, 5))]));
     list.push((looping(), vec![Tensor::scalar(3i64), Tensor::from_slice(&[700], &values(700, 4))]));

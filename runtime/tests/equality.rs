@@ -15,7 +15,7 @@ use repops::trace::StepRecord;
 use repops::{Layout, Tensor};
 use repops_runtime::{Isa, Regions, Runtime, RuntimeOptions};
 
-use build::{dividing, layer, looping, values, views};
+use build::{convolution, dividing, layer, looping, values, views};
 
 fn runtimes() -> Vec<(String, Runtime)> {
     let mut list = Vec::new();
@@ -76,6 +76,20 @@ fn a_layer_on_every_machine() {
             check(&layer(k, n, layout), &[x], &runtimes);
         }
     }
+}
+
+/// Filters as they come and in blocks: the same results, whatever reads them.
+#[test]
+fn a_convolution_on_every_machine() {
+    let runtimes = runtimes();
+    let mut found = Vec::new();
+    for layout in [Layout::RowMajor, Layout::Filters16] {
+        let x = Tensor::from_slice(&[2, 20, 7, 9], &values(2 * 20 * 63, 3));
+        let program = convolution(layout);
+        check(&program, std::slice::from_ref(&x), &runtimes);
+        found.push(Reference.execute(&program, &[x], HashLevel::None, &mut Unobserved).unwrap().result);
+    }
+    assert_eq!(found[0], found[1]);
 }
 
 proptest! {

@@ -1,6 +1,8 @@
 //! Layout of weights: a constant that is read only as the right operand of matrix products, and perhaps by Embeddings, is
 //! stored as the kernels read it, in panels of 16 columns.
 //!
+//! The filters of a convolution are stored by blocks of output channels where that is faster.
+//!
 //! The product's bits do not depend on the layout. A Gemm that takes its right operand transposed gets it transposed
 //! already: the same products in the same order. An Embedding that shares it (tied weights) reads columns of the panels.
 
@@ -12,14 +14,16 @@ use repops::dtype::DType;
 
 use super::{Session, all_ops};
 use crate::mlir::{At, Op, attr, ops, tensor};
-use crate::weights::{self, WeightId};
+use crate::weights::{self, Weight, WeightId};
 use crate::{CompileError, Result};
 
 /// How a contraction reads its right operand.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Read {
     Plain,
     Transposed,
+    /// As the filters of a convolution.
+    Filters,
 }
 
 /// Types that panels are made of.
@@ -28,7 +32,7 @@ const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     let session = &*session;
     // Constants that were laid out, by their number before; constants are operations of the program's block.
-    let mut done: BTreeMap<(u32, bool), WeightId> = BTreeMap::new();
+    let mut done: BTreeMap<(u32, Read), WeightId> = BTreeMap::new();
     for op in all_ops(session.body()?) {
         let Some(weight) = session.weight_of(op)? else { continue };
         let fits =
@@ -50,14 +54,17 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
         if !fits || !contracts || !uses.iter().all(wide) || reads.iter().any(|read| *read != Some(first)) {
             continue;
         }
-        let transposed = first == Read::Transposed;
+        if first == Read::Filters && !suits_filters(&weight) {
+            continue;
+        }
         let Some(before) = ops::constant_id(op) else { continue };
-        let id = match done.get(&(before, transposed)) {
+        let id = match done.get(&(before, first)) {
             Some(&id) => id,
             None => {
-                let packed = match transposed {
-                    true => weights::pack_panel16_transposed(&weight),
-                    false => weights::pack_panel16(&weight),
+                let packed = match first {
+                    Read::Plain => weights::pack_panel16(&weight),
+                    Read::Transposed => weights::pack_panel16_transposed(&weight),
+                    Read::Filters => weights::pack_filters16(&weight),
                 };
                 let packed = packed.map_err(|error| CompileError::Op {
                     origin: crate::mlir::origin::describe(op),
@@ -66,9 +73,9 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
                 session.weights.borrow_mut().add_laid_out(packed)
             }
         };
-        done.insert((before, transposed), id);
+        done.insert((before, first), id);
         replace(session, op, id)?;
-        if transposed {
+        if first == Read::Transposed {
             for (user, _) in uses {
                 set_plain(session, user);
             }
@@ -86,8 +93,30 @@ fn read(user: Op<'_>, index: usize) -> Option<Read> {
         ("Gemm", 1) => Some(Read::Plain),
         ("Embedding", 1) if applied.attrs.opt_int("transposed") == Some(1) => Some(Read::Transposed),
         ("Embedding", 1) => Some(Read::Plain),
+        ("Conv", 1) if applied.attrs.opt_int("group").unwrap_or(1) == 1 => Some(Read::Filters),
         _ => None,
     }
+}
+
+/// Whether a convolution is faster by output channels than by pixels: whole panels of channels, and terms enough that
+/// turning the sums of pixels into planes does not count. Filters with subnormal numbers stay rows, which kernels can scale.
+fn suits_filters(weight: &Weight) -> bool {
+    const TERMS_MIN: usize = 256;
+    /// Each pixel is copied once for all channels.
+    const FILTERS_MIN: usize = 192;
+    let [filters, rest @ ..] = &weight.shape[..] else { return false };
+    weight.dtype == DType::F32
+        && weight.shape.len() > 2
+        && filters.is_multiple_of(16)
+        && *filters >= FILTERS_MIN
+        && rest.iter().product::<usize>() >= TERMS_MIN
+        && !weight
+            .data
+            .as_slice()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .any(|bytes| f32::from_le_bytes(*bytes).is_subnormal())
 }
 
 /// Lets `op` name the constant `id` instead.

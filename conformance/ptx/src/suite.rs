@@ -9,7 +9,7 @@ use repops::attrs::Attrs;
 use repops::digest::Layout;
 use repops::dtype::{DType, Element};
 use repops::ops::{self, EvalCtx, OpError};
-use repops::reference::pack_panel16;
+use repops::reference::pack;
 use repops::tensor::{Tensor, TensorView};
 use repops_cuda::launch::contract::product::{Cut, Tiles};
 use repops_cuda::launch::contract::{blocks, conv, gemm, matmul};
@@ -215,7 +215,8 @@ impl Case {
                 buffers.push(None);
                 continue;
             };
-            let bytes = if self.panels.contains(&index) { pack_panel16(*view) } else { view.bytes.to_vec() };
+            let bytes =
+                if self.panels.contains(&index) { pack(*view, Layout::Panel16) } else { view.bytes.to_vec() };
             let offset = shift * view.dtype.size();
             let buffer = device.alloc(offset + bytes.len()).map_err(failed)?;
             device.write(&buffer, offset, &bytes).map_err(failed)?;

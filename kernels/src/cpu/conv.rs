@@ -9,13 +9,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::{bf16, f16};
+use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::window::{Window, WindowAxis};
 use repops::ops::{self, OpError};
+use repops::reference::unpack;
 use repops::tensor::{TensorViewMut, element_count};
 
-use super::contract::pack::{Right, Storage, Strided, with_wide_moves};
-use super::contract::target::StridedTarget;
+use super::contract::pack::{Left, Panels, Right, Storage, Strided, with_wide_moves};
+use super::contract::target::{StridedTarget, TurnedTarget};
 use super::contract::tile::PANEL;
 use super::contract::{Size, TileElem, contract};
 use super::depthwise::Depthwise;
@@ -81,7 +83,11 @@ fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
-    let (x, w) = (require_row_major(inputs, 0)?, require_row_major(inputs, 1)?);
+    let (x, w) = (require_row_major(inputs, 0)?, require(inputs, 1)?);
+    let is_in_blocks = w.layout == Layout::Filters16;
+    if !is_in_blocks {
+        require_row_major(inputs, 1)?;
+    }
     let bias = match inputs.get(2).copied().flatten() {
         Some(_) => Some(require_row_major(inputs, 2)?.as_slice::<S>()),
         None => None,
@@ -93,7 +99,16 @@ fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
         return Ok(());
     }
     let depthwise = if S::DTYPE == DType::F32 { Depthwise::new(&geometry) } else { None };
-    if let Some(depthwise) = depthwise {
+    if is_in_blocks {
+        if geometry.groups != 1 || S::DTYPE != DType::F32 {
+            return Err(OpError::Unsupported(
+                "blocks of filters of several groups or of another type".to_string(),
+            ));
+        }
+        let (x, w) = (x.as_slice::<f32>(), w.as_slice::<f32>());
+        let bias = bias.map(bytemuck::cast_slice);
+        by_filters::<f32>(ctx, &geometry, x, w, bias, bytemuck::cast_slice_mut(y), &not_finite);
+    } else if let Some(depthwise) = depthwise {
         let (x, w) = (x.as_slice::<f32>(), w.as_slice::<f32>());
         let bias = bias.map(bytemuck::cast_slice);
         depthwise.run(ctx.isa, x, w, bias, bytemuck::cast_slice_mut(y), &not_finite);
@@ -112,9 +127,92 @@ fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
     let finite = || w.as_slice::<S>().iter().all(|w| !TileElem::mul(w.widen(), E::ZERO).is_nan());
     if not_finite.load(Ordering::Relaxed) && !finite() {
         let def = ops::by_name("Conv").ok_or_else(|| OpError::Unsupported("Conv".to_string()))?;
-        return by_reference(def, ctx, inputs, outputs);
+        let filters = unpack(w.dtype, w.shape, w.layout, w.bytes)?;
+        let mut inputs = inputs.to_vec();
+        inputs[1] = Some(Operand::from(filters.view()));
+        return by_reference(def, ctx, &inputs, outputs);
     }
-    require(inputs, 0).map(|_| ())
+    Ok(())
+}
+
+/// The product turned: pixels by output channels, whose weights lie in panels. Of one group.
+fn by_filters<E: TileElem + Storage<E>>(
+    ctx: &KernelCtx<'_>,
+    geometry: &Geometry,
+    x: &[E],
+    w: &[E],
+    bias: Option<&[E]>,
+    y: &mut [E],
+    not_finite: &AtomicBool,
+) {
+    let g = geometry;
+    let (pixels, image) = (element_count(&g.out), element_count(&g.image));
+    let terms = g.channels * element_count(&g.kernel);
+    let size = Size { batches: g.images, m: pixels, n: g.group_out, k: terms };
+    let planes: Vec<usize> = (0..g.images).map(|i| i * g.channels * image).collect();
+    let right = Panels { data: w, offsets: &[], terms };
+    let target = TurnedTarget::new(y, g.group_out, pixels, bias, not_finite);
+    if g.is_pointwise() {
+        let left = Turned(Pixels { data: x, planes: &planes, image });
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+    } else if let Some(grid) = Planes::new(g) {
+        let size = Size { m: grid.flat, ..size };
+        let target = target.with_lines(grid.columns, grid.width);
+        let left = Turned(Grid { grid: &grid, data: x, planes: &planes, image });
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+    } else {
+        let left = PatchRows(Patches { geometry: g, data: x, planes: &planes, pixels, image });
+        contract::<E>(ctx.isa, size, &left, &right, &target);
+    }
+}
+
+/// A right operand that is gathered, as the left one: pixels as rows.
+struct Turned<R>(R);
+
+impl<E: TileElem, R: Right<E>> Left<E> for Turned<R> {
+    fn in_place(&self, _: usize) -> Option<(&[E], usize)> {
+        None
+    }
+
+    fn gathered(&self) -> Option<&dyn Right<E>> {
+        Some(&self.0)
+    }
+
+    fn pack(&self, _: usize, _: Range<usize>, _: Range<usize>, _: usize, _: &mut [E]) {
+        unreachable!("gathered rows are not packed")
+    }
+}
+
+/// The image's pixels under each tap, as rows: the left operand over more axes.
+struct PatchRows<'a, S>(Patches<'a, S>);
+
+impl<S: Storage<E>, E: TileElem> Left<E> for PatchRows<'_, S> {
+    fn in_place(&self, _: usize) -> Option<(&[E], usize)> {
+        None
+    }
+
+    fn pack(&self, batch: usize, rows: Range<usize>, terms: Range<usize>, tile_rows: usize, to: &mut [E]) {
+        let Patches { geometry, data, planes, image, .. } = self.0;
+        let taps = element_count(&geometry.kernel);
+        let step = geometry.axes[geometry.out.len() - 1].stride as usize;
+        let mut to = to;
+        for first in rows.clone().step_by(tile_rows) {
+            let pixels = first..rows.end.min(first + tile_rows);
+            let tile;
+            (tile, to) = std::mem::take(&mut to).split_at_mut(pixels.len() * terms.len());
+            let runs: Vec<Vec<Run>> = (0..taps).map(|tap| self.0.runs(tap, &pixels)).collect();
+            for (term, tile) in terms.clone().zip(tile.chunks_exact_mut(pixels.len())) {
+                let plane = &data[planes[batch] + term / taps * image..][..image];
+                for run in &runs[term % taps] {
+                    let tile = &mut tile[run.first..][..run.len];
+                    match run.source {
+                        None => tile.fill(E::ZERO),
+                        Some(source) => copy_run(&plane[source..], step, tile),
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn product<S: Storage<E>, E: TileElem + Storage<E>>(

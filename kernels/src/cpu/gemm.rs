@@ -12,7 +12,7 @@ use super::contract::pack::{Left, Panels, Right, Storage, Strided};
 use super::contract::target::RowTarget;
 use super::contract::{Size, TileElem, contract};
 use super::matmul::matrices;
-use super::{require, require_row_major};
+use super::{require_matrix, require_row_major};
 use crate::{Kernel, KernelCtx, Operand};
 
 /// The kernel for the operands' type.
@@ -40,7 +40,7 @@ fn gemm<S: Storage<E>, B: Storage<E>, E: TileElem>(
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
     let a = require_row_major(inputs, 0)?;
-    let b = require(inputs, 1)?;
+    let b = require_matrix(inputs, 1)?;
     let (trans_a, trans_b) = (ctx.attrs.int("transA") != 0, ctx.attrs.int("transB") != 0);
     // Panels hold the operand as it is multiplied.
     if b.layout == Layout::Panel16 && trans_b {

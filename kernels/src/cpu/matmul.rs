@@ -10,7 +10,7 @@ use super::contract::pack::{Left, Panels, Right, Storage, Strided};
 use super::contract::rows;
 use super::contract::target::StridedTarget;
 use super::contract::{Size, TileElem, contract};
-use super::{require, require_row_major};
+use super::{require_matrix, require_row_major};
 use crate::isa::Isa;
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -39,7 +39,7 @@ fn matmul<S: Storage<E>, B: Storage<E>, E: TileElem>(
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
     let a = require_row_major(inputs, 0)?;
-    let b = require(inputs, 1)?;
+    let b = require_matrix(inputs, 1)?;
     product::<S, B, S, E>(ctx.isa, &a, &b, outputs[0].as_mut_slice::<S>());
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(crate) fn product<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
             let right = own.as_deref().unwrap_or(&panels);
             contract::<E>(isa, plan.size, &left, right, &StridedTarget::new(y, m * n, n, 1));
         }
-        Layout::RowMajor => {
+        Layout::RowMajor | Layout::Filters16 => {
             let right = Strided { data: b_data, offsets: &plan.b_offsets, outer: 1, term: n, extent: n };
             matrices::<A, B, Y, E>(isa, plan.size, left, right, y);
         }

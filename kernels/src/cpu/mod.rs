@@ -53,6 +53,18 @@ pub(crate) fn require_row_major<'a>(
     Ok(operand)
 }
 
+/// An input that may be in panels.
+pub(crate) fn require_matrix<'a>(
+    inputs: &[Option<Operand<'a>>],
+    index: usize,
+) -> Result<Operand<'a>, OpError> {
+    let operand = require(inputs, index)?;
+    match operand.layout {
+        Layout::RowMajor | Layout::Panel16 => Ok(operand),
+        Layout::Filters16 => require_row_major(inputs, index),
+    }
+}
+
 /// The reference evaluation, for cases that are too rare for a kernel of their own.
 pub(crate) fn by_reference(
     def: &OpDef,

@@ -26,7 +26,7 @@ use repops::attrs::Attrs;
 use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::{self, EvalCtx, OpDef};
-use repops::reference::pack_panel16;
+use repops::reference::pack;
 use repops::tensor::{Tensor, TensorView};
 use repops_kernels::{Isa, KernelCtx, Operand, lookup};
 
@@ -54,6 +54,11 @@ impl Case {
 
     /// Checks the kernel against the reference; the inputs named in `panels` are also given in panels.
     pub fn check_with_panels(&self, panels: &[usize]) -> TestCaseResult {
+        self.check_in(Layout::Panel16, panels)
+    }
+
+    /// Checks the kernel against the reference; the inputs named in `places` are also given in a layout.
+    pub fn check_in(&self, layout: Layout, places: &[usize]) -> TestCaseResult {
         let def = ops::by_name(self.op).unwrap_or_else(|| panic!("operator {}", self.op));
         let attrs = def.check_attrs(&self.attrs).unwrap();
         let views: Vec<Option<TensorView<'_>>> =
@@ -70,20 +75,20 @@ impl Case {
         let operands: Vec<Option<Operand<'_>>> = views.iter().map(|v| v.map(Operand::from)).collect();
         let wanted = (wanted, empty);
         self.run(def, &attrs, &operands, &wanted)?;
-        if panels.is_empty() {
+        if places.is_empty() {
             return Ok(());
         }
         let packed = |&index: &usize| {
             let view = views[index].unwrap();
-            let bytes = pack_panel16(view);
+            let bytes = pack(view, layout);
             Tensor::from_bytes(view.dtype, &[bytes.len() / view.dtype.size()], &bytes).unwrap()
         };
-        let packed: Vec<Tensor> = panels.iter().map(packed).collect();
+        let packed: Vec<Tensor> = places.iter().map(packed).collect();
         let mut operands = operands.clone();
-        for (&index, packed) in panels.iter().zip(&packed) {
+        for (&index, packed) in places.iter().zip(&packed) {
             let shape = views[index].unwrap().shape;
             let (dtype, bytes) = (packed.dtype(), packed.bytes());
-            operands[index] = Some(Operand { dtype, shape, bytes, layout: Layout::Panel16 });
+            operands[index] = Some(Operand { dtype, shape, bytes, layout });
         }
         self.run(def, &attrs, &operands, &wanted)
     }

@@ -130,14 +130,7 @@ pub fn stored_offset(header: &TensorHeader, at: u64) -> Option<usize> {
     if at >= count {
         return None;
     }
-    let element = match header.layout {
-        Layout::RowMajor => at,
-        Layout::Panel16 => {
-            let [.., k, n] = *header.shape.as_slice() else { return None };
-            let (batch, row, column) = (at / (k * n), at / n % k, at % n);
-            batch * k * n.next_multiple_of(16) + (column / 16 * k + row) * 16 + column % 16
-        }
-    };
+    let element = header.layout.place(&header.shape, at);
     Some(element * header.dtype.size())
 }
 
@@ -145,7 +138,7 @@ pub fn stored_offset(header: &TensorHeader, at: u64) -> Option<usize> {
 pub fn row_major(header: &TensorHeader, bytes: &[u8]) -> Result<Tensor, Gap> {
     let tensor = match header.layout {
         Layout::RowMajor => Tensor::from_bytes(header.dtype, &header.shape, bytes),
-        Layout::Panel16 => repops::reference::unpack_panel16(header.dtype, &header.shape, bytes),
+        layout => repops::reference::unpack(header.dtype, &header.shape, layout, bytes),
     };
     tensor.map_err(|error| Gap::Stop(error.into()))
 }

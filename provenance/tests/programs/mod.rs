@@ -11,7 +11,7 @@ use repops::program::{
     Block, BlockId, ConstantBytes, ConstantDecl, ConstantId, Header, Origin, Output, Program, ProgramParts,
     SPEC_VERSION, Step, ValueId,
 };
-use repops::reference::{Reference, pack_panel16};
+use repops::reference::{Reference, pack};
 use repops::region::{Instruction, Region};
 use repops::{DType, Layout, Tensor};
 use repops_provenance::dispute::simulate::Dice;
@@ -26,7 +26,7 @@ impl Builder {
     fn constant(&mut self, tensor: &Tensor, layout: Layout) -> u32 {
         let bytes = match layout {
             Layout::RowMajor => tensor.bytes().to_vec(),
-            Layout::Panel16 => pack_panel16(tensor.view()),
+            layout => pack(tensor.view(), layout),
         };
         let decl = ConstantDecl {
             name: String::new(),
@@ -274,9 +274,20 @@ fn deep() -> (Program, Vec<Tensor>) {
     (b.program(3, 11, vec![main]), inputs)
 }
 
-/// Layers, control flow, a fault, long rows, a scan, terms beneath terms, and a fault of control flow.
+/// A convolution whose filters lie in blocks.
+fn filtered() -> (Program, Vec<Tensor>) {
+    let mut b = Builder::default();
+    let w = b.constant(&noise(&[20, 17, 3, 3], 1), Layout::Filters16);
+    let bias = b.constant(&noise(&[20], 2), Layout::RowMajor);
+    let conv = step("Conv", Attrs::new().with_ints("pads", &[1, 1, 1, 1]), &[2, w, bias], 1, &[]);
+    let mut main = block(1, vec![conv, plain("Relu", &[3])], &[3, 4]);
+    main.params[0] = Some(f32_of(&[1, 17, 4, 5]));
+    (b.program(1, 2, vec![main]), vec![noise(&[1, 17, 4, 5], 3)])
+}
+
+/// Layers, control flow, a fault, long rows, a scan, terms beneath terms, a fault of control flow, and blocks of filters.
 pub static PROGRAMS: LazyLock<Vec<(Program, Vec<Tensor>)>> =
-    LazyLock::new(|| vec![layers(), control(), faulty(), wide(), scan(), deep(), ragged()]);
+    LazyLock::new(|| vec![layers(), control(), faulty(), wide(), scan(), deep(), ragged(), filtered()]);
 
 /// Keeps what every step puts out.
 #[derive(Default)]

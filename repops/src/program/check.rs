@@ -246,21 +246,26 @@ impl Checker<'_> {
         }
     }
 
-    /// A constant in panels is read by contractions alone, as their right operand.
+    /// A constant in panels is read by contractions alone, as their right operand; one in blocks of filters by
+    /// convolutions of one group of f32.
     fn check_layouts(&self, step: &Step, def: &OpDef) -> Result<(), OpError> {
         for (index, value) in step.inputs.iter().enumerate() {
             let constant = value.and_then(|v| self.parts.constants.get(v.index()));
             if constant.is_none_or(|c| c.layout == Layout::RowMajor) {
                 continue;
             }
-            let reads_panels = match def.name {
-                "MatMul" => index == 1,
-                "Gemm" => index == 1 && step.attrs.int("transB") == 0,
-                "Embedding" => index == 1 && step.attrs.int("transposed") == 0,
+            let panels = constant.is_some_and(|c| c.layout == Layout::Panel16);
+            let is_f32 = constant.is_some_and(|c| c.dtype == crate::DType::F32);
+            let reads = match def.name {
+                "MatMul" => panels && index == 1,
+                "Gemm" => panels && index == 1 && step.attrs.int("transB") == 0,
+                "Embedding" => panels && index == 1 && step.attrs.int("transposed") == 0,
+                "Conv" => is_f32 && !panels && index == 1 && step.attrs.int("group") == 1,
                 _ => false,
             };
-            if !reads_panels {
-                return Err(OpError::Unsupported(format!("input {index} is a constant in panels")));
+            if !reads {
+                let layout = if panels { "panels" } else { "blocks of filters" };
+                return Err(OpError::Unsupported(format!("input {index} is a constant in {layout}")));
             }
         }
         Ok(())

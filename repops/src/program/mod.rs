@@ -108,12 +108,12 @@ impl ConstantDecl {
 pub fn stored_byte_len(dtype: DType, shape: &[usize], layout: Layout) -> Option<usize> {
     match layout {
         Layout::RowMajor => crate::tensor::byte_len(dtype, shape).ok(),
-        Layout::Panel16 => {
+        Layout::Panel16 | Layout::Filters16 => {
             let mut padded = shape.to_vec();
             if padded.len() < 2 {
                 return None;
             }
-            let columns = padded.last_mut()?;
+            let columns = if layout == Layout::Panel16 { padded.last_mut() } else { padded.first_mut() }?;
             *columns = columns.checked_next_multiple_of(16)?;
             crate::tensor::byte_len(dtype, &padded).ok()
         }

@@ -12,7 +12,7 @@ use crate::program::{
     Block, ConstantBytes, ConstantDecl, Header, Origin, Output, Program, ProgramParts, SPEC_VERSION, Step,
     ValueId,
 };
-use crate::reference::pack_panel16;
+use crate::reference::pack;
 use crate::tensor::Tensor;
 
 /// Sizes of a decoder.
@@ -82,7 +82,7 @@ impl Builder {
     fn constant(&mut self, name: &str, tensor: &Tensor, layout: Layout) -> Ref {
         let bytes = match layout {
             Layout::RowMajor => tensor.bytes().to_vec(),
-            Layout::Panel16 => pack_panel16(tensor.view()),
+            layout => pack(tensor.view(), layout),
         };
         let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
         let digest = bytes_digest(dtype, layout, &shape, &bytes);

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::{Layout, merkle_root};
+use crate::digest::merkle_root;
 use crate::exec::ExecError;
 use crate::fma;
 use crate::ops::{self, EvalCtx};
 use crate::program::{BlockId, Program, Step, ValueId};
-use crate::reference::{Reference, evaluate_region, unpack_panel16};
+use crate::reference::{Reference, evaluate_region, unpack};
 use crate::tensor::{Tensor, TensorView};
 
 use super::reference::RowsError;
@@ -126,8 +126,7 @@ fn read(program: &Program, values: &BTreeMap<ValueId, Tensor>, value: ValueId) -
         return Ok(view.to_tensor()?);
     }
     let decl = &program.constants()[constant.index()];
-    debug_assert_eq!(decl.layout, Layout::Panel16);
-    Ok(unpack_panel16(decl.dtype, &decl.shape, program.constant_bytes(constant))?)
+    Ok(unpack(decl.dtype, &decl.shape, decl.layout, program.constant_bytes(constant))?)
 }
 
 fn evaluate(step: &Step, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, RowsError> {

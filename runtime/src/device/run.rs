@@ -7,7 +7,7 @@ use repops::digest::Layout;
 use repops::exec::{Evaluation, ExecError, Execution, FaultAt, HashLevel, Observer, StepEvent, node_name};
 use repops::ops::{InferCtx, InferInput, OpClass, OpError, SymType};
 use repops::program::{BlockId, Step, ValueId};
-use repops::reference::unpack_panel16;
+use repops::reference::unpack;
 use repops::tensor::{AlignedBytes, byte_len};
 use repops::trace::Frame;
 use repops::{DType, Program, Tensor, TensorView, TensorViewMut};
@@ -22,6 +22,14 @@ use crate::bind::{Binding, Shape};
 use crate::hashing::{DigestSource, Hashing, Pending, RootCell};
 use crate::run::canonical;
 use crate::step::{HostStep, Prepared, infer_region};
+
+/// The layout that a constant in `layout` has on the device: blocks of filters are for the CPU's registers alone.
+fn device_layout(layout: Layout) -> Layout {
+    match layout {
+        Layout::RowMajor | Layout::Filters16 => Layout::RowMajor,
+        Layout::Panel16 => Layout::Panel16,
+    }
+}
 
 /// Integers of at most so many bytes that follow from shapes are computed on the host, where they are needed.
 const SIZE_BYTES_MAX: usize = 4096;
@@ -158,7 +166,7 @@ impl<'a, D: Device> Run<'a, D> {
             Layout::RowMajor => {
                 AlignedBytes::copy_of(bytes).map(|data| Tensor::from_aligned(dtype, shape, data))
             }
-            Layout::Panel16 => unpack_panel16(dtype, shape, bytes),
+            layout => unpack(dtype, shape, layout, bytes),
         };
         tensor.map_err(|error| Stop::Error(error.into()))
     }
@@ -209,6 +217,12 @@ impl<'a, D: Device> Run<'a, D> {
         let held = match &value.place {
             Place::Constant(constant) => {
                 let bytes = self.setup.program.constant_bytes(*constant);
+                let layout = self.setup.program.constants()[constant.index()].layout;
+                if layout != device_layout(layout) {
+                    let there = unpack(value.dtype, &value.shape, layout, bytes)
+                        .map_err(|e| Error::unsupported(e.to_string()))?;
+                    return self.setup.memory.constant(device, *constant, there.bytes());
+                }
                 return self.setup.memory.constant(device, *constant, bytes);
             }
             Place::Held(held) => held.clone(),
@@ -388,7 +402,8 @@ impl<'a, D: Device> Run<'a, D> {
             .iter()
             .map(|id| {
                 let Operand { dtype, shape, layout, .. } = self.operand((*id)?);
-                Some(InputType { dtype, shape, layout, on_host: self.is_on_host((*id)?) })
+                let on_host = self.is_on_host((*id)?) && layout == device_layout(layout);
+                Some(InputType { dtype, shape, layout: device_layout(layout), on_host })
             })
             .collect();
         let Some(launch) = repops_cuda::lookup::<D>(step.op, step.version, &step.attrs, &types) else {
@@ -449,7 +464,8 @@ impl<'a, D: Device> Run<'a, D> {
                 let (id, block) = ((*id)?, block.as_ref()?);
                 let Operand { dtype, shape, bytes, layout } = self.operand(id);
                 let view = View { buffer: &block.buffer, offset: 0, dtype, shape };
-                Some(repops_cuda::Operand { view, layout, host: self.is_on_host(id).then_some(bytes) })
+                let host = (self.is_on_host(id) && layout == device_layout(layout)).then_some(bytes);
+                Some(repops_cuda::Operand { view, layout: device_layout(layout), host })
             })
             .collect();
         let targets: Vec<Option<DeviceView<'_, D>>> = outputs

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use repops::exec::HashLevel;
 use repops::ops::{self, EvalCtx, OpError};
 use repops::program::ValueId;
-use repops::reference::unpack_panel16;
+use repops::reference::unpack;
 use repops::sequence::Row;
 use repops::sequence::sampling::Functions;
 use repops::sequence::trace::Entry;
@@ -378,7 +378,7 @@ fn by_reference(
     let mut unpacked: Vec<Option<Tensor>> = Vec::new();
     for operand in operands {
         unpacked.push(match operand {
-            Some(o) if o.layout == Layout::Panel16 => Some(unpack_panel16(o.dtype, o.shape, o.bytes)?),
+            Some(o) if o.layout != Layout::RowMajor => Some(unpack(o.dtype, o.shape, o.layout, o.bytes)?),
             _ => None,
         });
     }

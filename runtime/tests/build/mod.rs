@@ -9,7 +9,7 @@ use repops::program::{
     Block, BlockId, ConstantBytes, ConstantDecl, Header, Output, Program, ProgramParts, SPEC_VERSION, SlotId,
     Step, ValueId,
 };
-use repops::reference::pack_panel16;
+use repops::reference::pack;
 use repops::region::{Instruction, Region};
 use repops::{DType, DimExpr, Layout, Tensor};
 
@@ -25,7 +25,7 @@ impl Builder {
     pub fn constant(&mut self, tensor: &Tensor, layout: Layout) {
         let bytes = match layout {
             Layout::RowMajor => tensor.bytes().to_vec(),
-            Layout::Panel16 => pack_panel16(tensor.view()),
+            layout => pack(tensor.view(), layout),
         };
         self.constants.push(ConstantDecl {
             name: String::new(),
@@ -126,6 +126,22 @@ pub fn layer(k: usize, n: usize, layout: Layout) -> Program {
         results: vec![ValueId(7), ValueId(6)],
     }];
     builder.finish(&["X"], &["Y", "Z"])
+}
+
+/// A convolution with a bias, whose 48 filters of 20 channels lie in `layout`.
+pub fn convolution(layout: Layout) -> Program {
+    let mut builder = Builder::default();
+    builder.constant(&Tensor::from_slice(&[48, 20, 3, 3], &values(48 * 180, 1)), layout);
+    builder.constant(&Tensor::from_slice(&[48], &values(48, 2)), Layout::RowMajor);
+    let extents = |c: usize| vec![DimExpr::sym("N"), c.into(), DimExpr::sym("H"), 9usize.into()];
+    let pads = Attrs::new().with_ints("pads", &[1; 4]);
+    let relu = apply("Relu", Attrs::new(), &[Some(3)], &[None]);
+    builder.blocks = vec![Block {
+        params: vec![Some(SymType::new(DType::F32, extents(20)))],
+        steps: vec![apply("Conv", pads, &[Some(2), Some(0), Some(1)], &[Some(0)]), relu],
+        results: vec![ValueId(4)],
+    }];
+    builder.finish(&["X"], &["Y"])
 }
 
 /// Views of a constant, of a view, of an input and in the shape they had, each used again.

@@ -1,7 +1,10 @@
 //! Tiles for AVX-512: 32 registers.
 
+use std::arch::x86_64::*;
+
 use super::super::lane::avx512::F32x16;
 use super::tile::{Form, One, Tile, TileFn, TileLane, TileSet, scalar_set, tile, tile_set};
+use crate::isa::Isa;
 
 /// # Safety
 /// As for [`TileFn`].
@@ -17,6 +20,79 @@ unsafe fn entry<
 ) {
     // SAFETY: the caller's promise.
     unsafe { tile::<V, ROWS, VECTORS, PACKED, GATHERED>(t) }
+}
+
+/// Stores columns of a tile of sums as rows: `(row, column)` at `row * stride + column` goes, plus the column's number and
+/// with canonical NaNs, to `column * to_stride + row`.
+///
+/// # Panics
+/// If this machine lacks AVX-512, there are more than 16 rows or columns, or the numbers are not as many as the columns.
+///
+/// # Safety
+/// Each row has 16 elements at `tile`, and `to` is valid for the rows of every column.
+pub(super) unsafe fn store_turned(
+    tile: (*const f32, usize),
+    (rows, columns): (usize, usize),
+    bias: Option<&[f32]>,
+    to: (*mut f32, usize),
+) {
+    assert!(Isa::Avx512.is_available() && rows <= 16 && columns <= 16);
+    assert!(bias.is_none_or(|bias| bias.len() == columns));
+    // SAFETY: the instructions are there; the rest is the caller's promise.
+    unsafe { turned(tile, (rows, columns), bias, to) }
+}
+
+/// # Safety
+/// As for [`store_turned`].
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
+unsafe fn turned(
+    (tile, stride): (*const f32, usize),
+    (rows, columns): (usize, usize),
+    bias: Option<&[f32]>,
+    (to, to_stride): (*mut f32, usize),
+) {
+    let mut lines = [_mm512_setzero_ps(); 16];
+    for (row, line) in lines[..rows].iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *line = unsafe { _mm512_loadu_ps(tile.add(row * stride)) };
+    }
+    // Pairs, then fours of rows within each quarter of a register, then the quarters.
+    let mut pairs = lines;
+    for at in (0..16).step_by(2) {
+        pairs[at] = _mm512_unpacklo_ps(lines[at], lines[at + 1]);
+        pairs[at + 1] = _mm512_unpackhi_ps(lines[at], lines[at + 1]);
+    }
+    let double = |v| _mm512_castps_pd(v);
+    let single = |v| _mm512_castpd_ps(v);
+    let mut fours = lines;
+    for at in (0..16).step_by(4) {
+        fours[at] = single(_mm512_unpacklo_pd(double(pairs[at]), double(pairs[at + 2])));
+        fours[at + 1] = single(_mm512_unpackhi_pd(double(pairs[at]), double(pairs[at + 2])));
+        fours[at + 2] = single(_mm512_unpacklo_pd(double(pairs[at + 1]), double(pairs[at + 3])));
+        fours[at + 3] = single(_mm512_unpackhi_pd(double(pairs[at + 1]), double(pairs[at + 3])));
+    }
+    let mut turned = lines;
+    for at in 0..4 {
+        let low = _mm512_shuffle_f32x4::<0x88>(fours[at], fours[at + 4]);
+        let high = _mm512_shuffle_f32x4::<0xdd>(fours[at], fours[at + 4]);
+        let low_8 = _mm512_shuffle_f32x4::<0x88>(fours[at + 8], fours[at + 12]);
+        let high_8 = _mm512_shuffle_f32x4::<0xdd>(fours[at + 8], fours[at + 12]);
+        turned[at] = _mm512_shuffle_f32x4::<0x88>(low, low_8);
+        turned[at + 8] = _mm512_shuffle_f32x4::<0xdd>(low, low_8);
+        turned[at + 4] = _mm512_shuffle_f32x4::<0x88>(high, high_8);
+        turned[at + 12] = _mm512_shuffle_f32x4::<0xdd>(high, high_8);
+    }
+    let kept = (u32::from(u16::MAX) >> (16 - rows)) as u16;
+    for (column, line) in turned[..columns].iter().enumerate() {
+        let sum = match bias {
+            Some(bias) => _mm512_add_ps(*line, _mm512_set1_ps(bias[column])),
+            None => *line,
+        };
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(sum, sum);
+        let sum = _mm512_mask_blend_ps(is_nan, sum, _mm512_set1_ps(f32::from_bits(0x7fc0_0000)));
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mask_storeu_ps(to.add(column * to_stride), kept, sum) };
+    }
 }
 
 /// 24 sums, 2 registers of the right operand, one of the left. Few rows take more columns, so that there

@@ -81,11 +81,17 @@ pub(crate) fn contract<E: TileElem>(
         Some(_) => right.gathered_len(k.min(SPAN), panels * PANEL),
         None => None,
     };
-    let plan = Plan::new(size, set, right.in_place(0).is_some(), &gathered);
+    let places = (right.in_place(0).is_some(), left.gathered().is_some());
+    let plan = Plan::new(size, set, places, &gathered);
     let (row_blocks, panel_blocks) = (m.div_ceil(plan.rows), n.div_ceil(PANEL).div_ceil(plan.panels));
     let per_batch = row_blocks * panel_blocks;
     // A left operand that has to be packed, and that several blocks read, is packed once.
-    if panel_blocks > 1 && batches == 1 && m * k <= AHEAD_MAX && left.in_place(0).is_none() {
+    if panel_blocks > 1
+        && batches == 1
+        && left.gathered().is_none()
+        && m * k <= AHEAD_MAX
+        && left.in_place(0).is_none()
+    {
         with_scratch(m * k, |packed: &mut [E]| {
             let to = Shared::new(packed);
             parallel(m.div_ceil(plan.tile_rows), |task| {
@@ -128,12 +134,12 @@ struct Plan {
 }
 
 impl Plan {
-    /// `in_place`: the right operand lies in panels and needs no packing.
+    /// `in_place`: the right operand lies in panels and needs no packing; `rows_gathered`: the left one is gathered.
     /// `gathered`: how many elements it takes for so many panels, where it is gathered.
     fn new<E>(
         size: Size,
         set: &TileSet<E>,
-        in_place: bool,
+        (in_place, rows_gathered): (bool, bool),
         gathered: &dyn Fn(usize) -> Option<usize>,
     ) -> Plan {
         let Size { batches, m, n, k } = size;
@@ -152,7 +158,10 @@ impl Plan {
         let (again_b, again_a) =
             (m.div_ceil(STREAM_ROWS).saturating_mul(n), all_panels.div_ceil(packed_panels).saturating_mul(m));
         let rows_outside = !in_place || (m > set.rows_max && again_a < again_b);
-        let (rows_max, panels_max) = if rows_outside {
+        let rows_outside = if rows_gathered { n.saturating_mul(span) <= PACKED_LEN } else { rows_outside };
+        let (rows_max, panels_max) = if rows_gathered {
+            (STREAM_ROWS, all_panels)
+        } else if rows_outside {
             (PACKED_ROWS, packed_panels)
         } else if m <= set.rows_max {
             // Few rows: the right operand is read once, panel by panel from its start to its end.
@@ -210,7 +219,12 @@ impl Plan {
         let in_place_b = operands.right.in_place(batch);
         let in_place_a = if operands.a.is_some() { None } else { operands.left.in_place(batch) };
         let width = panels.len() * PANEL;
-        let a_len = if operands.a.is_some() || in_place_a.is_some() { 0 } else { rows.len() * k.min(SPAN) };
+        let rows_gathered = operands.left.gathered();
+        let a_len = match rows_gathered {
+            Some(left) => left.gathered_len(k.min(SPAN), rows.len()).unwrap_or(0) + PANEL,
+            None if operands.a.is_some() || in_place_a.is_some() => 0,
+            None => rows.len() * k.min(SPAN),
+        };
         // What the last tile reads past the last column is there, too.
         let gathered = match in_place_a {
             Some(_) => {
@@ -218,7 +232,8 @@ impl Plan {
             }
             None => None,
         };
-        let mut offsets = vec![0; if gathered.is_some() { k.min(SPAN) + AHEAD } else { 0 }];
+        let has_offsets = gathered.is_some() || rows_gathered.is_some();
+        let mut offsets = vec![0; if has_offsets { k.min(SPAN) + AHEAD } else { 0 }];
         // A line between panels keeps them out of each other's cache sets.
         let b_len = match in_place_b {
             Some(_) => 0,
@@ -254,6 +269,18 @@ impl Plan {
                     (None, Some((data, stride))) => {
                         A::InPlace { data: &data[block.rows.start * stride + terms.start..], stride }
                     }
+                    (None, None) if rows_gathered.is_some() => {
+                        let left = rows_gathered.expect("as the guard says");
+                        let rows = block.rows.clone();
+                        let own = &mut offsets[..terms.len()];
+                        match left.gathered_in_place(batch, terms.clone(), rows.clone(), own) {
+                            Some(data) => A::Gathered { data },
+                            None => {
+                                left.gather(batch, terms.clone(), rows, a_buffer, own);
+                                A::Gathered { data: &*a_buffer }
+                            }
+                        }
+                    }
                     (None, None) => {
                         let rows = block.rows.clone();
                         operands.left.pack(batch, rows, terms.clone(), self.tile_rows, a_buffer);
@@ -275,7 +302,8 @@ impl Plan {
                     }
                     Some(b) => {
                         let first = (block.panels.start * k + terms.start) * PANEL;
-                        B { data: &b[first..], panel: k * PANEL, offsets: &[] }
+                        let offsets = if rows_gathered.is_some() { &offsets[..] } else { &[] };
+                        B { data: &b[first..], panel: k * PANEL, offsets }
                     }
                     None => {
                         let panel = (terms.len() + 1) * PANEL;
@@ -296,6 +324,8 @@ enum A<'a, E> {
     Packed { data: &'a [E], terms: usize, first: usize },
     /// From the block's first row and the span's first term on.
     InPlace { data: &'a [E], stride: usize },
+    /// From the block's first row on, each term at its offset.
+    Gathered { data: &'a [E] },
 }
 
 /// The panels that a block reads for a span.
@@ -304,7 +334,7 @@ struct B<'a, E> {
     data: &'a [E],
     /// Distance of panels.
     panel: usize,
-    /// Of the terms, if they are gathered.
+    /// Of the terms, if they or the left operand's are gathered.
     offsets: &'a [usize],
 }
 
@@ -349,6 +379,7 @@ impl<E: TileElem> Block<'_, E> {
         let B { data: b, panel: b_panel, offsets } = b;
         let form = match a {
             A::Packed { .. } => Form::Packed,
+            A::Gathered { .. } => Form::GatheredRows,
             A::InPlace { .. } if offsets.is_empty() => Form::InPlace,
             A::InPlace { .. } => Form::Gathered,
         };
@@ -406,7 +437,7 @@ impl<E: TileElem> Block<'_, E> {
             // what it has in common with the one before is computed twice. Its reads stay inside of the operand.
             let past = |part: usize| match form {
                 Form::Gathered => ((self.panels.start + panel + part) * PANEL).saturating_sub(self.n),
-                Form::Packed | Form::InPlace => 0,
+                Form::Packed | Form::InPlace | Form::GatheredRows => 0,
             };
             let run = loop {
                 match (self.set.pick)(high, part, form) {
@@ -436,10 +467,11 @@ impl<E: TileElem> Block<'_, E> {
             let (a_start, a_row) = match a {
                 A::Packed { data, terms: all, first } => (&data[row * all + first * high..], 0),
                 A::InPlace { data, stride } => (&data[(row * stride).min(data.len())..], stride),
+                A::Gathered { data } => (&data[row..], 0),
             };
             let b_start = match form {
                 Form::Gathered => &b[column..],
-                Form::Packed | Form::InPlace => &b[(panel * b_panel).min(b.len())..],
+                Form::Packed | Form::InPlace | Form::GatheredRows => &b[(panel * b_panel).min(b.len())..],
             };
             let tile = Tile {
                 a: a_start.as_ptr(),

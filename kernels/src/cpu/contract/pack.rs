@@ -63,6 +63,11 @@ byte_storage!(u8, i8);
 pub(crate) trait Left<E>: Sync {
     /// The elements of a batch and the distance of rows, when terms are contiguous and of type `E`.
     fn in_place(&self, batch: usize) -> Option<(&[E], usize)>;
+    /// The operand with its rows for columns, where it has a place for each term at which rows are neighbours: what
+    /// [`Right::gather`] writes is read as it is.
+    fn gathered(&self) -> Option<&dyn Right<E>> {
+        None
+    }
     /// Writes `[tile][term][row of the tile]`, tiles of `tile_rows` but for the last.
     fn pack(&self, batch: usize, rows: Range<usize>, terms: Range<usize>, tile_rows: usize, to: &mut [E]);
 }

@@ -3,9 +3,14 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+use repops::dtype::DType;
+use repops::reduce::Accumulate;
+
 use super::TileElem;
 use super::block::Target;
 use super::pack::Storage;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Isa;
 use crate::parallel::Shared;
 
 /// The part of a batch out of what is added to each row of some batches, whose number is given; the others
@@ -108,6 +113,101 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
                 for (i, &value) in tile.iter().enumerate() {
                     // SAFETY: in range; nobody else writes this element, as the caller promises.
                     unsafe { *self.data.0.add(at + i * self.column) = S::narrow(value) };
+                }
+            }
+        }
+    }
+}
+
+/// Matrices whose columns are rows of the results, each plus a number of its own: pixels by channels.
+pub(crate) struct TurnedTarget<'a, S, E> {
+    data: Shared<S>,
+    len: usize,
+    /// Rows of the results, and their length.
+    columns: usize,
+    row: usize,
+    bias: Option<&'a [E]>,
+    not_finite: &'a AtomicBool,
+    /// As for [`StridedTarget`], of rows.
+    lines: (usize, usize),
+}
+
+impl<'a, S, E> TurnedTarget<'a, S, E> {
+    /// `columns` rows of `row` results for each batch.
+    pub(crate) fn new(
+        data: &mut [S],
+        columns: usize,
+        row: usize,
+        bias: Option<&'a [E]>,
+        not_finite: &'a AtomicBool,
+    ) -> TurnedTarget<'a, S, E> {
+        let lines = (usize::MAX, usize::MAX);
+        TurnedTarget { len: data.len(), data: Shared::new(data), columns, row, bias, not_finite, lines }
+    }
+
+    /// Takes the rows for those of lines `pitch` long, and keeps the first `width` of each.
+    pub(crate) fn with_lines(self, pitch: usize, width: usize) -> TurnedTarget<'a, S, E> {
+        TurnedTarget { lines: (pitch, width), ..self }
+    }
+}
+
+impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
+    fn not_finite(&self) -> Option<&AtomicBool> {
+        Some(self.not_finite)
+    }
+
+    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
+        None
+    }
+
+    unsafe fn store(
+        &self,
+        batch: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        tile: &[E],
+        stride: usize,
+    ) {
+        const BLOCK: usize = 16;
+        assert!(stride.is_multiple_of(BLOCK) && tile.len() >= rows.len() * stride);
+        let (pitch, line_width) = self.lines;
+        let mut next = rows.start;
+        while next < rows.end {
+            let first = next - rows.start;
+            let (line, place) = (next / pitch, next % pitch);
+            let run = (pitch - place).min(rows.end - next).min(BLOCK);
+            next += run;
+            let count = line_width.saturating_sub(place).min(run);
+            if count == 0 {
+                continue;
+            }
+            let result = line * line_width.min(self.row) + place;
+            for (at, column) in columns.clone().enumerate().step_by(BLOCK) {
+                let width = BLOCK.min(columns.end - column);
+                let bias = self.bias.map(|bias| &bias[column..column + width]);
+                let start = (batch * self.columns + column) * self.row + result;
+                assert!(start + (width - 1) * self.row + count <= self.len);
+                let tile = &tile[first * stride + at..];
+                #[cfg(target_arch = "x86_64")]
+                if E::DTYPE == DType::F32 && S::DTYPE == DType::F32 && Isa::Avx512.is_available() {
+                    let bias = bias.map(bytemuck::cast_slice::<E, f32>);
+                    // SAFETY: rows have whole panels, as asserted, and the results are in range; nobody else writes
+                    // these elements, as the caller promises.
+                    unsafe {
+                        let to = self.data.0.add(start).cast::<f32>();
+                        let tile = (tile.as_ptr().cast::<f32>(), stride);
+                        super::avx512::store_turned(tile, (count, width), bias, (to, self.row));
+                    }
+                    continue;
+                }
+                for c in 0..width {
+                    let start = start + c * self.row;
+                    // SAFETY: as above.
+                    let to = unsafe { self.data.slice(start..start + count) };
+                    for (r, to) in to.iter_mut().enumerate() {
+                        let sum = tile[r * stride + c];
+                        *to = S::narrow(bias.map_or(sum, |bias| Accumulate::add(sum, bias[c])));
+                    }
                 }
             }
         }

@@ -24,7 +24,7 @@ pub(crate) const SPAN: usize = CHUNK << SPAN_LEVELS;
 /// What one call of a tile computes.
 pub(crate) struct Tile<E> {
     /// First element of the left operand's rows: element `(row, k)` is at `row * a_row + k` in place, at
-    /// `k * rows + row` when packed.
+    /// `k * rows + row` when packed, at `offsets[k] + row` when its rows are gathered.
     pub a: *const E,
     pub a_row: usize,
     /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`,
@@ -115,6 +115,8 @@ pub(crate) enum Form {
     InPlace,
     /// The left operand in place, each term of the right one at an offset of its own.
     Gathered,
+    /// Each term of the left operand at an offset of its own, where rows are neighbours; the right one in panels.
+    GatheredRows,
 }
 
 /// The tiles of one instruction set and element type.
@@ -233,7 +235,7 @@ pub(crate) unsafe fn tile<
     t: &Tile<V::Elem>,
 ) {
     let per_panel = PANEL / V::LANES;
-    let b_panel = if GATHERED { PANEL } else { t.b_panel };
+    let b_panel = if GATHERED && !PACKED { PANEL } else { t.b_panel };
     let column = |v: usize| (v / per_panel) * b_panel + (v % per_panel) * V::LANES;
     // Left as it is: zeroing it takes as long as a few dozen terms.
     let mut earlier = [const { MaybeUninit::<[[V; VECTORS]; ROWS]>::uninit() }; SPAN_LEVELS];
@@ -253,7 +255,11 @@ pub(crate) unsafe fn tile<
         for _ in 0..terms {
             // SAFETY: `a` and `b` stay inside of the operands for `t.k` terms; the caller's promise.
             unsafe {
-                if GATHERED {
+                if GATHERED && PACKED {
+                    a = t.a.add(*offset);
+                    prefetch(t.a.wrapping_add(*offset.add(AHEAD)));
+                    offset = offset.add(1);
+                } else if GATHERED {
                     b = t.b.add(*offset);
                     let ahead = t.b.wrapping_add(*offset.add(AHEAD));
                     for v in (0..VECTORS).step_by(per_panel) {
@@ -272,14 +278,14 @@ pub(crate) unsafe fn tile<
                         acc[r][v] = left.fma(right[v], acc[r][v]);
                     }
                 }
-                if PACKED {
+                if PACKED && !GATHERED {
                     a = a.add(ROWS);
-                } else {
+                } else if !PACKED {
                     for third in &mut thirds[..ROWS.div_ceil(3)] {
                         *third = own_register(third.wrapping_add(1));
                     }
                 }
-                if !GATHERED {
+                if PACKED || !GATHERED {
                     b = b.add(PANEL);
                 }
             }
@@ -364,6 +370,7 @@ macro_rules! tile_set {
                     ($p, $r, Form::Packed) => Some($entry::<$lane, $r, $vectors, true, false> as TileFn<$elem>),
                     ($p, $r, Form::InPlace) => Some($entry::<$lane, $r, $vectors, false, false> as TileFn<$elem>),
                     ($p, $r, Form::Gathered) => Some($entry::<$lane, $r, $vectors, false, true> as TileFn<$elem>),
+                    ($p, $r, Form::GatheredRows) => Some($entry::<$lane, $r, $vectors, true, true> as TileFn<$elem>),
                 )*)*
                 _ => None,
             }

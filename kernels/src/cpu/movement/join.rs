@@ -6,7 +6,7 @@ use repops::ops::infer::normalize_axis;
 use repops::ops::{Fault, OpError};
 use repops::tensor::{TensorViewMut, element_count};
 
-use super::super::{require, require_row_major};
+use super::super::{require_matrix, require_row_major};
 use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
 
@@ -58,7 +58,7 @@ fn gather(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
-    let data = require(inputs, 0)?;
+    let data = require_matrix(inputs, 0)?;
     let axis = normalize_axis(ctx.attrs.int("axis"), data.shape.len()).map_err(OpError::Shape)?;
     let (outer, extent) = (element_count(&data.shape[..axis]), data.shape[axis]);
     let size = data.dtype.size();

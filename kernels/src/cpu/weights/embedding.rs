@@ -7,7 +7,7 @@ use repops::ops::{Fault, OpError};
 use repops::tensor::TensorViewMut;
 
 use super::super::contract::pack::Storage;
-use super::super::{require, require_row_major};
+use super::super::{require_matrix, require_row_major};
 use super::{Weights, format};
 use crate::parallel::{Shared, parallel_ranges};
 use crate::{Kernel, KernelCtx, Operand};
@@ -21,7 +21,7 @@ fn embedding(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
-    let (tokens, w) = (require_row_major(inputs, 0)?, require(inputs, 1)?);
+    let (tokens, w) = (require_row_major(inputs, 0)?, require_matrix(inputs, 1)?);
     let transposed = ctx.attrs.int("transposed") != 0;
     if w.layout == Layout::Panel16 && transposed {
         return Err(OpError::Unsupported("a transposed operand in panels".to_string()));

@@ -51,6 +51,7 @@ pub fn matmul<D: Device>(
     let place = match b.layout {
         Layout::Panel16 => Place::Panels,
         Layout::RowMajor => Place::Outers { stride: n },
+        Layout::Filters16 => return Err(Error::unsupported("a matrix in blocks of filters")),
     };
     let product = Product {
         a: Matrix { view: a, place: Place::Terms { stride: k }, batch: a_strides },
