@@ -92,7 +92,7 @@ fn own_register<E>(mut at: *const E) -> *const E {
     // SAFETY: no instruction.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     unsafe {
-        std::arch::asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags, nomem, pure));
+        std::arch::asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags, readonly, pure));
     }
     at
 }
