@@ -18,7 +18,7 @@ use repops_provenance::dispute::{
 };
 
 thread_local! {
-    static STAGES: [OnceCell<&'static Stage<'static>>; 7] = const { [const { OnceCell::new() }; 7] };
+    static STAGES: [OnceCell<&'static Stage<'static>>; 8] = const { [const { OnceCell::new() }; 8] };
 }
 
 /// The honest run of a program, made once a thread.
