@@ -91,8 +91,8 @@ pub type Kernel = fn(&KernelCtx<'_>, &[Option<Operand<'_>>], &mut [TensorViewMut
 
 /// The kernel of an operator for inputs of these types; `None` when there is none.
 ///
-/// Only contractions, as their right operand, and Embedding take an operand in layout `Panel16`; other kernels answer
-/// [`OpError::Unsupported`] to it.
+/// Only contractions, as their right operand, and Embedding take an operand in layout `Panel16`, and Conv of one group of f32
+/// its filters in layout `Filters16`; other kernels answer [`OpError::Unsupported`] to them.
 pub fn lookup(op: OpId, version: u16, dtypes: &[Option<DType>]) -> Option<Kernel> {
     table::lookup(op, version, dtypes)
 }
