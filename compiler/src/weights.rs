@@ -289,7 +289,8 @@ mod tests {
         for shape in
             [vec![37, 4, 3, 3], vec![16, 1, 5], vec![1, 1, 1], vec![0, 5, 1], vec![5, 0, 2], vec![33, 7]]
         {
-            let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
             let weight = weight(&shape, &values);
             let packed = pack_filters16(&weight).unwrap();
             let plain = repops::reference::pack(weight.view().unwrap(), Layout::Filters16);
