@@ -283,7 +283,7 @@ impl<E: TileElem> Right<E> for Pixels<'_, E> {
     }
 
     fn gathered_len(&self, terms: usize, columns: usize) -> Option<usize> {
-        Some(terms * columns)
+        Some(terms * columns.next_multiple_of(PANEL))
     }
 
     fn gathered_in_place(
@@ -307,10 +307,10 @@ impl<E: TileElem> Right<E> for Pixels<'_, E> {
         to: &mut [E],
         offsets: &mut [usize],
     ) {
-        // Fewer columns than a panel has.
+        // Fewer columns than a panel has, at the end of the image.
         to.fill(E::ZERO);
         for (index, (term, offset)) in terms.zip(offsets).enumerate() {
-            *offset = index * PANEL;
+            *offset = index * columns.len().next_multiple_of(PANEL);
             let from = &self.data[self.planes[batch] + term * self.image..][columns.clone()];
             to[*offset..][..from.len()].copy_from_slice(from);
         }

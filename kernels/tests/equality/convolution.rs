@@ -232,6 +232,10 @@ fn corners() -> TestCaseResult {
         // Blocks of filters: pixels of one line and of several in a tile, more rows than a block has, several spans.
         conv(1, 70, 33, &[axis(3, 7, 1, 1), axis(3, 12, 1, 1)]).check(DType::F32, fill)?;
         conv(1, 600, 48, &[axis(1, 6, 1, 0), axis(1, 40, 1, 0)]).check(DType::F32, fill)?;
+        // Fewer pixels than a panel has columns, at the very end of the image; images of one pixel.
+        conv(1, 300, 48, &[axis(1, 0, 1, 0), axis(1, 0, 1, 0)]).check(DType::F32, fill)?;
+        conv(1, 300, 20, &[axis(1, 2, 1, 0), axis(1, 3, 1, 0)]).check(DType::F32, fill)?;
+        conv(1, 70, 40, &[axis(3, 0, 1, 1), axis(3, 1, 1, 1)]).check(DType::F32, fill)?;
         conv(1, 33, 530, &[axis(3, 20, 2, 1), axis(5, 22, 2, 2)]).check(DType::F32, fill)?;
     }
     Ok(())
