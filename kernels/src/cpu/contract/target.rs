@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+#[cfg(target_arch = "x86_64")]
 use repops::dtype::DType;
 use repops::reduce::Accumulate;
 
