@@ -9,6 +9,7 @@
 mod stop;
 mod stream;
 mod template;
+mod tokenizer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -89,7 +90,7 @@ impl Text {
     /// Texts from their bytes.
     pub fn new(tokenizer: &[u8], template: Option<&[u8]>, generation: &[u8]) -> Result<Text> {
         let wrong = |name| move |problem: String| TextError::Constant { name, problem };
-        let tokenizer = guarded(|| Tokenizer::from_bytes(tokenizer)).map_err(wrong(TOKENIZER))?;
+        let tokenizer = guarded(|| tokenizer::parse(tokenizer)).map_err(wrong(TOKENIZER))?;
         let generation: Generation =
             serde_json::from_slice(generation).map_err(|error| wrong(GENERATION)(error.to_string()))?;
         let template = template

@@ -1,20 +1,21 @@
 //! Chat templates: Jinja as Hugging Face renders it, sandboxed.
 //!
-//! A template sees the conversation and nothing else: no files, no clock, no other templates. Its steps, its recursion and
-//! its output are limited. Not limited is what it holds meanwhile: a template may join texts until memory ends. Templates
-//! are part of a program, so this is in the hands of whoever chose the program; what clients send is never one.
+//! A template sees the conversation and nothing else: no files, no clock, no other templates. Its recursion and its output are
+//! limited; one budget of fuel pays for its steps and for the texts and lists that it makes (`methods.rs` where the engine would
+//! count too late). Not limited is what becomes of lists that hold lists many times over: added to each other, or turned into text by `~`.
+//! Templates are part of a program, so this is in the hands of whoever chose the program; what clients send is never one.
 
-use std::io::{self, Write};
+mod methods;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
-use minijinja_contrib::pycompat;
 use serde::{Deserialize, Serialize};
 
 use super::{Generation, Result, TextError};
+use methods::{Limited, to_json};
 
-/// Steps of the template's interpreter.
-const FUEL: u64 = 2_000_000;
+/// Steps of the template's interpreter, or 64 bytes each of what it makes: 32 MB at the most.
+const FUEL: u64 = 500_000;
 const OUTPUT_BYTES_MAX: usize = super::TEXT_BYTES_MAX;
 const RECURSION_MAX: usize = 64;
 const NAME: &str = "chat_template";
@@ -42,7 +43,7 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{message}")))
         });
@@ -73,7 +74,7 @@ impl Template {
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
         };
-        let mut out = Limited { bytes: Vec::new() };
+        let mut out = Limited { bytes: Vec::new(), limit: OUTPUT_BYTES_MAX };
         template.render_captured_to(values, &mut out).map_err(failed)?;
         String::from_utf8(out.bytes).map_err(|error| TextError::Template { problem: error.to_string() })
     }
@@ -91,65 +92,6 @@ fn chain(error: &Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Output up to a limit.
-struct Limited {
-    bytes: Vec<u8>,
-}
-
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > OUTPUT_BYTES_MAX - self.bytes.len() {
-            return Err(io::Error::other(format!("it gives more than {OUTPUT_BYTES_MAX} bytes")));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// JSON as Python's `json.dumps` writes it: a space after commas and colons, nothing escaped that need not be.
-fn to_json(value: &Value, options: minijinja::value::Kwargs) -> std::result::Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    for ignored in ["ensure_ascii", "sort_keys", "separators"] {
-        let _: Option<Value> = options.get(ignored)?;
-    }
-    options.assert_all_used()?;
-    let wrong = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut out = Vec::new();
-    match indent {
-        None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-            value.serialize(&mut serializer).map_err(wrong)?;
-        }
-        Some(indent) => {
-            let indent = vec![b' '; indent.min(16)];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&indent);
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-            value.serialize(&mut serializer).map_err(wrong)?;
-        }
-    }
-    Ok(Value::from(String::from_utf8_lossy(&out).into_owned()))
-}
-
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 #[cfg(test)]
