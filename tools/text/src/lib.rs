@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic)]
 
+mod bpe;
 mod stop;
 mod stream;
 mod template;
@@ -15,11 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use repops::program::{ConstantId, Program};
 use serde::{Deserialize, Serialize};
-use tokenizers::Tokenizer;
 
 pub use stop::{Stopped, Stops};
 pub use stream::Stream;
 pub use template::{Message, Template};
+use tokenizer::Tokenizer;
 
 /// Names of the constants that hold the texts.
 pub const TOKENIZER: &str = "repops:tokenizer.json";
@@ -90,7 +91,7 @@ impl Text {
     /// Texts from their bytes.
     pub fn new(tokenizer: &[u8], template: Option<&[u8]>, generation: &[u8]) -> Result<Text> {
         let wrong = |name| move |problem: String| TextError::Constant { name, problem };
-        let tokenizer = guarded(|| tokenizer::parse(tokenizer)).map_err(wrong(TOKENIZER))?;
+        let tokenizer = guarded(|| Tokenizer::parse(tokenizer)).map_err(wrong(TOKENIZER))?;
         let generation: Generation =
             serde_json::from_slice(generation).map_err(|error| wrong(GENERATION)(error.to_string()))?;
         let template = template
@@ -122,19 +123,19 @@ impl Text {
         if text.len() > TEXT_BYTES_MAX {
             return Err(TextError::TooLong { found: text.len(), limit: TEXT_BYTES_MAX });
         }
-        let encoding = guarded(|| self.tokenizer.encode_fast(text, special));
+        let encoding = guarded(|| self.tokenizer.encode(text, special));
         let encoding = encoding.map_err(|problem| TextError::Encode { problem })?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of tokens; those that are no text are left out, and bytes that are no UTF-8 replaced.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        guarded(|| self.tokenizer.decode(tokens, true)).map_err(|problem| TextError::Decode { problem })
+        guarded(|| self.tokenizer.decode(tokens)).map_err(|problem| TextError::Decode { problem })
     }
 
     /// A token as the vocabulary writes it.
     pub fn token(&self, token: u32) -> Option<String> {
-        self.tokenizer.id_to_token(token)
+        self.tokenizer.token(token)
     }
 
     /// The conversation as the model wants it, up to where its answer begins.
