@@ -189,7 +189,8 @@ def quick_exponential(out):
 
 
 def quick_error_function(out):
-    """The expansions of `error_function`, shorter: coefficients up to t^3 in binary64, from t^4 on in binary32."""
+    """The expansions of `error_function`, shorter: coefficients up to t^3 as sums of two binary32, from t^4 on one."""
+    pair = lambda v: rn32(v) + rn32(v - rn32(v))
     h = mpf(33) / 128
     half = h / 2 * mpf("1.0001")
     degree = 8
@@ -198,7 +199,7 @@ def quick_error_function(out):
         powers = range(1, degree, 2) if j == 0 else range(degree + 1)
         center = lambda t: mp.erf(j * h + t)
         found = polynomial(center, mpf(2) ** -70 if j == 0 else -half, half, powers, center, f"quick erf {j}",
-                           [rn if power < 4 else rn32 for power in powers])
+                           [pair if power < 4 else rn32 for power in powers])
         p = [mpf(0)] * (degree + 1)
         for power, c in zip(powers, found):
             p[power] = c
@@ -206,12 +207,9 @@ def quick_error_function(out):
             column.append(c)
     for i, column in enumerate(columns):
         doc = f"Coefficients of t^{i} of erf(j * ERF_STEP + t)."
+        table32(out, f"ERF_{i}", [rn32(v) for v in column], doc)
         if i < 4:
-            lines = []
-            table(lines, f"ERF_{i}", column, doc)
-            out.extend(line.replace("pub static", "pub(super) static") for line in lines)
-        else:
-            table32(out, f"ERF_{i}", column, doc)
+            table32(out, f"ERF_{i}_REST", [rn32(v - rn32(v)) for v in column], f"What ERF_{i} lacks.")
 
 
 def trigonometry(out):

@@ -3,15 +3,18 @@
 //! Only rewrites that keep every bit for every input: `x * 1` and `x + 0` stay (a NaN, a signed zero), a Cast to the
 //! same type goes (NaNs are canonical at every store).
 
-use repops::attrs::AttrValue;
-use repops::ops::{OpClass, SymType};
+use repops::attrs::{AttrValue, Attrs};
+use repops::dtype::DType;
+use repops::ops::{self as operators, OpClass, SymType};
 
 use super::Session;
 use super::fold::is_widened_weight;
 use super::infer::constant;
 use crate::Result;
+use crate::mlir::ops::Applied;
 use crate::mlir::tensor::SymTypes;
-use crate::mlir::{Block, Op, Value, ops, origin};
+use crate::mlir::{At, Block, Op, Value, ops, origin};
+use crate::weights::Weight;
 
 /// How many views are looked through. Longer chains are shortened by other rules, or stay.
 const VIEWS_MAX: usize = 16;
@@ -45,6 +48,10 @@ fn apply<'a>(session: &'a Session<'a>, types: &mut SymTypes, op: Op<'a>) {
     {
         op.set_operand(1, cast.operand(0));
     }
+    if def.name == "Pow" && is_square(session, types, op) {
+        square(session, op);
+        return;
+    }
     let same = match def.name {
         "Identity" => Some(op.operand(0)),
         "Cast" | "CastLike" | "Expand" | "Tile" | "Pad" | "Slice" => {
@@ -58,6 +65,28 @@ fn apply<'a>(session: &'a Session<'a>, types: &mut SymTypes, op: Op<'a>) {
     if let Some(value) = same.filter(|value| keeps_type(types, op, *value)) {
         session.module.replace(op, &[value]);
     }
+}
+
+/// Whether an operation squares numbers of type f32, of the result's shape.
+fn is_square<'a>(session: &'a Session<'a>, types: &mut SymTypes, op: Op<'a>) -> bool {
+    let is_two = |exponent: &Weight| match exponent.view() {
+        Some(view) if view.dtype == DType::F32 => view.as_slice::<f32>() == [2.0],
+        Some(view) => view.to_i64s().is_some_and(|integers| integers == [2]),
+        None => false,
+    };
+    let types = [op.operand(0), op.result(0)].map(|value| types.get(value.ty()));
+    matches!(&types, [Some(x), Some(y)] if x.dtype == DType::F32 && provably_same(x, y))
+        && op.operand_count() == 2
+        && constant(session, op.operand(1)).is_some_and(|exponent| is_two(&exponent))
+}
+
+/// `x^2` becomes `x * x`: both are the square rounded once (of f32, where Pow is correctly rounded).
+fn square<'a>(session: &'a Session<'a>, op: Op<'a>) {
+    let Some(product) = operators::by_name("Mul") else { return };
+    let applied = Applied { op: product.name, version: product.version, attrs: Attrs::new() };
+    let (module, x) = (&session.module, op.operand(0));
+    let product = module.create_apply(At::Before(op), op.location(), &applied, &[x, x], &[op.result(0).ty()]);
+    module.replace(op, &[product.result(0)]);
 }
 
 /// The value must not lose what is known of its type.

@@ -173,9 +173,16 @@ arithmetic! {
     HardSwish;
     Shrink { lambd, bias };
     Softsign;
+    Exp;
+    Erf;
+    Tanh;
+    Sigmoid;
+    Swish { alpha };
+    Gelu;
+    GeluTanh;
 }
 
-/// Functions of many steps: choosing among them for every vector costs little beside.
+/// Functions that models seldom hold: one loop that chooses among them for every vector, and is small.
 #[derive(Clone, Copy)]
 struct Composite(UnaryOp);
 impl Body<1> for Composite {
@@ -371,5 +378,29 @@ mod tests {
         check(LaneOp::BoolToF32, [&truth], |[a]| a);
         check(LaneOp::F32ToBool, [&x], |[x]| flag(x != 0.0));
         check(LaneOp::Clip, [&x, &y, &z], |[x, low, high]| lane_op::clip(x, low, high));
+    }
+
+    fn compare_squares(x: &[f32]) {
+        let (mut power, mut product) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        apply(Isa::detect(), LaneOp::Binary(BinaryOp::Pow), &[x, &vec![2.0; x.len()]], &mut power);
+        apply(Isa::detect(), LaneOp::Binary(BinaryOp::Mul), &[x, x], &mut product);
+        for ((x, power), product) in x.iter().zip(&power).zip(&product) {
+            assert_eq!(power.to_bits(), product.to_bits(), "the square of {x:e}");
+        }
+    }
+
+    /// What lets the compiler write a product for a power.
+    #[test]
+    fn a_square_is_a_product() {
+        compare_squares(&numbers());
+    }
+
+    #[test]
+    #[ignore = "2^32 inputs; `cargo xtask slow` runs it"]
+    fn all_inputs_squared() {
+        for high in 0..1u32 << 16 {
+            let inputs: Vec<f32> = (0..1u32 << 16).map(|low| f32::from_bits(high << 16 | low)).collect();
+            compare_squares(&inputs);
+        }
     }
 }

@@ -221,8 +221,25 @@ impl Lane for F32x8 {
     #[inline(always)]
     fn rounded_exp(self) -> Self {
         let (y, sure) = quick::exp(self);
+        if Self::all(sure) {
+            return y;
+        }
+        // Half of the least subnormal is e^-103.97. Masked scores are beyond.
+        let vanishes = self.less(Self::splat(-104.5));
+        if Self::all(sure.or(vanishes)) {
+            return Self::select(vanishes, Self::splat(0.0), y);
+        }
         // SAFETY: see `methods`.
-        if Self::all(sure) { y } else { unsafe { exp_by_definition(self) } }
+        unsafe { exp_by_definition(self) }
+    }
+    #[inline(always)]
+    fn rounded_erf(self) -> Self {
+        let (y, sure) = quick::erf(self);
+        if Self::all(sure) || Self::all(sure.or(self.equal(Self::splat(0.0)))) {
+            return y;
+        }
+        // SAFETY: see `methods`.
+        unsafe { erf_by_definition(self) }
     }
     #[inline(always)]
     fn narrow(wide: Pair<F64x4>) -> Self {
@@ -253,6 +270,15 @@ impl QuickLane for F32x8 {
 #[target_feature(enable = "avx2,fma")]
 fn exp_by_definition(x: F32x8) -> F32x8 {
     repops::scalar::exp(x)
+}
+
+/// # Safety
+/// See `methods`.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+fn erf_by_definition(x: F32x8) -> F32x8 {
+    repops::scalar::erf(x)
 }
 
 impl VectorLane for F32x8 {

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::pair::Pair;
-use super::quick::{self, QuickLane, WideQuickLane};
+use super::quick::{self, QuickLane};
 use super::{VectorLane, methods};
 
 /// One truth value per 32-bit lane.
@@ -207,14 +207,25 @@ impl Lane for F32x16 {
     #[inline(always)]
     fn rounded_exp(self) -> Self {
         let (y, sure) = quick::exp(self);
+        if Self::all(sure) {
+            return y;
+        }
+        // Half of the least subnormal is e^-103.97. Masked scores are beyond.
+        let vanishes = self.less(Self::splat(-104.5));
+        if Self::all(sure.or(vanishes)) {
+            return Self::select(vanishes, Self::splat(0.0), y);
+        }
         // SAFETY: see `methods`.
-        if Self::all(sure) { y } else { unsafe { exp_by_definition(self) } }
+        unsafe { exp_by_definition(self) }
     }
     #[inline(always)]
     fn rounded_erf(self) -> Self {
         let (y, sure) = quick::erf(self);
+        if Self::all(sure) || Self::all(sure.or(self.equal(Self::splat(0.0)))) {
+            return y;
+        }
         // SAFETY: see `methods`.
-        if sure { y } else { unsafe { erf_by_definition(self) } }
+        unsafe { erf_by_definition(self) }
     }
     #[inline(always)]
     fn narrow(wide: Pair<F64x8>) -> Self {
@@ -234,27 +245,6 @@ impl QuickLane for F32x16 {
     fn lookup_16(table: &'static [f32; 16], index: U32x16) -> Self {
         // SAFETY: see `methods`; a permute looks at the low four bits of its index.
         unsafe { F32x16(_mm512_permutexvar_ps(index.0, _mm512_loadu_ps(table.as_ptr()))) }
-    }
-}
-
-impl WideQuickLane for F32x16 {
-    #[inline(always)]
-    fn widen_index(index: U32x16) -> Pair<U64x8> {
-        // SAFETY: see `methods`.
-        unsafe {
-            Pair(
-                U64x8(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(index.0))),
-                U64x8(_mm512_cvtepu32_epi64(_mm512_extracti32x8_epi32::<1>(index.0))),
-            )
-        }
-    }
-    #[inline(always)]
-    fn none(mask: Pair<Mask64>) -> bool {
-        mask.0.0 | mask.1.0 == 0
-    }
-    #[inline(always)]
-    fn every(mask: Mask32) -> bool {
-        mask.0 == u16::MAX
     }
 }
 
