@@ -8,7 +8,7 @@
 Written by hand with onnx.helper after such exports' structure. `python3 decoder_exports.py` writes conformance/exports/: tiny
 models with the weights of decoders.py, checked here against its float64 forward pass through ONNX Runtime, whole and in pieces
 through the cache, and expected.json. `python3 decoder_exports.py MODEL.gguf FOLDER` writes a GGUF file's weights, widened to f32,
-in every style to FOLDER. Needs numpy, onnx, onnxruntime, gguf.
+in every style to FOLDER. Needs numpy, onnx, onnxruntime.
 """
 
 import json
@@ -432,12 +432,12 @@ def tiny():
     (ROOT / "expected.json").write_text(json.dumps(expected) + "\n")
 
 
-def of_gguf(source, folder):
-    """A Llama's GGUF file in every style, its tokenizer left out."""
-    import gguf
+def of_gguf(source):
+    """The configuration and the tensors of a Llama's GGUF file, widened to f32; its tokenizer is left out."""
+    from smollm2 import read
 
-    reader = gguf.GGUFReader(source)
-    key = lambda name: reader.fields[f"llama.{name}"].contents()
+    meta, weights = read(source)
+    key = lambda name: meta[f"llama.{name}"]
     heads, kv, hidden = key("attention.head_count"), key("attention.head_count_kv"), key("embedding_length")
     c = dict(heads=heads, kv_heads=kv, head_dim=hidden // heads, hidden=hidden, inner=key("feed_forward_length"), layers=key("block_count"), epsilon=key("attention.layer_norm_rms_epsilon"), ropes=[dict(base=key("rope.freq_base"))], context=2048)
     c["windows"] = [0] * c["layers"]
@@ -445,9 +445,8 @@ def of_gguf(source, folder):
     parts = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
     parts |= {f"attn_{n}": f"self_attn.{n}_proj" for n in "qkv"}
     tensors = {}
-    for tensor in reader.tensors:
-        value = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        name = tensor.name.removesuffix(".weight")
+    for key, value in weights.items():
+        name = key.removesuffix(".weight")
         if name.startswith("blk."):
             _, layer, part = name.split(".")
             name = f"model.layers.{layer}.{parts[part]}"
@@ -459,6 +458,12 @@ def of_gguf(source, folder):
             name = names[name]
         tensors[name + ".weight"] = value
     c["vocabulary"] = len(tensors["model.embed_tokens.weight"])
+    return c, tensors
+
+
+def write_gguf(source, folder):
+    """A Llama's GGUF file in every style."""
+    c, tensors = of_gguf(source)
     folder = pathlib.Path(folder)
     for style in STYLES:
         (folder / style).mkdir(parents=True, exist_ok=True)
@@ -467,4 +472,4 @@ def of_gguf(source, folder):
 
 
 if __name__ == "__main__":
-    of_gguf(*sys.argv[1:]) if len(sys.argv) == 3 else tiny()
+    write_gguf(*sys.argv[1:]) if len(sys.argv) == 3 else tiny()

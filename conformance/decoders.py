@@ -11,7 +11,6 @@ import json
 import pathlib
 import struct
 
-import gguf
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parent / "decoders"
@@ -274,6 +273,8 @@ def random_blocks(random, shape, kind):
 
 
 def write_gguf(name, architecture, config, tensors, type_of, metadata, tokenizer, extra=None):
+    import gguf
+
     writer = gguf.GGUFWriter(ROOT / f"{name}.gguf", architecture)
     writer.add_context_length(64)
     writer.add_embedding_length(config["hidden"])
@@ -476,4 +477,5 @@ def main():
     (ROOT / "expected.json").write_text("{" + ",\n".join(lines) + "}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -301,6 +301,9 @@ pub struct Bench {
     /// So many sequences at once.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "prefill")]
     pub batch: usize,
+    /// Time the same steps without hashing, too, token by token in turn.
+    #[arg(long, requires = "prefill")]
+    pub beside_unhashed: bool,
     #[command(flatten)]
     pub engine: Engine,
     /// Print one JSON object.

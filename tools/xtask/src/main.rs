@@ -15,6 +15,7 @@ mod fuzz;
 mod generations;
 mod graphs;
 mod instructions;
+mod llama;
 mod magika;
 mod matrix;
 mod models;

