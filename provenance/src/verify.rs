@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use repops::digest::{Layout, bytes_digest};
 use repops::exec::{ExecError, Execution, Executor, HashLevel, Limits, Observer, StepEvent};
 use repops::program::{Program, ProgramError};
-use repops::trace::StepRecord;
+use repops::trace::{StepRecord, bind_steps};
 use repops::{DType, Digest, Tensor, TensorView};
 
+use crate::dispute::partial::{Leaves, Subtrees};
 use crate::keys::PublicKey;
 use crate::receipt::{Claim, FaultClaim, Receipt, ReceiptError, TraceClaim, was_changed};
 
@@ -125,6 +126,8 @@ pub fn verify(
 pub struct Run {
     pub execution: Execution,
     pub claim: Claim,
+    /// The tree over the steps' digests, at level `operators`.
+    pub steps: Option<Leaves>,
 }
 
 /// Runs a program and makes the claim that a receipt signs; at level `none` it is made as at `outputs`.
@@ -140,20 +143,23 @@ pub fn run(
     let mut watch = Watch { inner: observer, steps: 0 };
     let execution = executor.execute(program, inputs, level, &mut watch)?;
     let steps_done = watch.steps;
-    let trace = match (&execution.trace, level) {
+    let steps = match (&execution.trace, level) {
         (Some(trace), HashLevel::Operators) => {
-            Some(TraceClaim { root: trace.root(), steps: trace.records.len() as u64 })
+            Some(Leaves::of(trace.records.iter().map(StepRecord::digest).collect()))
         }
         (None, HashLevel::Operators) => return Err(Unverifiable::NoTrace),
         _ => None,
     };
+    let trace = steps
+        .as_ref()
+        .map(|steps| TraceClaim { root: bind_steps(steps.count(), &steps.whole()), steps: steps.count() });
     let (outputs, fault) = match &execution.result {
         Ok(tensors) => (digests(&program.header().outputs, tensors, hash), None),
         Err(at) => (BTreeMap::new(), Some(FaultClaim { fault: at.fault, step: steps_done })),
     };
     let inputs = digests(&program.header().inputs, inputs, hash);
     let claim = Claim { program: program.digest(), inputs, outputs, fault, trace, nonce: 0 };
-    Ok(Run { execution, claim })
+    Ok(Run { execution, claim, steps })
 }
 
 /// Counts the steps that were carried through. A step that meets a fault has no outputs, and whether the

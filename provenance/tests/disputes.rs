@@ -13,8 +13,10 @@ use repops::ops::dispute::rule;
 use repops::reference::Reference;
 use repops_provenance::Key;
 use repops_provenance::dispute::simulate::{Dice, Kind, Outcome, Scenario, SimulateError, Stage};
+use repops_provenance::dispute::transcript::{decode_events, encode_event};
 use repops_provenance::dispute::{
-    Body, Loser, Message, NoDispute, Party, Reason, Received, Recorded, Referee, Terms, Transcript,
+    Body, Followed, Loser, Message, NoDispute, Party, Player, Reason, Received, Recorded, Referee, Terms,
+    Transcript,
 };
 
 thread_local! {
@@ -264,21 +266,145 @@ fn strangers_and_the_past_are_ignored() {
     for bytes in [
         vec![],
         vec![0; 300_000],
-        b"repops.move.0\0\0\0".to_vec(),
+        b"repops.move.1\0\0\0".to_vec(),
         by(3, id, 0),
         by(1, other.referee.id(), 0),
+        // A round that has not begun has no course yet.
+        by(1, id, 1),
     ] {
         assert!(matches!(recorded.receive(20, &bytes), Received::Ignored(_)));
     }
     assert_eq!(recorded.referee.verdict(), None);
     assert_eq!(recorded.transcript.events, []);
     // The party itself is held to what it signs.
-    for (round, reason) in [(0, Reason::Malformed), (1, Reason::OutOfTurn)] {
-        let mut again = recorded.clone();
-        assert_eq!(again.receive(20, &by(1, id, round)), Received::Accepted);
-        let verdict = again.referee.verdict().unwrap();
-        assert_eq!((verdict.loser, &verdict.reason), (Loser::First, &reason));
+    assert_eq!(recorded.receive(20, &by(1, id, 0)), Received::Accepted);
+    let verdict = recorded.referee.verdict().unwrap();
+    assert_eq!((verdict.loser, &verdict.reason), (Loser::First, &Reason::Malformed));
+}
+
+/// A game whose parties follow by themselves; `between` sees each state before it is answered.
+fn follow_to_the_end(
+    recorded: &mut Recorded,
+    mut players: [Player<'_>; 2],
+    mut between: impl FnMut(&mut Recorded, &mut Player<'_>),
+) {
+    let receipts = recorded.referee.receipts().clone();
+    let begun = Transcript::decode(&recorded.transcript.encode()).unwrap();
+    let mut followed = receipts.map(|own| Followed::new(&begun, &own).unwrap().unwrap());
+    while recorded.referee.verdict().is_none() {
+        for party in Party::BOTH {
+            let own = &mut followed[party as usize];
+            let news = &recorded.transcript.events[own.events() as usize..];
+            let news: Vec<u8> = news.iter().flat_map(encode_event).collect();
+            own.go_on(&decode_events(&news).unwrap());
+            assert_eq!(own.state().course(), recorded.referee.course());
+            assert_eq!((own.party(), own.owes()), (party, recorded.referee.owes(party)));
+            if own.owes() {
+                if party == Party::First {
+                    between(recorded, &mut players[0]);
+                }
+                let body = players[party as usize].answer(own.state(), party).unwrap();
+                let (course, round) = (own.state().course(), own.state().round());
+                let message = Message::sign(course, round, party, &body, &key_of(party)).encode();
+                assert_eq!(recorded.receive(20, &message), Received::Accepted);
+            }
+        }
     }
+}
+
+fn key_of(party: Party) -> Key {
+    Key::from_seed([1 + party as u8; 32])
+}
+
+/// A dispute of an honest party, the first, with a liar, and both players.
+fn disputed(which: usize, seed: u64) -> (Recorded, [Player<'static>; 2]) {
+    let stage = stage(which);
+    let scenario = Scenario { kind: Kind::Output, step: None, seed, liar: Party::Second };
+    let ((honest, claim), (liar, wrong)) = (stage.honest(), stage.liar(&scenario).unwrap());
+    let sign = |claim: repops_provenance::Claim, party| claim.sign(&key_of(party), Default::default());
+    let receipts = [sign(claim, Party::First), sign(wrong, Party::Second)];
+    let recorded = Recorded::open(receipts, Terms { answer_ms: 1000, number: seed }, 10).unwrap();
+    (recorded, [honest, liar])
+}
+
+#[test]
+fn what_nobody_signed_misleads_nobody() {
+    let mut dice = Dice(3);
+    let mut misled = 0;
+    for seed in 0..60 {
+        let (mut recorded, players) = disputed(seed as usize % PROGRAMS.len(), seed);
+        follow_to_the_end(&mut recorded, players, |recorded, player| {
+            // A faithless referee shows the honest party what it likes in the other's name, and asks it to go on from there.
+            let mut shown = recorded.transcript.clone();
+            let last = shown.events.iter_mut().rev().find_map(|event| {
+                let bytes = event.message.as_mut()?;
+                Message::decode(bytes).ok().filter(|message| message.party == Party::Second)?;
+                Some(bytes)
+            });
+            let Some(bytes) = last else { return };
+            let mut message = Message::decode(bytes).unwrap();
+            let at = dice.below(message.body.len() as u64) as usize;
+            message.body[at] ^= 1 << dice.below(8);
+            *bytes = message.encode();
+            let own = recorded.referee.receipts()[0].clone();
+            let followed = Followed::new(&shown, &own).unwrap().unwrap();
+            let state = followed.state();
+            if !followed.owes() || state.course() == recorded.referee.course() {
+                // It has lost there, or is asked the same as here.
+                return;
+            }
+            let Ok(body) = player.answer(state, Party::First) else { return };
+            let message =
+                Message::sign(state.course(), state.round(), Party::First, &body, &key_of(Party::First));
+            // What it signed there it has not said here.
+            let received = recorded.receive(20, &message.encode());
+            assert_eq!(received, Received::Ignored("it answers something else"));
+            misled += 1;
+        });
+        let verdict = recorded.referee.verdict().unwrap();
+        assert_eq!(verdict.loser, Loser::Second, "{verdict:?}");
+        let replayed = recorded.transcript.replay().unwrap();
+        assert_eq!(replayed.verdict(), Some(verdict));
+    }
+    // Most changes make hashes wrong, by which the other side has lost there.
+    assert!(misled > 15, "{misled} answers to what nobody said");
+}
+
+#[test]
+fn whoever_is_not_asked_and_speaks_loses() {
+    let mut spoke = 0;
+    for seed in 0..20 {
+        let (mut recorded, players) = disputed(0, seed);
+        let mut rounds = Vec::new();
+        follow_to_the_end(&mut recorded, players, |recorded, _| {
+            // Rounds in which the second party has nothing to say, and has said nothing.
+            let referee = &recorded.referee;
+            let last = recorded.transcript.events.last().and_then(|event| event.message.as_ref());
+            let last = last.and_then(|bytes| Message::decode(bytes).ok());
+            let has_said = last.is_some_and(|last| last.round == referee.round());
+            if !referee.owes(Party::Second) && !has_said {
+                rounds.push(recorded.clone());
+            }
+        });
+        for mut early in rounds {
+            let (course, round) = (early.referee.course(), early.referee.round());
+            let body = Body::Nodes(vec![]);
+            let message = Message::sign(course, round, Party::Second, &body, &key_of(Party::Second));
+            assert_eq!(early.receive(20, &message.encode()), Received::Accepted);
+            let verdict = early.referee.verdict().unwrap();
+            assert_eq!((verdict.loser, &verdict.reason), (Loser::Second, &Reason::OutOfTurn));
+            spoke += 1;
+        }
+    }
+    assert!(spoke > 0);
+}
+
+#[test]
+fn a_party_answers_for_its_own_receipt_alone() {
+    let (recorded, _) = disputed(0, 1);
+    let (other, _) = open(1);
+    let stranger = other.referee.receipts()[1].clone();
+    assert!(Followed::new(&recorded.transcript, &stranger).unwrap().is_none());
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn two_claims_that_both_may_be_true_have_no_loser() {
             if referee.owes(party) {
                 let body = players[party as usize].answer(&referee, party).unwrap();
                 let key = &keys[party as usize];
-                let message = Message::sign(referee.id(), referee.round(), party, &body, key);
+                let message = Message::sign(referee.course(), referee.round(), party, &body, key);
                 referee.receive(1, &message.encode());
             }
         }

@@ -78,5 +78,10 @@ impl Trace {
 
 /// The root over step digests.
 pub fn trace_root(steps: &[Digest]) -> Digest {
-    sha256(&[b"repops.trace.0\0\0", &(steps.len() as u64).to_le_bytes(), &merkle_root(steps).0])
+    bind_steps(steps.len() as u64, &merkle_root(steps))
+}
+
+/// The root of a trace whose step digests have this Merkle root.
+pub fn bind_steps(count: u64, tree: &Digest) -> Digest {
+    sha256(&[b"repops.trace.0\0\0", &count.to_le_bytes(), &tree.0])
 }

@@ -2,7 +2,6 @@
 //!
 //! Invariant: constants stay where the program has them; what was hashed once for one dispute need not be for another.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +9,11 @@ use std::sync::{Arc, OnceLock};
 use repops::digest::{LEAF_BYTES, leaf_hash, node_hash, split_point};
 use repops::ops::dispute::{Inputs, Stop, WHOLE_BYTES_MAX, bits_at};
 use repops::program::{ConstantId, Program};
-use repops::{Digest, Tensor};
+use repops::trace::{StepRecord, Trace, bind_steps};
+use repops::{Digest, Layout, Tensor};
 
 use super::facts::{Gap, TensorHeader, row_major, stored_offset};
-use super::partial::Subtrees;
+use super::partial::{Leaves, Subtrees};
 
 /// Subtrees of `1 << KEPT` leaves and above are kept: a 256th of the bytes, with few leaves to hash again.
 const KEPT: u32 = 4;
@@ -80,14 +80,14 @@ impl Subtrees for Hashed<'_> {
 #[derive(Debug)]
 pub(super) struct ProgramHashes {
     pub parts: Vec<Vec<u8>>,
-    pub leaves: Vec<Digest>,
+    pub leaves: Leaves,
     constants: Vec<OnceLock<Tree>>,
 }
 
 impl ProgramHashes {
     pub fn of(program: &Program) -> ProgramHashes {
         let parts = program.digest_leaves();
-        let leaves = parts.iter().map(|part| leaf_hash(part)).collect();
+        let leaves = Leaves::of(parts.iter().map(|part| leaf_hash(part)).collect());
         let constants = program.constants().iter().map(|_| OnceLock::new()).collect();
         ProgramHashes { parts, leaves, constants }
     }
@@ -104,19 +104,67 @@ impl ProgramHashes {
     }
 }
 
+/// The records of a run, and the tree over their digests.
+#[derive(Debug)]
+pub struct Records {
+    pub records: Vec<StepRecord>,
+    pub digests: Leaves,
+}
+
+impl Records {
+    pub fn of(trace: Trace) -> Records {
+        let digests = Leaves::of(trace.records.iter().map(StepRecord::digest).collect());
+        Records { records: trace.records, digests }
+    }
+
+    /// The trace's.
+    pub fn root(&self) -> Digest {
+        bind_steps(self.digests.count(), &self.digests.whole())
+    }
+}
+
+/// Bytes of a tensor, wherever they are.
+#[derive(Clone, Debug)]
+pub(super) enum Bytes<'a> {
+    Program(&'a [u8]),
+    Tensor(Arc<Tensor>),
+}
+
+impl std::ops::Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Program(bytes) => bytes,
+            Bytes::Tensor(tensor) => tensor.bytes(),
+        }
+    }
+}
+
 /// A tensor's stored bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Stored<'a> {
     pub header: TensorHeader,
-    pub bytes: Cow<'a, [u8]>,
+    pub bytes: Bytes<'a>,
     /// Of a constant its number; its tree is the program's.
     constant: Option<usize>,
     tree: OnceCell<Tree>,
 }
 
 impl<'a> Stored<'a> {
-    pub fn new(header: TensorHeader, bytes: Cow<'a, [u8]>, constant: Option<usize>) -> Stored<'a> {
-        Stored { header, bytes, constant, tree: OnceCell::new() }
+    /// A constant of the program.
+    pub fn constant(program: &'a Program, index: usize) -> Stored<'a> {
+        let decl = &program.constants()[index];
+        let header = TensorHeader { dtype: decl.dtype, layout: decl.layout, shape: decl.shape.clone() };
+        let bytes = Bytes::Program(program.constant_bytes(ConstantId(index as u32)));
+        Stored { header, bytes, constant: Some(index), tree: OnceCell::new() }
+    }
+
+    /// Any other tensor, row-major.
+    pub fn tensor(tensor: Arc<Tensor>) -> Stored<'a> {
+        let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+        let header = TensorHeader { dtype, layout: Layout::RowMajor, shape };
+        Stored { header, bytes: Bytes::Tensor(tensor), constant: None, tree: OnceCell::new() }
     }
 
     /// The leaves' hashes.

@@ -6,11 +6,14 @@
 use repops::digest::sha256;
 use repops::{DType, Digest, Layout};
 
-use crate::keys::{Key, PublicKey, SignatureBytes};
+use crate::keys::{Key, SignatureBytes};
 
 /// The most bytes of one message.
 pub const MESSAGE_BYTES_MAX: usize = 224 << 10;
-const TAG: &[u8; 16] = b"repops.move.0\0\0\0";
+const TAG: &[u8; 16] = b"repops.move.1\0\0\0";
+
+/// What stands before a body: tag, course, round, party, length.
+const HEAD_BYTES: usize = 16 + 32 + 4 + 1 + 4;
 
 /// One of the two who dispute.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -103,7 +106,8 @@ pub struct TensorEvidence {
 /// A message as it travels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    pub dispute: Digest,
+    /// The dispute, and everything that was said in it before this round.
+    pub course: Digest,
     pub round: u32,
     pub party: Party,
     pub body: Vec<u8>,
@@ -116,36 +120,35 @@ pub struct Message {
 pub struct MessageError(pub &'static str);
 
 impl Message {
-    pub fn sign(dispute: Digest, round: u32, party: Party, body: &Body, key: &Key) -> Message {
+    pub fn sign(course: Digest, round: u32, party: Party, body: &Body, key: &Key) -> Message {
         let body = body.encode();
-        let mut message = Message { dispute, round, party, body, signature: [0; 64] };
+        let mut message = Message { course, round, party, body, signature: [0; 64] };
         message.signature = key.sign(&message.digest());
         message
     }
 
     /// What is signed.
     pub fn digest(&self) -> Digest {
-        sha256(&[&self.signed()])
+        sha256(&[&self.head(), &self.body])
     }
 
-    fn signed(&self) -> Vec<u8> {
-        let mut out = Writer(TAG.to_vec());
-        out.digest(&self.dispute);
-        out.u32(self.round);
-        out.0.push(self.party as u8);
-        out.bytes(&self.body);
-        out.0
-    }
-
-    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
-        key.verifies(&self.digest(), &self.signature)
+    /// What stands before the body.
+    fn head(&self) -> [u8; HEAD_BYTES] {
+        let mut out = [0; HEAD_BYTES];
+        let (round, len) = (self.round.to_le_bytes(), (self.body.len() as u32).to_le_bytes());
+        let parts: [&[u8]; 5] = [TAG, &self.course.0, &round, &[self.party as u8], &len];
+        let mut rest = out.as_mut_slice();
+        for part in parts {
+            let (own, after) = rest.split_at_mut(part.len());
+            own.copy_from_slice(part);
+            rest = after;
+        }
+        out
     }
 
     /// What is signed, then the signature.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = self.signed();
-        out.extend_from_slice(&self.signature);
-        out
+        [self.head().as_slice(), &self.body, &self.signature].concat()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Message, MessageError> {
@@ -155,7 +158,7 @@ impl Message {
         let rest = bytes.strip_prefix(TAG).ok_or(MessageError("it is no message"))?;
         let mut rest = Reader(rest);
         let message = Message {
-            dispute: rest.digest()?,
+            course: rest.digest()?,
             round: rest.u32()?,
             party: Party::from_code(rest.u8()?).ok_or(MessageError("there is no such party"))?,
             body: rest.bytes()?.to_vec(),

@@ -14,6 +14,7 @@ mod choice;
 pub mod claimed;
 pub mod facts;
 mod faults;
+mod follow;
 mod generation;
 mod held;
 pub mod judge;
@@ -39,6 +40,8 @@ pub mod verdict;
 
 pub use ask::{Ask, NoDispute, Received, Terms};
 pub use claimed::Claimed;
+pub use follow::Followed;
+pub use held::Records;
 pub use kept::{Checkpoints, Keep, Keeper};
 pub use log::SequenceLog;
 pub use message::{Body, MESSAGE_BYTES_MAX, Message, MessageError, Party};

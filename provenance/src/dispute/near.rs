@@ -4,19 +4,18 @@
 //! the dispute can ask for, from the last checkpoint before the step, which holds what was computed before it. So a party
 //! runs a part of its program at most once a dispute.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
-use repops::digest::{Layout, tensor_digest};
+use repops::digest::tensor_digest;
 use repops::exec::{ExecError, HashLevel, Observer, StepEvent};
 use repops::ops;
-use repops::program::{BlockId, ConstantId, Program, ValueId};
+use repops::program::{BlockId, Program, ValueId};
 use repops::trace::StepRecord;
 use repops::{Digest, Tensor};
 
 use super::ask::Ask;
-use super::facts::TensorHeader;
 use super::held::Stored;
 use super::judge::Question;
 use super::player::{Player, PlayerError};
@@ -31,10 +30,17 @@ const SMALL_MAX: usize = 1 << 16;
 /// A party that has computed more than this for disputes forgets it before the next one.
 const LENT_BYTES_MAX: usize = 64 << 20;
 
+/// How far a dispute was followed.
+#[derive(Debug, Default)]
+struct Course {
+    course: Digest,
+    round: u32,
+}
+
 /// What the dispute at hand is about.
 #[derive(Debug, Default)]
 pub(super) struct Near {
-    dispute: Digest,
+    dispute: Course,
     /// The record or step that differs.
     focus: Option<u64>,
     /// Looking for slices of scanned tensors, which themselves are no slices.
@@ -44,7 +50,7 @@ pub(super) struct Near {
 }
 
 impl Near {
-    /// Takes note of what the dispute has come to; `true` when it is another dispute than before.
+    /// Takes note of what the dispute has come to; `true` when it does not go on from what it was before.
     pub fn turn_to(&mut self, referee: &Referee) -> bool {
         self.focus = match referee.ask() {
             Ask::Record { index: at }
@@ -52,7 +58,9 @@ impl Near {
             | Ask::Evidence(Question::Record { index: at, .. } | Question::Row { step: at, .. }) => Some(*at),
             _ => referee.place().map(|place| place.index),
         };
-        std::mem::replace(&mut self.dispute, referee.id()) != referee.id()
+        let goes_on = referee.course_of(self.dispute.round) == Some(self.dispute.course);
+        self.dispute = Course { course: referee.course(), round: referee.round() };
+        !goes_on
     }
 }
 
@@ -73,8 +81,8 @@ impl<'a> Player<'a> {
         self.forget();
     }
 
-    fn lend(&mut self, digest: Digest, tensor: &Tensor) {
-        self.store(digest, tensor.view(), Layout::RowMajor);
+    fn lend(&mut self, digest: Digest, tensor: Arc<Tensor>) {
+        self.store(digest, tensor);
         self.near.lent.insert(digest);
     }
 
@@ -91,10 +99,7 @@ impl<'a> Player<'a> {
         let program = self.program;
         for (index, decl) in program.constants().iter().enumerate() {
             if missing.remove(&decl.digest) {
-                let bytes = Cow::Borrowed(program.constant_bytes(ConstantId(index as u32)));
-                let header =
-                    TensorHeader { dtype: decl.dtype, layout: decl.layout, shape: decl.shape.clone() };
-                self.tensors.insert(decl.digest, Stored::new(header, bytes, Some(index)));
+                self.tensors.insert(decl.digest, Stored::constant(program, index));
             }
         }
         if missing.is_empty() {
@@ -105,7 +110,7 @@ impl<'a> Player<'a> {
             input.canonicalize();
             let digest = tensor_digest(input.view());
             if missing.remove(&digest) {
-                self.store(digest, input.view(), Layout::RowMajor);
+                self.store(digest, Arc::new(input));
             }
         }
         self.block_parameters(&mut missing);
@@ -134,7 +139,7 @@ impl<'a> Player<'a> {
     /// Where records have digests as outputs; what is found is no longer missing.
     fn places(&self, missing: &mut BTreeSet<Digest>) -> BTreeMap<(u64, usize), Digest> {
         let mut at = BTreeMap::new();
-        for (index, record) in self.records.iter().enumerate() {
+        for (index, record) in self.run.records.iter().enumerate() {
             for (output, digest) in record.outputs.iter().enumerate() {
                 if missing.remove(digest) {
                     at.insert((index as u64, output), *digest);
@@ -153,7 +158,7 @@ impl<'a> Player<'a> {
         let firsts = self.program.first_outputs(BlockId(0));
         let mut found = Vec::new();
         at.retain(|(index, output), digest| {
-            let value = match self.records[*index as usize].path.as_slice() {
+            let value = match self.run.records[*index as usize].path.as_slice() {
                 [frame] => firsts.get(frame.step as usize).map(|first| ValueId(first.0 + *output as u32)),
                 _ => None,
             };
@@ -164,13 +169,13 @@ impl<'a> Player<'a> {
             false
         });
         for (digest, tensor) in found {
-            self.lend(digest, &tensor);
+            self.lend(digest, tensor);
         }
     }
 
     /// What a dispute about the focused step can ask for.
     fn neighbourhood(&self) -> BTreeSet<Digest> {
-        let Some(record) = self.near.focus.and_then(|focus| self.records.get(focus as usize)) else {
+        let Some(record) = self.near.focus.and_then(|focus| self.run.records.get(focus as usize)) else {
             return BTreeSet::new();
         };
         let mut wanted: BTreeSet<Digest> = record.inputs.iter().flatten().copied().collect();
@@ -184,7 +189,7 @@ impl<'a> Player<'a> {
         }
         // What the steps around it read: conditions, counts, scanned tensors.
         for depth in 1..record.path.len() {
-            let holder = self.records.iter().find(|holder| holder.path == record.path[..depth]);
+            let holder = self.run.records.iter().find(|holder| holder.path == record.path[..depth]);
             wanted.extend(holder.into_iter().flat_map(|holder| &holder.inputs).flatten());
         }
         // What it is stacked from.
@@ -194,7 +199,7 @@ impl<'a> Player<'a> {
             let firsts = self.program.first_outputs(*body);
             let results = &self.program.block(*body).results;
             let own = record.path.len();
-            let inner = self.records.iter().filter(|inner| {
+            let inner = self.run.records.iter().filter(|inner| {
                 inner.path.len() == own + 1
                     && inner.path[..own] == record.path
                     && inner.path[own].block == body.0
@@ -215,13 +220,13 @@ impl<'a> Player<'a> {
         wanted: &BTreeMap<(u64, usize), Digest>,
     ) -> Result<(), PlayerError> {
         let Some(last) = wanted.keys().next_back().map(|key| key.0) else { return Ok(()) };
+        #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
+        let start = Instant::now();
         let section = checkpoint.and_then(|at| self.section(at, last));
         let first = if section.is_some() { checkpoint.map_or(0, |at| self.kept.list[at].records) } else { 0 };
         let has_blocks = self.log.is_none() && self.program.blocks().len() > 1;
-        let records = if has_blocks { self.records.as_slice() } else { &[] };
+        let records = if has_blocks { self.run.records.as_slice() } else { &[] };
         let mut catcher = Catcher { at: wanted, records, first, last, found: Vec::new(), small: 0, steps: 0 };
-        #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
-        let start = Instant::now();
         let ran = match &section {
             Some((program, inputs)) => self.executor.execute(program, inputs, HashLevel::None, &mut catcher),
             None => self.executor.execute(self.program, self.inputs, HashLevel::None, &mut catcher),
@@ -237,7 +242,7 @@ impl<'a> Player<'a> {
         for (digest, tensor) in found {
             // A party that lies may say of an output what no run gives, and have that.
             if !self.tensors.contains_key(&digest) {
-                self.lend(digest, &tensor);
+                self.lend(digest, Arc::new(tensor));
             }
         }
         Ok(())
@@ -246,7 +251,7 @@ impl<'a> Player<'a> {
     /// The steps from a checkpoint to the one with a record, and what they read.
     fn section(&self, checkpoint: usize, last: u64) -> Option<(Program, Vec<Tensor>)> {
         let from = self.kept.list.get(checkpoint)?;
-        let end = self.records.get(last as usize)?.path.first()?.step as usize + 1;
+        let end = self.run.records.get(last as usize)?.path.first()?.step as usize + 1;
         let first_input = self.program.first_param(BlockId(0)).index();
         let known = |value: ValueId| match from.live.get(&value) {
             Some(tensor) => Some(&**tensor),
@@ -259,7 +264,7 @@ impl<'a> Player<'a> {
 
     /// Keeps what blocks are given and no step puts out: iteration numbers, and conditions that hold.
     fn block_parameters(&mut self, missing: &mut BTreeSet<Digest>) {
-        let frames = self.records.iter().flat_map(|record| &record.path);
+        let frames = self.run.records.iter().flat_map(|record| &record.path);
         let iterations: BTreeSet<u64> = frames.map(|frame| frame.iteration).collect();
         for iteration in iterations {
             self.keep_if(missing, Tensor::scalar(iteration as i64));
@@ -279,9 +284,10 @@ impl<'a> Player<'a> {
     }
 
     fn search_scans(&mut self, missing: &mut BTreeSet<Digest>) -> Result<(), PlayerError> {
-        let mut scans: Vec<StepRecord> = self.records.iter().filter(|r| r.op == ops::SCAN).cloned().collect();
+        let mut scans: Vec<StepRecord> =
+            self.run.records.iter().filter(|r| r.op == ops::SCAN).cloned().collect();
         // First the one in which the dispute is.
-        let focus = self.near.focus.and_then(|focus| self.records.get(focus as usize));
+        let focus = self.near.focus.and_then(|focus| self.run.records.get(focus as usize));
         let focus = focus.map(|record| record.path.clone()).unwrap_or_default();
         scans.sort_by_key(|scan| !focus.starts_with(&scan.path));
         for record in scans {

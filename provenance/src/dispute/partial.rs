@@ -67,6 +67,50 @@ impl Subtrees for Vec<Digest> {
     }
 }
 
+/// Leaves with the hashes of all complete subtrees over them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leaves {
+    /// At `h` those over `1 << h` leaves each.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Leaves {
+    pub fn of(leaves: Vec<Digest>) -> Leaves {
+        let mut levels = vec![leaves];
+        while let Some(last) = levels.last().filter(|level| level.len() > 1) {
+            let above = last.chunks_exact(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
+            levels.push(above);
+        }
+        Leaves { levels }
+    }
+
+    /// The root of the whole tree.
+    pub fn whole(&self) -> Digest {
+        match self.count() {
+            0 => merkle_root(&[]),
+            count => self.root(0, count),
+        }
+    }
+}
+
+impl Subtrees for Leaves {
+    fn count(&self) -> u64 {
+        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
+    }
+
+    fn root(&self, low: u64, high: u64) -> Digest {
+        let size = high - low;
+        let known = self.levels.get(size.ilog2() as usize).and_then(|level| level.get((low / size) as usize));
+        match known.filter(|_| size.is_power_of_two() && low.is_multiple_of(size)) {
+            Some(hash) => *hash,
+            None => {
+                let middle = low + split(size);
+                node_hash(&self.root(low, middle), &self.root(middle, high))
+            }
+        }
+    }
+}
+
 /// The hashes that [`root`] needs besides the leaves at `wanted` (ascending, within `all`).
 pub fn prove(all: &(impl Subtrees + ?Sized), wanted: &[u64]) -> Vec<Digest> {
     fn walk(low: u64, high: u64, all: &(impl Subtrees + ?Sized), wanted: &[u64], out: &mut Vec<Digest>) {

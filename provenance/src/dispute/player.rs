@@ -4,11 +4,10 @@
 //! Invariant: what it says of the disputed step follows from the step's inputs by the rules of
 //! `repops::ops::dispute`; what it opens is what the judgement asked for and nothing more.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use repops::digest::{Layout, tensor_digest};
+use repops::digest::tensor_digest;
 use repops::exec::{ExecError, Executor};
 use repops::ops::dispute::{Evaluator, OpenInputs, Stop, Subject, Term, WHOLE_BYTES_MAX};
 use repops::ops::{self, Fault};
@@ -17,13 +16,12 @@ use repops::sequence::Row;
 use repops::sequence::choice::{Choice, Known};
 use repops::sequence::sampling::Draw;
 use repops::sequence::trace::row_digest;
-use repops::trace::{StepRecord, Trace};
+use repops::trace::Trace;
 use repops::{Digest, Tensor, TensorView};
 
 use super::ask::{Ask, Tree};
-use super::facts::TensorHeader;
 use super::faults::control_witness;
-use super::held::{Held, HeldInputs, ProgramHashes, SharedHashes, Stored};
+use super::held::{Held, HeldInputs, ProgramHashes, Records, SharedHashes, Stored};
 use super::judge::{Disputed, decide};
 use super::kept::Checkpoints;
 use super::log::{self, SequenceLog};
@@ -53,12 +51,11 @@ pub struct Player<'a> {
     pub(super) inputs: &'a [Tensor],
     pub(super) executor: &'a dyn Executor,
     pub(super) hashes: SharedHashes,
-    pub(super) records: Vec<StepRecord>,
-    pub(super) digests: Vec<Digest>,
+    pub(super) run: Arc<Records>,
     pub(super) tensors: Held<'a>,
     /// Values put in place of what the rules give: a fault of this party.
     presets: Vec<(Term, u64)>,
-    pub(super) kept: Checkpoints,
+    pub(super) kept: Arc<Checkpoints>,
     /// The step whose terms are evaluated.
     step: Option<(u64, Evaluator)>,
     pub(super) near: Near,
@@ -82,7 +79,8 @@ impl<'a> Player<'a> {
         trace: Trace,
         executor: &'a dyn Executor,
     ) -> Player<'a> {
-        Player::sharing(Arc::new(ProgramHashes::of(program)), program, inputs, trace, executor)
+        let run = Arc::new(Records::of(trace));
+        Player::sharing(Arc::new(ProgramHashes::of(program)), program, inputs, run, executor)
     }
 
     /// The same, with hashes that others have too.
@@ -90,20 +88,18 @@ impl<'a> Player<'a> {
         hashes: SharedHashes,
         program: &'a Program,
         inputs: &'a [Tensor],
-        trace: Trace,
+        run: Arc<Records>,
         executor: &'a dyn Executor,
     ) -> Player<'a> {
-        let digests = trace.records.iter().map(StepRecord::digest).collect();
         Player {
             program,
             inputs,
             executor,
             hashes,
-            records: trace.records,
-            digests,
+            run,
             tensors: Held::new(),
             presets: Vec::new(),
-            kept: Checkpoints::default(),
+            kept: Arc::default(),
             step: None,
             near: Near::default(),
             log: None,
@@ -123,11 +119,11 @@ impl<'a> Player<'a> {
         log: SequenceLog,
         executor: &'a dyn Executor,
     ) -> Player<'a> {
-        let trace = log.records(program);
-        let mut player = Player::sharing(hashes, program, inputs, trace, executor);
+        let run = Arc::new(Records::of(log.records(program)));
+        let mut player = Player::sharing(hashes, program, inputs, run, executor);
         let first = program.first_param(repops::program::BlockId(0)).0;
         for (value, input) in (first..).zip(inputs) {
-            player.store(value_name(value), input.view(), Layout::RowMajor);
+            player.store(value_name(value), Arc::new(input.clone()));
         }
         player.keep(&log.logprobs);
         player.log = Some(log);
@@ -143,7 +139,9 @@ impl<'a> Player<'a> {
     pub fn keep_row(&mut self, row: &Row, bytes: &[u8]) -> Digest {
         let digest = row_digest(row, bytes);
         let view = TensorView { dtype: row.dtype, shape: &row.shape, bytes };
-        self.store(digest, view, Layout::RowMajor);
+        if let Ok(tensor) = view.to_tensor() {
+            self.store(digest, Arc::new(tensor));
+        }
         digest
     }
 
@@ -153,7 +151,7 @@ impl<'a> Player<'a> {
         if let Some(outputs) = log.stated.get(&(position, step)) {
             return Ok(outputs.clone());
         }
-        let record = self.records.get(step as usize).ok_or(PlayerError::Unknown("a step"))?;
+        let record = self.run.records.get(step as usize).ok_or(PlayerError::Unknown("a step"))?;
         let rows = log.rows_of(step).ok_or(PlayerError::Unknown("a step"))?.to_vec();
         let names = record.outputs.clone();
         let known = log.digests_of(position, step).map(<[Digest]>::to_vec);
@@ -178,7 +176,7 @@ impl<'a> Player<'a> {
     }
 
     /// Gives it checkpoints of its run.
-    pub fn keep_checkpoints(&mut self, kept: Checkpoints) {
+    pub fn keep_checkpoints(&mut self, kept: Arc<Checkpoints>) {
         self.kept = kept;
     }
 
@@ -190,13 +188,12 @@ impl<'a> Player<'a> {
     /// Gives it a tensor that no run gives.
     pub fn keep(&mut self, tensor: &Tensor) -> Digest {
         let digest = tensor_digest(tensor.view());
-        self.store(digest, tensor.view(), Layout::RowMajor);
+        self.store(digest, Arc::new(tensor.clone()));
         digest
     }
 
-    pub(super) fn store(&mut self, digest: Digest, view: TensorView<'_>, layout: Layout) {
-        let header = TensorHeader { dtype: view.dtype, layout, shape: view.shape.to_vec() };
-        self.tensors.insert(digest, Stored::new(header, Cow::Owned(view.bytes.to_vec()), None));
+    pub(super) fn store(&mut self, digest: Digest, tensor: Arc<Tensor>) {
+        self.tensors.insert(digest, Stored::tensor(tensor));
     }
 
     /// The answer to what the referee asks.
@@ -206,10 +203,10 @@ impl<'a> Player<'a> {
             self.forget();
         }
         Ok(match referee.ask() {
-            Ask::Frontier { common } => {
-                let leaves = self.log.as_ref().map_or(&self.digests, |log| &log.entries);
-                Body::Frontier(partial::frontier_hashes(leaves, *common))
-            }
+            Ask::Frontier { common } => Body::Frontier(match &self.log {
+                Some(log) => partial::frontier_hashes(&log.entries, *common),
+                None => partial::frontier_hashes(&self.run.digests, *common),
+            }),
             Ask::Nodes { tree: tree @ (Tree::Log | Tree::Steps), first, height, levels } => {
                 let (log, row) = (self.own_log()?, referee.row());
                 let leaves =
@@ -229,12 +226,12 @@ impl<'a> Player<'a> {
             }
             Ask::Outputs { position, step } => {
                 let step = u32::try_from(*step).map_err(|_| PlayerError::Unknown("a step"))?;
-                let names = self.records.get(step as usize).map(|record| record.outputs.clone());
+                let names = self.run.records.get(step as usize).map(|record| record.outputs.clone());
                 self.fetch(&names.unwrap_or_default())?;
                 Body::Nodes(self.row(*position, step)?)
             }
             Ask::Nodes { tree: Tree::Trace, first, height, levels } => {
-                let nodes = partial::nodes(&self.digests, *first, *height, *levels);
+                let nodes = partial::nodes(&self.run.digests, *first, *height, *levels);
                 Body::Nodes(nodes.ok_or(PlayerError::Unknown("a node of the trace"))?)
             }
             Ask::Nodes { tree: Tree::Output, first, height, levels } => {
@@ -244,7 +241,7 @@ impl<'a> Player<'a> {
                 Body::Nodes(nodes.ok_or(PlayerError::Unknown("a node of the output"))?)
             }
             Ask::Record { index } => {
-                let record = self.records.get(*index as usize).ok_or(PlayerError::Unknown("a record"))?;
+                let record = self.run.records.get(*index as usize).ok_or(PlayerError::Unknown("a record"))?;
                 Body::Record(record.encode())
             }
             Ask::Tensor { .. } => {

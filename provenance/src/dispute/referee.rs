@@ -3,7 +3,9 @@
 //! Invariants: no input or output, no clock of its own, no allocation in proportion to the model; the same
 //! messages at the same times give the same verdict. A party that is honest, and answers in time, never
 //! loses: at every step the parties differ about something, and whoever is right about it can show it.
-//! What nobody signed is ignored, so that no third party can make anybody lose.
+//! What nobody signed is ignored, so that no third party can make anybody lose; so is what was signed in answer to anything
+//! but what both have said before, so that nobody loses by an answer to a question that another dispute, or a referee that
+//! shows what nobody said, has put.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use repops::digest::{merkle_root, sha256};
 use repops::ops::dispute::{TensorType, Term};
 use repops::sequence::choice::TOKEN;
 use repops::sequence::trace::bind_entries;
-use repops::trace::StepRecord;
+use repops::trace::{StepRecord, bind_steps};
 
 use super::ask::{self, Ask, NoDispute, Received, Terms, Tree};
 use super::claimed::Claimed;
@@ -44,11 +46,33 @@ pub struct Referee {
     pub(super) ask: Ask,
     pub(super) asked: [bool; 2],
     pub(super) answers: [Option<Body>; 2],
-    /// Digests of the messages of each round.
-    pub(super) seen: Vec<[Option<Digest>; 2]>,
+    pub(super) rounds: Vec<Round>,
+    /// A party that follows need not: see `follow.rs`.
+    pub(super) checks_signatures: bool,
     pub(super) state: State,
     pub(super) verdict: Option<Verdict>,
     pub(super) bytes: u64,
+}
+
+/// A round that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// What its messages carry.
+    pub(super) course: Digest,
+    /// Digests of its messages.
+    pub(super) seen: [Option<Digest>; 2],
+}
+
+impl Round {
+    fn new(course: Digest) -> Round {
+        Round { course, seen: [None, None] }
+    }
+
+    /// The course of the next one.
+    fn next_course(&self) -> Digest {
+        let [a, b] = self.seen.map(Option::unwrap_or_default);
+        sha256(&[b"repops.course.0\0", &self.course.0, &a.0, &b.0])
+    }
 }
 
 /// What has been found so far.
@@ -73,10 +97,15 @@ impl Referee {
     /// Begins the dispute of two receipts, of runs or of generations, at the time `now`, in milliseconds.
     pub fn open<R: Into<Claimed>>(receipts: [R; 2], terms: Terms, now: u64) -> Result<Referee, NoDispute> {
         let receipts = receipts.map(Into::into);
-        let [a, b] = &receipts;
-        for (which, receipt) in [("first", a), ("second", b)] {
+        for (which, receipt) in ["first", "second"].into_iter().zip(&receipts) {
             receipt.validate().map_err(|error| NoDispute::Receipt { which, error })?;
         }
+        Referee::of(receipts, terms, now)
+    }
+
+    /// The same, whoever signed the receipts.
+    pub(super) fn of(receipts: [Claimed; 2], terms: Terms, now: u64) -> Result<Referee, NoDispute> {
+        let [a, b] = &receipts;
         if a.signer() == b.signer() {
             return Err(NoDispute::OneParty);
         }
@@ -131,16 +160,26 @@ impl Referee {
             ask,
             asked,
             answers: [None, None],
-            seen: vec![[None, None]],
+            rounds: vec![Round::new(id)],
+            checks_signatures: true,
             state: State { facts, ..State::default() },
             verdict: None,
             bytes: 0,
         })
     }
 
-    /// What messages of this dispute carry.
     pub fn id(&self) -> Digest {
         self.id
+    }
+
+    /// What messages of this round carry: the dispute, and everything that was said in it before the round.
+    pub fn course(&self) -> Digest {
+        self.course_of(self.round).unwrap_or(self.id)
+    }
+
+    /// What messages of a round that has begun carry.
+    pub fn course_of(&self, round: u32) -> Option<Digest> {
+        self.rounds.get(round as usize).map(|round| round.course)
     }
 
     pub fn round(&self) -> u32 {
@@ -246,16 +285,17 @@ impl Referee {
             return Received::Ignored("the dispute is over");
         }
         let Ok(message) = Message::decode(bytes) else { return Received::Ignored("it is no message") };
-        if message.dispute != self.id {
-            return Received::Ignored("it belongs to another dispute");
+        if self.course_of(message.round) != Some(message.course) {
+            return Received::Ignored("it answers something else");
         }
-        let party = message.party;
-        if !message.is_signed_by(&self.receipts[party as usize].signer()) {
+        let (party, digest) = (message.party, message.digest());
+        let signer = self.receipts[party as usize].signer();
+        if self.checks_signatures && !signer.verifies(&digest, &message.signature) {
             return Received::Ignored("its signature is not the party's");
         }
         // From here on the party has said it.
-        let digest = message.digest();
-        if let Some(seen) = self.seen.get(message.round as usize).and_then(|seen| seen[party as usize]) {
+        let round = message.round as usize;
+        if let Some(seen) = self.rounds[round].seen[party as usize] {
             if seen == digest {
                 return Received::Ignored("it has been received before");
             }
@@ -268,7 +308,7 @@ impl Referee {
             self.lose(party.into(), Reason::OutOfTurn);
             return Received::Accepted;
         }
-        self.seen[self.round as usize][party as usize] = Some(digest);
+        self.rounds[round].seen[party as usize] = Some(digest);
         match Body::decode(&message.body) {
             Ok(body) if ask::answers(&self.ask, &body) => self.answers[party as usize] = Some(body),
             _ => {
@@ -306,7 +346,8 @@ impl Referee {
         self.ask = ask;
         self.asked = asked;
         self.answers = [None, None];
-        self.seen.push([None, None]);
+        let course = self.rounds.last().map_or(self.id, Round::next_course);
+        self.rounds.push(Round::new(course));
     }
 
     pub(super) fn undecided(&mut self, why: String) {
@@ -370,7 +411,7 @@ impl Referee {
         let (root, count) = self.traces[p];
         let bound = match &self.sequence {
             Some(sequence) => bind_entries(count, sequence.first, tree),
-            None => sha256(&[b"repops.trace.0\0\0", &count.to_le_bytes(), &tree.0]),
+            None => bind_steps(count, tree),
         };
         bound == root
     }

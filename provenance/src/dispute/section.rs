@@ -71,13 +71,12 @@ fn build<'t>(
     let read = read.chain(bodies().flat_map(|body| &body.results));
     let outer: BTreeSet<ValueId> =
         read.copied().filter(|value| !defined.iter().any(|range| range.contains(&value.0))).collect();
-    let parts = program.to_parts();
     let (mut constants, mut data, mut inputs, mut params) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for value in &outer {
         match program.as_constant(*value) {
             Some(constant) => {
-                constants.push((*value, parts.constants[constant.index()].clone()));
-                data.push(parts.data[constant.index()].clone());
+                constants.push((*value, program.constants()[constant.index()].clone()));
+                data.push(program.constant_data(constant).clone());
             }
             None => {
                 let tensor = known(*value)?;

@@ -39,8 +39,9 @@ impl Player<'_> {
             evidence.parts = log.parts.iter().map(|&i| (i, parts[i as usize].clone())).collect();
         }
         if !log.records.is_empty() {
-            evidence.record_hashes = partial::prove(&self.digests, &opened(&log.records));
-            evidence.records = log.records.iter().map(|&i| (i, self.records[i as usize].encode())).collect();
+            evidence.record_hashes = partial::prove(&self.run.digests, &opened(&log.records));
+            evidence.records =
+                log.records.iter().map(|&i| (i, self.run.records[i as usize].encode())).collect();
         }
         self.open_rows(log, &mut evidence);
         for (digest, wanted) in &log.tensors {
@@ -144,7 +145,7 @@ impl Facts for Source<'_, '_> {
     }
 
     fn record(&mut self, index: u64) -> Result<StepRecord, Gap> {
-        let record = self.player.records.get(index as usize).cloned().ok_or(Gap::Missing("a record"))?;
+        let record = self.player.run.records.get(index as usize).cloned().ok_or(Gap::Missing("a record"))?;
         self.log.records.insert(index);
         Ok(record)
     }
@@ -156,7 +157,7 @@ impl Facts for Source<'_, '_> {
     }
 
     fn record_of(&mut self, path: &[Frame], before: u64) -> Result<StepRecord, Gap> {
-        let earlier = self.player.records.iter().take(before as usize);
+        let earlier = self.player.run.records.iter().take(before as usize);
         let index = earlier.enumerate().find(|(_, record)| record.path == path).map(|(i, _)| i as u64);
         self.record(index.ok_or(Gap::Missing("the record of an earlier step"))?)
     }

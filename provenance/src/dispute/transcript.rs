@@ -28,6 +28,28 @@ pub fn encode_event(event: &Event) -> Vec<u8> {
     out.0
 }
 
+/// Events that stand one after the other.
+pub fn decode_events(bytes: &[u8]) -> Result<Vec<Event>, MessageError> {
+    let mut rest = Reader(bytes);
+    let events = events(&mut rest)?;
+    rest.end()?;
+    Ok(events)
+}
+
+/// Takes events off, up to one that is cut.
+fn events(rest: &mut Reader<'_>) -> Result<Vec<Event>, MessageError> {
+    let mut found = Vec::new();
+    let mut next = Reader(rest.0);
+    while let (Ok(time), Ok(message)) = (next.u64(), next.bytes()) {
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(MessageError("a message is too large"));
+        }
+        found.push(Event { time, message: (!message.is_empty()).then(|| message.to_vec()) });
+        rest.0 = next.0;
+    }
+    Ok(found)
+}
+
 /// A whole dispute.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transcript {
@@ -81,16 +103,8 @@ impl Transcript {
         let receipts = [receipt()?, receipt()?];
         let terms = Terms { answer_ms: rest.u64()?, number: rest.u64()? };
         let start = rest.u64()?;
-        let mut events = Vec::new();
-        let mut len = bytes.len() - rest.0.len();
-        while let (Ok(time), Ok(message)) = (rest.u64(), rest.bytes()) {
-            if message.len() > MESSAGE_BYTES_MAX {
-                return Err(MessageError("a message is too large"));
-            }
-            events.push(Event { time, message: (!message.is_empty()).then(|| message.to_vec()) });
-            len = bytes.len() - rest.0.len();
-        }
-        Ok((Transcript { receipts, terms, start, events }, len))
+        let events = events(&mut rest)?;
+        Ok((Transcript { receipts, terms, start, events }, bytes.len() - rest.0.len()))
     }
 
     /// The referee's state after all that happened.
@@ -108,7 +122,7 @@ impl Transcript {
     }
 }
 
-fn tell(referee: &mut Referee, event: &Event) {
+pub(super) fn tell(referee: &mut Referee, event: &Event) {
     match &event.message {
         Some(message) => drop(referee.receive(event.time, message)),
         None => referee.tick(event.time),
@@ -129,18 +143,6 @@ impl Recorded {
         let referee = Referee::open(receipts, terms, now)?;
         let transcript = Transcript { receipts: texts, terms, start: now, events: Vec::new() };
         Ok(Recorded { referee, transcript })
-    }
-
-    /// Goes on to a later state of the same dispute; `false`, and nothing has changed, if it is none.
-    pub fn follow(&mut self, later: &Transcript) -> bool {
-        let own = &self.transcript;
-        let is_same = own.receipts == later.receipts && (own.terms, own.start) == (later.terms, later.start);
-        let Some(new) = later.events.strip_prefix(own.events.as_slice()).filter(|_| is_same) else {
-            return false;
-        };
-        new.iter().for_each(|event| tell(&mut self.referee, event));
-        self.transcript.events.extend_from_slice(new);
-        true
     }
 
     /// Takes a message; what is ignored leaves no trace, unless the time it came at ended the dispute.

@@ -276,6 +276,11 @@ impl Program {
         self.parts.data[id.index()].as_slice()
     }
 
+    /// The same, to be part of another program.
+    pub fn constant_data(&self, id: ConstantId) -> &ConstantBytes {
+        &self.parts.data[id.index()]
+    }
+
     /// A constant as a tensor; `None` when its layout is not row-major.
     pub fn constant(&self, id: ConstantId) -> Option<TensorView<'_>> {
         let decl = &self.parts.constants[id.index()];

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use repops::exec::{HashLevel, Unobserved};
 use repops_provenance::dispute::simulate::{GenerationStage, Kind, Outcome, Scenario, SimulateError, Stage};
-use repops_provenance::dispute::{Loser, Party, Transcript};
+use repops_provenance::dispute::{Keep, Keeper, Loser, Party, SequenceLog, Transcript};
+use repops_provenance::verify;
 use repops_referee::{Options, describe, page};
 use serde_json::{Value, json};
 
@@ -29,8 +32,6 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
     let liar = if arguments.liar_first { Party::First } else { Party::Second };
     let what = Lie { kind, step, liar };
     let program = Arc::new(engine::load(&arguments.program)?);
-    #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
-    let now = std::time::Instant::now;
     let engine = Engine::new(&arguments.engine)?;
     engine.check_constants(&program)?;
     let hash = repops_kernels::bytes_digest;
@@ -38,47 +39,64 @@ pub fn simulate(arguments: &DisputeSimulate) -> Result<Answer> {
     if let Some(claim) =
         generate::claim_for(&arguments.generation, &program, &arguments.engine, arguments.seed)?
     {
-        let start = now();
         let stage = GenerationStage::regenerate(&program, claim.clone(), &engine, hash, keep)?;
         if claim.trace_root.is_some_and(|root| Some(root) != stage.claim.trace_root) {
             return Err(SimulateError::Root.into());
         }
         let op = |record: u64| stage.program.main().steps[stage.place(record).1 as usize].def().name;
         let play = |scenario: &Scenario| stage.play(scenario);
-        let time = start.elapsed();
-        let prepared = prepared(|| stage.prepare());
-        let run = Run { records: stage.records(), kept_bytes: stage.kept.bytes, time, prepared };
+        let prepared = timed(|| stage.prepare()).0;
+        let again = |keep: Keep| {
+            let (time, ran) = timed(|| SequenceLog::run(&program, &claim, &engine, hash, keep));
+            ran.map(|_| time).map_err(SimulateError::from)
+        };
+        let run =
+            Run { records: stage.records(), kept_bytes: stage.kept.bytes, prepared, again: &again, keep };
         return played(arguments, what, &run, &op, &play);
     }
     let tensors = inputs::read(&arguments.inputs, &program)?;
-    let start = now();
     let stage = Stage::keeping(&program, &tensors, &engine, hash, keep)?;
-    let run_time = start.elapsed();
     let records = &stage.trace.records;
     let op = |record: u64| {
         let record = &records[record as usize];
         repops::ops::by_id(record.op, record.version).map_or("", |def| def.name)
     };
     let play = |scenario: &Scenario| stage.play(scenario);
-    let prepared = prepared(|| stage.prepare());
-    let run = Run { records: records.len() as u64, kept_bytes: stage.kept.bytes, time: run_time, prepared };
+    let prepared = timed(|| stage.prepare()).0;
+    let again = |keep: Keep| {
+        let mut unobserved = Unobserved;
+        let mut keeper = Keeper::new(&program, keep, &mut unobserved);
+        let level = HashLevel::Operators;
+        let (time, ran) = timed(|| verify::run(&program, &tensors, level, &engine, hash, &mut keeper));
+        ran.map(|_| time).map_err(SimulateError::from)
+    };
+    let run =
+        Run { records: records.len() as u64, kept_bytes: stage.kept.bytes, prepared, again: &again, keep };
     played(arguments, what, &run, &op, &play)
 }
 
-/// What the honest party has run before the first dispute, once and with all its hashes.
-struct Run {
+/// What the honest party has run before the first dispute, with all its hashes.
+struct Run<'a> {
     records: u64,
     kept_bytes: u64,
-    time: std::time::Duration,
     /// Hashing the program's constants, once for all disputes.
-    prepared: std::time::Duration,
+    prepared: Duration,
+    /// Runs again, keeping something or nothing; the time that it takes.
+    again: &'a dyn Fn(Keep) -> std::result::Result<Duration, SimulateError>,
+    keep: Keep,
 }
 
-fn prepared(prepare: impl FnOnce()) -> std::time::Duration {
+fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {
     #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
     let start = std::time::Instant::now();
-    prepare();
-    start.elapsed()
+    let found = act();
+    (start.elapsed(), found)
+}
+
+/// The time in the middle of some.
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// What is lied about, where, and by whom.
@@ -93,14 +111,30 @@ struct Lie {
 fn played(
     arguments: &DisputeSimulate,
     Lie { kind, step, liar }: Lie,
-    run: &Run,
+    run: &Run<'_>,
     op: &dyn Fn(u64) -> &'static str,
     play: &dyn Fn(&Scenario) -> std::result::Result<Outcome, SimulateError>,
 ) -> Result<Answer> {
     let mut table = Table::default();
     let mut last = None;
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
-        let outcome = play(&Scenario { kind, step, seed, liar })?;
+        let scenario = Scenario { kind, step, seed, liar };
+        let (mut own, mut partial) = (Vec::new(), Vec::new());
+        let outcome = loop {
+            // By turns, so that whatever else the machine does is in all times.
+            if arguments.repeat > 1 || table.runs.is_empty() {
+                table.runs.push((run.again)(Keep::Nothing)?);
+                table.keeping.push((run.again)(run.keep)?);
+            }
+            let outcome = play(&scenario)?;
+            own.push(outcome.honest.saturating_sub(outcome.rerun));
+            partial.push(outcome.rerun);
+            if own.len() as u64 >= arguments.repeat {
+                break outcome;
+            }
+        };
+        let rerun = median(&mut partial);
+        let outcome = Outcome { honest: median(&mut own) + rerun, rerun, ..outcome };
         table.note(op(outcome.step), run.records, &outcome, liar)?;
         last = Some(outcome);
     }
@@ -156,13 +190,12 @@ const REPLAYS: u32 = 9;
 
 /// What the referee does in a whole dispute, receipts and signatures included: the least of nine replays, so
 /// that other work of the machine is not counted.
-fn referee_time(transcript: &Transcript) -> Result<std::time::Duration> {
-    let mut least = std::time::Duration::MAX;
+fn referee_time(transcript: &Transcript) -> Result<Duration> {
+    let mut least = Duration::MAX;
     for _ in 0..REPLAYS {
-        #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
-        let start = std::time::Instant::now();
-        transcript.replay()?;
-        least = least.min(start.elapsed());
+        let (time, replayed) = timed(|| transcript.replay());
+        replayed?;
+        least = least.min(time);
     }
     Ok(least)
 }
@@ -192,6 +225,9 @@ struct Table {
     wrong: u64,
     /// Disputes of more rounds than the size of their subject allows.
     long: u64,
+    /// Times of runs that kept nothing, and of such that made checkpoints.
+    runs: Vec<Duration>,
+    keeping: Vec<Duration>,
 }
 
 #[derive(Default)]
@@ -227,7 +263,7 @@ impl Table {
         row.bytes = (row.bytes.0 + outcome.bytes, row.bytes.1.max(outcome.bytes));
         row.micros.push(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         row.rerun += outcome.steps_rerun;
-        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         row.party_micros += micros(outcome.honest);
         row.rerun_micros += micros(outcome.rerun);
         row.reruns = row.reruns.max(u64::from(outcome.reruns));
@@ -235,7 +271,7 @@ impl Table {
     }
 
     #[expect(clippy::float_arithmetic, reason = "statistics, for people")]
-    fn print(&mut self, as_json: bool, run: &Run) {
+    fn print(&mut self, as_json: bool, run: &Run<'_>) {
         let mut rows = Vec::new();
         if !as_json {
             print(
@@ -270,13 +306,15 @@ impl Table {
             };
             let games = sum(|row| row.count);
             let own = sum(|row| row.party_micros - row.rerun_micros.min(row.party_micros)) / 1000.0 / games;
+            let (run_time, keeping) = (median(&mut self.runs), median(&mut self.keeping));
             print_json(&json!({
                 "operators": rows, "against_the_honest": self.wrong, "beyond_rounds_max": self.long, "kept_bytes": run.kept_bytes,
-                "run_ms": crate::run::milliseconds(run.time),
+                "run_ms": crate::run::milliseconds(run_time),
+                "keeping_run_ms": crate::run::milliseconds(keeping),
                 "prepared_ms": crate::run::milliseconds(run.prepared),
                 "rerun_ms_mean": sum(|row| row.rerun_micros) / 1000.0 / games,
                 "own_ms_mean": own,
-                "own_percent": 100.0 * own / (run.time.as_secs_f64() * 1000.0),
+                "own_percent": 100.0 * own / (run_time.as_secs_f64() * 1000.0),
                 "reruns_max": self.rows.values().map(|row| row.reruns).max(),
                 "steps_rerun_mean": sum(|row| row.rerun) / games,
                 "party_ms_mean": sum(|row| row.party_micros) / 1000.0 / games,

@@ -1,15 +1,17 @@
 //! `repops dispute open` and `repops provider serve`: the parties' side of disputes over HTTP/2.
 //!
-//! A provider follows the referee's transcript, computes the same state, and answers from a run that it can repeat. What
+//! A provider follows what the referee passes on, computes the same state, and answers from a run that it can repeat. What
 //! it has signed is in its store, on disk, before it is sent, so a provider that was killed says the same again and
-//! contradicts nothing. Opening a dispute twice opens one.
+//! contradicts nothing. Whether others' messages are signed is the referee's business: an answer counts only after the messages
+//! that the provider has seen. Opening a dispute twice opens one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use repops_http::{Client, HttpError, Limits, Method, Reply, Request, Server};
 use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, Stage};
-use repops_provenance::dispute::{Claimed, Message, Party, Player, Recorded, Referee, Transcript};
+use repops_provenance::dispute::transcript::decode_events;
+use repops_provenance::dispute::{Claimed, Followed, Message, Party, Player, Transcript};
 use repops_provenance::generation::GenerationReceipt;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
 use repops_provenance::{Info, Key};
@@ -185,11 +187,11 @@ fn stand_for(
         note(&format!("openings at http://{}", server.address()));
     }
     let remote = arguments.referee.as_deref().map(Remote::new).transpose()?;
-    let mut followed = Followed::new();
+    let mut disputes = Disputes::new();
     let poll = Duration::from_millis(arguments.poll_ms);
     loop {
         if let Some(remote) = &remote {
-            match answer_all(remote, &mut followed, &receipt, key, &mut player, &said) {
+            match answer_all(remote, &mut disputes, &receipt, key, &mut player, &said) {
                 Ok(true) if arguments.until_over => return Ok(Answer::Yes),
                 Ok(_) => {}
                 Err(Failure(problem)) => note(&problem),
@@ -230,13 +232,13 @@ fn give(request: Request, receipt: &Claimed, player: &mut Player<'_>) {
     request.answer(reply);
 }
 
-/// Disputes under way, by their names, as far as they were seen.
-type Followed = BTreeMap<String, Recorded>;
+/// Disputes under way, by their names, as far as they were seen; none where they are about another receipt of this key.
+type Disputes = BTreeMap<String, Option<Followed>>;
 
 /// Answers what is owed; whether there are disputes about the receipt and all are over.
 fn answer_all(
     remote: &Remote,
-    followed: &mut Followed,
+    disputes: &mut Disputes,
     receipt: &Claimed,
     key: &Key,
     player: &mut Player<'_>,
@@ -251,38 +253,45 @@ fn answer_all(
         about += 1;
         if entry["over"] == true {
             over += 1;
-            followed.remove(id);
+            disputes.remove(id);
             continue;
         }
-        let transcript = Transcript::decode(&remote.get(&format!("disputes/{id}/transcript"))?)?;
-        if !followed.get_mut(id).is_some_and(|known| known.follow(&transcript)) {
-            followed.insert(id.to_string(), transcript.recorded()?);
+        // What goes wrong on the way is begun again.
+        let followed = match disputes.remove(id) {
+            Some(None) => None,
+            Some(Some(mut followed)) => {
+                let news = remote.get(&format!("disputes/{id}/events/{}", followed.events()))?;
+                followed.go_on(&decode_events(&news)?);
+                Some(followed)
+            }
+            None => {
+                let transcript = remote.get(&format!("disputes/{id}/transcript"))?;
+                Followed::new(&Transcript::decode(&transcript)?, receipt)?
+            }
+        };
+        if let Some(followed) = followed.as_ref().filter(|followed| followed.owes()) {
+            let message = answer(followed, key, player, said)?;
+            let reply = remote.post(&format!("disputes/{id}/messages"), &message)?;
+            let reply: Value = serde_json::from_slice(&reply)?;
+            if reply["received"] == "ignored" {
+                // Perhaps it is not the dispute that it was: from the beginning again.
+                continue;
+            }
         }
-        let known = &followed[id];
-        if let Some(message) = answer(&known.referee, receipt, key, player, said)? {
-            remote.post(&format!("disputes/{id}/messages"), &message)?;
-        }
+        disputes.insert(id.to_string(), followed);
     }
     Ok(about > 0 && about == over)
 }
 
-/// The message that is owed, if one is.
-fn answer(
-    referee: &Referee,
-    receipt: &Claimed,
-    key: &Key,
-    player: &mut Player<'_>,
-    said: &Store,
-) -> Result<Option<Vec<u8>>> {
-    let party =
-        Party::BOTH.into_iter().find(|p| referee.receipts()[*p as usize].digest() == receipt.digest());
-    let Some(party) = party.filter(|party| referee.owes(*party)) else { return Ok(None) };
-    let (dispute, round) = (referee.id(), referee.round());
-    // For one round nothing else is ever sent, whatever became of the process in between.
-    if let Some(message) = said.said(dispute, round)? {
-        return Ok(Some(message));
+/// The message that is owed.
+fn answer(followed: &Followed, key: &Key, player: &mut Player<'_>, said: &Store) -> Result<Vec<u8>> {
+    let (state, party) = (followed.state(), followed.party());
+    let (course, round) = (state.course(), state.round());
+    // In one course nothing else is ever sent, whatever became of the process in between.
+    if let Some(message) = said.said(course, round)? {
+        return Ok(message);
     }
-    let message = Message::sign(dispute, round, party, &player.answer(referee, party)?, key).encode();
-    said.add_said(dispute, round, &message)?;
-    Ok(Some(message))
+    let message = Message::sign(course, round, party, &player.answer(state, party)?, key).encode();
+    said.add_said(course, round, &message)?;
+    Ok(message)
 }

@@ -153,6 +153,13 @@ impl Service<'_> {
             (&Method::GET, ["disputes", id, "transcript"]) => self.with(id, |session| {
                 Reply::new(200, "application/octet-stream", session.recorded.transcript.encode())
             }),
+            (&Method::GET, ["disputes", id, "events", first]) => self.with(id, |session| {
+                let events = &session.recorded.transcript.events;
+                let first = first.parse().ok().filter(|first| *first <= events.len());
+                let Some(first) = first else { return refused(404, "so much has not happened") };
+                let events: Vec<u8> = events[first..].iter().flat_map(encode_event).collect();
+                Reply::new(200, "application/octet-stream", events)
+            }),
             (&Method::GET, ["disputes", id, "page"]) => {
                 self.with(id, |session| Reply::new(200, HTML, page::dispute(&session.recorded.transcript)))
             }

@@ -16,7 +16,7 @@ type Numbered = TableDefinition<'static, (&'static [u8; 32], u64), &'static [u8]
 const DISPUTES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("disputes");
 /// What has happened in a dispute, in order.
 const EVENTS: Numbered = TableDefinition::new("events");
-/// What a party has signed, by dispute and round.
+/// What a party has signed, by course of the dispute and round.
 const SAID: Numbered = TableDefinition::new("said");
 
 pub struct Store {
@@ -98,19 +98,19 @@ impl Store {
         read().map_err(|error| self.failed(error))
     }
 
-    /// Keeps what was signed in a round of a dispute.
-    pub fn add_said(&self, dispute: Digest, round: u32, message: &[u8]) -> Result<()> {
+    /// Keeps what was signed in a round, in this course of a dispute.
+    pub fn add_said(&self, course: Digest, round: u32, message: &[u8]) -> Result<()> {
         self.write(|transaction| {
-            transaction.open_table(SAID)?.insert((&dispute.0, u64::from(round)), message)?;
+            transaction.open_table(SAID)?.insert((&course.0, u64::from(round)), message)?;
             Ok(())
         })
     }
 
-    /// What was signed in a round of a dispute.
-    pub fn said(&self, dispute: Digest, round: u32) -> Result<Option<Vec<u8>>> {
+    /// What was signed in a round, in this course of a dispute.
+    pub fn said(&self, course: Digest, round: u32) -> Result<Option<Vec<u8>>> {
         let read = || {
             let table = self.database.begin_read()?.open_table(SAID)?;
-            let found = table.get((&dispute.0, u64::from(round)))?;
+            let found = table.get((&course.0, u64::from(round)))?;
             Ok::<_, redb::Error>(found.map(|message| message.value().to_vec()))
         };
         read().map_err(|error| self.failed(error))

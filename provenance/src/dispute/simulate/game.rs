@@ -7,9 +7,11 @@ use repops::ops::dispute::Term;
 use super::{Dice, SimulateError};
 use crate::dispute::ask::{NoDispute, Terms};
 use crate::dispute::claimed::Claimed;
+use crate::dispute::follow::Followed;
 use crate::dispute::message::{Body, Message, Party};
-use crate::dispute::player::Player;
-use crate::dispute::transcript::Recorded;
+use crate::dispute::player::{Player, PlayerError};
+use crate::dispute::referee::Referee;
+use crate::dispute::transcript::{Recorded, Transcript, decode_events, encode_event};
 use crate::generation::GenerationClaim;
 use crate::keys::Key;
 use crate::receipt::{Claim, Info};
@@ -53,13 +55,15 @@ pub(super) struct Actor<'a> {
     pub term: Option<Term>,
     /// Its last message.
     pub last: Option<Vec<u8>>,
-    /// Spent on answers and their signatures.
+    /// The dispute as this party sees it.
+    pub followed: Option<Followed>,
+    /// Spent on all that it does in the dispute: reading and following what the referee passes on, answers, signatures.
     pub time: Duration,
 }
 
 impl<'a> Actor<'a> {
     pub fn new(player: Player<'a>, claim: Stated, manners: Manners, step: u64) -> Actor<'a> {
-        Actor { player, claim, manners, step, term: None, last: None, time: Duration::ZERO }
+        Actor { player, claim, manners, step, term: None, last: None, followed: None, time: Duration::ZERO }
     }
 
     pub fn answer(&mut self, game: &mut Game, party: Party, dice: &mut Dice) -> Result<(), SimulateError> {
@@ -74,9 +78,21 @@ impl<'a> Actor<'a> {
             }
             _ => {}
         }
+        let news = game.news(self.followed.as_ref());
         #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
         let start = Instant::now();
-        let answer = self.player.answer(&game.recorded.referee, party);
+        let followed = match self.followed.take() {
+            Some(mut followed) => {
+                followed.go_on(&decode_events(&news)?);
+                followed
+            }
+            None => {
+                Followed::new(&Transcript::decode(&news)?, &game.recorded.referee.receipts()[party as usize])?
+                    .ok_or(PlayerError::Unknown("the dispute"))?
+            }
+        };
+        let followed = self.followed.insert(followed);
+        let answer = self.player.answer(followed.state(), followed.party());
         let body = match (answer, self.manners) {
             (Ok(body), _) => body,
             (Err(error), Manners::Honest) => return Err(error.into()),
@@ -87,7 +103,7 @@ impl<'a> Actor<'a> {
             Manners::Damaged { round: at } if round >= at => damaged(body, dice),
             _ => body,
         };
-        let message = game.sign(party, &body);
+        let message = game.sign(followed.state(), party, &body);
         self.time += start.elapsed();
         game.deliver(&message);
         self.last = Some(message);
@@ -130,9 +146,19 @@ impl Game {
         Ok(Game { recorded, keys, now: 0, referee_time: start.elapsed() })
     }
 
-    fn sign(&self, party: Party, body: &Body) -> Vec<u8> {
-        let referee = &self.recorded.referee;
-        Message::sign(referee.id(), referee.round(), party, body, &self.keys[party as usize]).encode()
+    fn sign(&self, state: &Referee, party: Party, body: &Body) -> Vec<u8> {
+        Message::sign(state.course(), state.round(), party, body, &self.keys[party as usize]).encode()
+    }
+
+    /// What the referee gives a party that has followed so far: the whole transcript, or what has happened since.
+    fn news(&self, followed: Option<&Followed>) -> Vec<u8> {
+        let transcript = &self.recorded.transcript;
+        match followed {
+            None => transcript.encode(),
+            Some(followed) => {
+                transcript.events[followed.events() as usize..].iter().flat_map(encode_event).collect()
+            }
+        }
     }
 
     #[expect(

@@ -27,7 +27,7 @@ pub struct GenerationStage<'a> {
     pub claim: GenerationClaim,
     pub log: SequenceLog,
     pub inputs: Vec<Tensor>,
-    pub kept: Checkpoints,
+    pub kept: Arc<Checkpoints>,
     hashes: SharedHashes,
 }
 
@@ -45,7 +45,7 @@ impl<'a> GenerationStage<'a> {
         claim.trace_root = Some(log.sequence_root());
         claim.logprobs = log.logprobs_digest();
         let hashes = Arc::new(ProgramHashes::of(program));
-        Ok(GenerationStage { program, executor, claim, log, inputs, kept, hashes })
+        Ok(GenerationStage { program, executor, claim, log, inputs, kept: Arc::new(kept), hashes })
     }
 
     /// Hashes the program's constants once for all disputes; without it each is when something of it is opened.

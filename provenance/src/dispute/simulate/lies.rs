@@ -1,6 +1,7 @@
 //! Making lies: a run's records with one thing changed, and what follows from it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use repops::digest::sha256;
 use repops::exec::{ExecError, HashLevel, Observer, StepEvent};
@@ -13,6 +14,7 @@ use repops::{Digest, Tensor};
 use super::game::{Actor, Manners, Stated};
 use super::{Dice, Kind, Scenario, SimulateError, Stage};
 use crate::diff::step_at;
+use crate::dispute::held::Records;
 use crate::receipt::{Claim, TraceClaim};
 
 impl<'a> Stage<'a> {
@@ -103,7 +105,7 @@ impl<'a> Stage<'a> {
             Kind::Token => return Ok(None),
             Kind::Length | Kind::Outcome | Kind::Path => {}
         }
-        let mut trace = self.trace.clone();
+        let mut trace = Trace { records: self.trace.records.clone() };
         let mut claim = self.claim.clone();
         match kind {
             Kind::Length => trace.records.truncate(index),
@@ -121,11 +123,12 @@ impl<'a> Stage<'a> {
             Kind::Path => detour(&mut trace, index, dice),
             _ => {
                 trace.records[index] = record;
-                spread(&mut trace, index, &self.trace, &mut claim);
+                spread(&mut trace, index, &self.trace.records, &mut claim);
             }
         }
-        claim.trace = Some(TraceClaim { root: trace.root(), steps: trace.records.len() as u64 });
-        let mut player = self.player(trace);
+        let run = Records::of(trace);
+        claim.trace = Some(TraceClaim { root: run.root(), steps: run.records.len() as u64 });
+        let mut player = self.player(Arc::new(run));
         if let Some(tensor) = kept {
             player.keep(&tensor);
         }
@@ -282,12 +285,12 @@ fn detour(trace: &mut Trace, at: usize, dice: &mut Dice) {
 }
 
 /// Gives everything that follows from a wrong record other digests, as a run that went on would have.
-fn spread(trace: &mut Trace, from: usize, honest: &Trace, claim: &mut Claim) {
+fn spread(trace: &mut Trace, from: usize, honest: &[StepRecord], claim: &mut Claim) {
     let mut changed: BTreeMap<Digest, Digest> = BTreeMap::new();
     let note = |changed: &mut BTreeMap<Digest, Digest>, a: &StepRecord, b: &StepRecord| {
         changed.extend(a.outputs.iter().copied().zip(b.outputs.iter().copied()).filter(|(a, b)| a != b));
     };
-    note(&mut changed, &honest.records[from], &trace.records[from]);
+    note(&mut changed, &honest[from], &trace.records[from]);
     for at in from + 1..trace.records.len() {
         let record = &mut trace.records[at];
         let mut touched = false;
@@ -302,7 +305,7 @@ fn spread(trace: &mut Trace, from: usize, honest: &Trace, claim: &mut Claim) {
                 *output = sha256(&[b"follows", &output.0]);
             }
         }
-        note(&mut changed, &honest.records[at], &trace.records[at]);
+        note(&mut changed, &honest[at], &trace.records[at]);
     }
     for digest in claim.outputs.values_mut() {
         if let Some(other) = changed.get(digest) {

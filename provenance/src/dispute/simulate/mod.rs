@@ -18,15 +18,14 @@ use repops::Tensor;
 use repops::exec::{ExecError, Executor, HashLevel, Unobserved};
 use repops::ops::dispute::{STRIDE, Stop, Term};
 use repops::program::Program;
-use repops::trace::Trace;
 
 use super::ask::NoDispute;
 use super::claimed::Claimed;
-use super::held::{ProgramHashes, SharedHashes};
+use super::held::{ProgramHashes, Records, SharedHashes};
 use super::kept::{Checkpoints, Keep, Keeper};
-use super::message::{Message, Party};
+use super::message::{Message, MessageError, Party};
 use super::player::{Player, PlayerError};
-use super::transcript::{Recorded, Transcript};
+use super::transcript::{Recorded, Transcript, TranscriptError};
 use super::verdict::Verdict;
 use crate::keys::Key;
 use crate::receipt::Claim;
@@ -135,6 +134,10 @@ pub enum SimulateError {
     Root,
     #[error(transparent)]
     Open(#[from] NoDispute),
+    #[error(transparent)]
+    Transcript(#[from] TranscriptError),
+    #[error(transparent)]
+    Message(#[from] MessageError),
     #[error("a term: {0}")]
     Term(#[from] Stop),
     #[error("the trace has {count} records; there is no record {step}")]
@@ -159,7 +162,8 @@ pub struct Outcome {
     pub transcript: Transcript,
     /// Steps that the honest party ran again.
     pub steps_rerun: u64,
-    /// The honest party's time for its answers and their signatures, and of it that of running steps again, in so many runs.
+    /// The honest party's time for all that it does (reading and following what the referee passes on, answers and their
+    /// signatures), and of it that of running steps again, in so many runs.
     pub honest: Duration,
     pub rerun: Duration,
     pub reruns: u32,
@@ -190,9 +194,9 @@ pub struct Stage<'a> {
     pub program: &'a Program,
     pub inputs: &'a [Tensor],
     pub executor: &'a dyn Executor,
-    pub trace: Trace,
+    pub trace: Arc<Records>,
     pub claim: Claim,
-    pub kept: Checkpoints,
+    pub kept: Arc<Checkpoints>,
     hashes: SharedHashes,
 }
 
@@ -217,7 +221,10 @@ impl<'a> Stage<'a> {
         let mut unobserved = Unobserved;
         let mut keeper = Keeper::new(program, keep, &mut unobserved);
         let run = verify::run(program, inputs, HashLevel::Operators, executor, hash, &mut keeper)?;
-        let (trace, kept) = (run.execution.trace.unwrap_or_default(), keeper.checkpoints());
+        let kept = Arc::new(keeper.checkpoints());
+        let records = run.execution.trace.unwrap_or_default().records;
+        let digests = run.steps.ok_or(Unverifiable::NoTrace)?;
+        let trace = Arc::new(Records { records, digests });
         let hashes = Arc::new(ProgramHashes::of(program));
         Ok(Stage { program, inputs, executor, trace, claim: run.claim, kept, hashes })
     }
@@ -241,7 +248,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn player(&self, trace: Trace) -> Player<'a> {
+    fn player(&self, trace: Arc<Records>) -> Player<'a> {
         let mut player =
             Player::sharing(self.hashes.clone(), self.program, self.inputs, trace, self.executor);
         player.keep_checkpoints(self.kept.clone());
@@ -344,7 +351,7 @@ pub fn replay_signed_anew(bytes: &[u8]) -> bool {
             referee.tick(event.time);
             continue;
         };
-        let mut own = Message { dispute: referee.id(), round: referee.round(), ..message };
+        let mut own = Message { course: referee.course(), round: referee.round(), ..message };
         own.signature = keys[own.party as usize].sign(&own.digest());
         referee.receive(event.time, &own.encode());
     }

@@ -160,6 +160,10 @@ pub struct DisputeSimulate {
     /// How many disputes, with ascending seeds; several give a table by operator.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub count: u64,
+    /// Play each dispute so often, each time after the run that a party has to make anyway; the honest party's times, and
+    /// those of the runs, are medians then.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub repeat: u64,
     /// Give the table for a single dispute too.
     #[arg(long)]
     pub table: bool,

@@ -133,8 +133,11 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
          Made by `cargo xtask disputes`. In each game one bit of one term of a random element of a random step is wrong, and everything\n\
          that is computed from it; an honest party disputes it. *named*: the verdict names that step. The referee's time is the least of nine\n\
          replays of the whole dispute (receipts and signatures included) by the same process; its memory the most that `repops-referee\n\
-         replay`, a program that is a referee and nothing else, ever had resident, its code included. *All else* are a party's answers and\n\
-         signatures less its partial run, on top of hashing the program's constants once when it is loaded.\n",
+         replay`, a program that is a referee and nothing else, ever had resident, its code included.\n\
+         A *run* is one with its hashes, as every party has made anyway; by the side of it one that makes the checkpoints. *All else* is what the honest party\n\
+         does besides its partial run: reading and following everything that the referee passes on, answers, and their signatures, on top of\n\
+         hashing the program's constants once when it is loaded. Each game is played five times, by turns with both runs; these times\n\
+         are medians, with one thread, so that they are a processor's.\n",
     );
     let referee = lean_referee()?;
     let mut wrong = Vec::new();
@@ -179,22 +182,25 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
         }
         let _ = writeln!(
             text,
-            "\n| kept | bytes kept | the run with its hashes, ms | partial runs, most | their steps, mean | their ms, mean | all else, ms, mean | of the run |\n\
-             |---|---|---|---|---|---|---|---|"
+            "\n| kept | bytes kept | a run, ms | with checkpoints, ms | partial runs, most | their steps, mean | their ms, mean | all else, ms, mean | of a run |\n\
+             |---|---|---|---|---|---|---|---|---|"
         );
         let mut prepared = Value::Null;
         for every in [None, Some("64"), Some("16"), Some("4"), Some("1MiB"), Some("8MiB")] {
             let keep = every.map(|every| ["--checkpoint-every", every]);
-            let further: Vec<&str> =
-                ["--count", "20"].into_iter().chain(keep.into_iter().flatten()).collect();
+            let further: Vec<&str> = ["--count", "20", "--repeat", "5", "--threads", "1"]
+                .into_iter()
+                .chain(keep.into_iter().flatten())
+                .collect();
             let found = subject.play(repops, &further)?;
             prepared = found["prepared_ms"].clone();
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} % |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} % |",
                 every.map_or("nothing".to_owned(), |every| format!("every {every}")),
                 found["kept_bytes"],
                 tenths(&found["run_ms"]),
+                tenths(&found["keeping_run_ms"]),
                 found["reruns_max"],
                 tenths(&found["steps_rerun_mean"]),
                 tenths(&found["rerun_ms_mean"]),
