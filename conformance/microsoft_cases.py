@@ -60,11 +60,12 @@ def run(model, feeds):
     return session.run(None, feeds)
 
 
-def write(folder, name, op, inputs, attributes=None, outputs=1, constant=(), domain=DOMAIN, twin=None):
+def write(folder, name, op, inputs, attributes=None, outputs=1, constant=(), domain=DOMAIN, twin=None, named=None):
     """A case of one node. `inputs`: arrays, None where absent; `constant`: which become initializers; `twin`: inputs that
-    mean the same, where ONNX Runtime's CPU provider does not take these."""
+    mean the same, where ONNX Runtime's CPU provider does not take these; `named`: what makes outputs of the twin's."""
     model, feeds = build(name, op, inputs, attributes, outputs, constant, domain)
     expected = run(*(build(name, op, twin, attributes, outputs, constant, domain) if twin else (model, feeds)))
+    expected = [named(array) for array in expected] if named else expected
     data = os.path.join(folder, name, "test_data_set_0")
     os.makedirs(data, exist_ok=True)
     onnx.save(model, os.path.join(folder, name, "model.onnx"))
@@ -247,20 +248,66 @@ def machine_learning(case):
     x = f32(4, 3)
     ml = {"domain": ML}
     case("scaler", "Scaler", [x], {"offset": [0.5, 1.0, -1.0], "scale": [2.0, 0.3, 1.5]}, **ml)
+    case("scaler_f64", "Scaler", [x.astype(np.float64) + 1e9], {"offset": [1e9], "scale": [0.5]}, **ml)
     case("imputer", "Imputer", [np.where(x > 0.5, np.float32("nan"), x)], {"imputed_value_floats": [1.0, 2.0, 3.0], "replaced_value_float": float("nan")}, **ml)
     case("imputer_ints", "Imputer", [octets(4, 3, dtype=np.int64, high=3)], {"imputed_value_int64s": [7], "replaced_value_int64": 1}, **ml)
     for norm in ("MAX", "L1", "L2"):
         case(f"normalizer_{norm.lower()}", "Normalizer", [np.abs(x)], {"norm": norm}, **ml)
-    linear = {"coefficients": f32(6).tolist(), "targets": 2, "intercepts": [0.5, -1.0]}
-    case("linear_regressor", "LinearRegressor", [x], linear, **ml)
     case("feature_vectorizer", "FeatureVectorizer", [x, f32(4, 2)], {"inputdimensions": [3, 2]}, **ml)
     case("binarizer", "Binarizer", [x], {"threshold": 0.25}, **ml)
     case("array_feature_extractor", "ArrayFeatureExtractor", [x, np.array([2, 0], np.int64)], **ml)
+    linear(case, x, ml)
+    labels(case, ml)
+    trees(case, ml)
+
+
+def linear(case, x, ml):
+    """Products with coefficients; the scores' sign and the transforms."""
+    given = {"coefficients": f32(6).tolist(), "targets": 2, "intercepts": [0.5, -1.0]}
+    case("linear_regressor", "LinearRegressor", [x], given, **ml)
+    for transform in ("LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"):
+        case(f"linear_regressor_{transform.lower()}", "LinearRegressor", [x], {**given, "post_transform": transform}, **ml)
+    words = {"classlabels_strings": ["low", "middle", "high"]}
+    three = {"coefficients": f32(9).tolist(), "intercepts": [0.5, 0.0, -0.5]}
+    for transform in ("NONE", "LOGISTIC", "SOFTMAX"):
+        case(f"linear_classifier_{transform.lower()}", "LinearClassifier", [x], {**three, **words, "post_transform": transform}, outputs=2, **ml)
+    # One score is exactly 0, and counts for nothing.
+    without = {"coefficients": [*f32(6).tolist(), 0.0, 0.0, 0.0], "intercepts": [0.5, 0.25, 0.0], **words}
+    case("linear_classifier_softmax_zero", "LinearClassifier", [x], {**without, "post_transform": "SOFTMAX_ZERO"}, outputs=2, **ml)
+    between = {"coefficients": [0.01] * 9, "intercepts": [0.3, 0.5, 0.8], **words}
+    case("linear_classifier_probit", "LinearClassifier", [x], {**between, "post_transform": "PROBIT"}, outputs=2, **ml)
+    single = {"coefficients": f32(3).tolist(), "intercepts": [0.125], "classlabels_ints": [-4, 9]}
+    for transform in ("NONE", "LOGISTIC"):
+        case(f"linear_classifier_single_{transform.lower()}", "LinearClassifier", [x], {**single, "post_transform": transform}, outputs=2, **ml)
+    two = {"coefficients": f32(6).tolist(), "intercepts": [0.125, 0.0], "classlabels_ints": [-4, 9]}
+    case("linear_classifier_ints", "LinearClassifier", [octets(4, 3, dtype=np.int64, high=5)], two, outputs=2, **ml)
+    machine = {"coefficients": f32(2).tolist(), "n_supports": 2, "support_vectors": f32(6).tolist(), "rho": [0.25]}
+    for kernel in ("LINEAR", "POLY", "RBF", "SIGMOID"):
+        given = {**machine, "kernel_type": kernel, "kernel_params": [0.5, 0.25, 3.0]}
+        case(f"svm_regressor_{kernel.lower()}", "SVMRegressor", [x], given, **ml)
+    case("svm_regressor_one_class", "SVMRegressor", [f32(9, 3)], {**machine, "kernel_type": "RBF", "kernel_params": [0.5, 0.0, 3.0], "rho": [-0.2], "one_class": 1}, **ml)
+    case("svm_regressor_without_vectors", "SVMRegressor", [x], {"coefficients": f32(3).tolist(), "rho": [0.25], "kernel_type": "LINEAR", "kernel_params": [0.0, 0.0, 0.0]}, **ml)
+
+
+def labels(case, ml):
+    """Strings and numbers that stand for each other."""
     words = np.array(["a", "b", "z", "a"], object)
     table = {"keys_strings": ["a", "b"], "values_floats": [1.5, 2.5], "default_float": -1.0}
     case("label_encoder", "LabelEncoder", [words], table, **ml)
+    for name, texts in (("", words), ("_rows", words.reshape(2, 2))):
+        case(f"one_hot_encoder{name}", "OneHotEncoder", [texts], {"cats_strings": ["b", "a", "c"]}, **ml)
+    case("one_hot_encoder_all_known", "OneHotEncoder", [words[:2]], {"cats_strings": ["b", "a", "c"], "zeros": 0}, **ml)
+    for dtype in (np.int64, np.int32, np.float32, np.float64):
+        numbers = np.array([[3, -1], [8, 4]], dtype)
+        case(f"one_hot_encoder_{np.dtype(dtype).name}", "OneHotEncoder", [numbers], {"cats_int64s": [4, -1, 3]}, twin=[numbers.astype(np.int64)], **ml)
+    pairs = {"cats_int64s": [7, -3], "cats_strings": ["b", "a"]}
+    case("category_mapper_strings", "CategoryMapper", [words], {**pairs, "default_int64": 99}, **ml)
+    case("category_mapper_ints", "CategoryMapper", [np.array([[-3], [5], [7]], np.int64)], {**pairs, "default_string": "?"}, **ml)
+
+
+def trees(case, ml):
     # Two trees: of three nodes and five leaves in all, and of one leaf.
-    trees = {
+    nodes = {
         "nodes_treeids": [0, 0, 0, 0, 0, 1],
         "nodes_nodeids": [0, 1, 2, 3, 4, 0],
         "nodes_featureids": [0, 1, 0, 0, 0, 0],
@@ -268,6 +315,9 @@ def machine_learning(case):
         "nodes_values": [0.1, -0.3, 0.0, 0.0, 0.0, 0.0],
         "nodes_truenodeids": [1, 3, 0, 0, 0, 0],
         "nodes_falsenodeids": [2, 4, 0, 0, 0, 0],
+    }
+    one = {
+        **nodes,
         "target_treeids": [0, 0, 0, 1],
         "target_nodeids": [2, 3, 4, 0],
         "target_ids": [0, 0, 0, 0],
@@ -275,8 +325,42 @@ def machine_learning(case):
         "n_targets": 1,
     }
     for aggregate in ("SUM", "AVERAGE", "MIN", "MAX"):
-        case(f"tree_regressor_{aggregate.lower()}", "TreeEnsembleRegressor", [f32(16, 2)], {**trees, "aggregate_function": aggregate}, **ml)
-    case("tree_regressor_base", "TreeEnsembleRegressor", [f32(16, 2)], {**trees, "base_values": [3.5]}, **ml)
+        case(f"tree_regressor_{aggregate.lower()}", "TreeEnsembleRegressor", [f32(16, 2)], {**one, "aggregate_function": aggregate}, **ml)
+    case("tree_regressor_base", "TreeEnsembleRegressor", [f32(16, 2)], {**one, "base_values": [3.5]}, **ml)
+    close = np.array([[0.1, 0.0], [np.float32(0.1), 0.0], [np.nextafter(0.1, 1), -0.3]], np.float64)
+    case("tree_regressor_f64", "TreeEnsembleRegressor", [close], one, **ml)
+    # Three weights a leaf, out of the leaves' order.
+    order = [2, 0, 3, 4]
+    several = {
+        **nodes,
+        "target_treeids": [1 if node == 0 else 0 for node in order for _ in range(3)],
+        "target_nodeids": [node for node in order for _ in range(3)],
+        "target_ids": [0, 1, 2] * 4,
+        "target_weights": f32(12).tolist(),
+        "n_targets": 3,
+    }
+    for aggregate in ("SUM", "AVERAGE", "MAX"):
+        case(f"tree_regressor_several_{aggregate.lower()}", "TreeEnsembleRegressor", [f32(16, 2)], {**several, "aggregate_function": aggregate}, **ml)
+    classes = {f"class_{name}": several[f"target_{name}"] for name in ("treeids", "nodeids", "ids", "weights")}
+    words = {"classlabels_strings": ["low", "middle", "high"]}
+    for transform in ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"):
+        case(f"tree_classifier_{transform.lower()}", "TreeEnsembleClassifier", [f32(16, 2)], {**nodes, **classes, **words, "post_transform": transform}, outputs=2, **ml)
+    case("tree_classifier_base", "TreeEnsembleClassifier", [f32(16, 2)], {**nodes, **classes, **words, "base_values": [0.5, -0.5, 0.25]}, outputs=2, **ml)
+    case("tree_classifier_ints", "TreeEnsembleClassifier", [octets(16, 2, dtype=np.int64, high=3) - 1], {**nodes, **classes, "classlabels_int64s": [9, 5, 7]}, outputs=2, **ml)
+    for kind, weights in (("signed", [1.0, 10.0, -5.0, 0.25]), ("positive", [0.375, 0.125, 0.25, 0.1875])):
+        for number in (0, 1):
+            single = {
+                "class_treeids": one["target_treeids"],
+                "class_nodeids": one["target_nodeids"],
+                "class_ids": [number] * 4,
+                "class_weights": weights,
+                "classlabels_int64s": [-4, 9],
+            }
+            for transform in ("NONE", "LOGISTIC"):
+                name = f"tree_classifier_{kind}_{number}_{transform.lower()}"
+                case(name, "TreeEnsembleClassifier", [f32(16, 2)], {**nodes, **single, "post_transform": transform}, outputs=2, **ml)
+    based = {**nodes, **single, "class_ids": [0] * 4, "base_values": [0.125]}
+    case("tree_classifier_positive_base", "TreeEnsembleClassifier", [f32(16, 2)], based, outputs=2, **ml)
 
 
 def strings(case):
@@ -291,6 +375,12 @@ def strings(case):
     case("cast_f32_to_strings", "Cast", [np.array([1.5, -0.25, 100, np.inf, -np.inf, np.nan], np.float32)], {"to": 8}, **onnx_domain)
     words = np.array([["a", "b", "a"], ["c", "a", "b"]], object)
     pool = {"pool_strings": ["a", "b", "a", "b", "c", "a"], "ngram_counts": [0, 2], "ngram_indexes": [0, 1, 2, 3]}
+    # ONNX Runtime samples numbers only: what stands for the texts.
+    image, grid = np.arange(1, 25).reshape(1, 2, 3, 4), f32(1, 3, 5, 2, scale=0.8)
+    name = np.vectorize(lambda number: f"s{number:.0f}" if number else "", otypes=[object])
+    for padding in ("zeros", "border", "reflection"):
+        sampled = {"mode": "nearest", "padding_mode": padding}
+        case(f"grid_sample_strings_{padding}", "GridSample", [name(image), grid], sampled, twin=[image.astype(np.float32), grid], named=name, **onnx_domain)
     lengths = {"min_gram_length": 1, "max_gram_length": 2, "max_skip_count": 1}
     for mode, weights in (("TF", {}), ("TFIDF", {"weights": [0.5, 2.0, 3.0, 0.25]})):
         case(f"tf_idf_strings_{mode.lower()}", "TfIdfVectorizer", [words], {"mode": mode, **pool, **lengths, **weights}, **onnx_domain)

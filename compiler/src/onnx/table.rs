@@ -81,8 +81,8 @@ static MICROSOFT_ROWS: &[Row] = microsoft_rows! {
 };
 
 macro_rules! ml_rows {
-    ($($op:literal: [$($since:literal)+] $convert:path;)*) => {
-        &[$(Row { domain: "ai.onnx.ml", op_type: $op, forms: &[Form { since: &[$($since),+], convert: $convert }] }),*]
+    ($($op:literal: $([$($since:literal)+] $convert:path),+;)*) => {
+        &[$(Row { domain: "ai.onnx.ml", op_type: $op, forms: &[$(Form { since: &[$($since),+], convert: $convert }),+] }),*]
     };
 }
 
@@ -91,14 +91,20 @@ macro_rules! ml_rows {
 static ML_ROWS: &[Row] = ml_rows! {
     "ArrayFeatureExtractor": [1] ml::array_feature_extractor;
     "Binarizer": [1] ml::binarizer;
+    "CategoryMapper": [1] ml::category_mapper;
     "FeatureVectorizer": [1] ml::feature_vectorizer;
     "Imputer": [1] ml::imputer;
-    "LabelEncoder": [2 4] sequences::label_encoder;
+    "LabelEncoder": [1] ml::label_encoder_1, [2 4] sequences::label_encoder;
+    "LinearClassifier": [1] ml::linear_classifier;
     "LinearRegressor": [1] ml::linear_regressor;
     "Normalizer": [1] ml::normalizer;
+    "OneHotEncoder": [1] ml::one_hot_encoder;
+    "SVMRegressor": [1] ml::svm_regressor;
     "Scaler": [1] ml::scaler;
     "TreeEnsemble": [5] ml::tree_ensemble;
-    "TreeEnsembleRegressor": [1 3] ml::tree_ensemble_regressor;
+    // Version 5 only says that TreeEnsemble is newer.
+    "TreeEnsembleClassifier": [1 3 5] ml::tree_ensemble_classifier;
+    "TreeEnsembleRegressor": [1 3 5] ml::tree_ensemble_regressor;
 };
 
 /// Operators of other domains.
@@ -325,10 +331,14 @@ pub static ROWS: &[Row] = rows! {
     "Xor": [1] legacy::broadcast, [7] same;
 };
 
+/// The rows of all domains.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(OTHER_ROWS).chain(MICROSOFT_ROWS).chain(ML_ROWS)
+}
+
 /// The conversion for an operator under version `opset` of its domain, and the operator's own version.
 /// An error is what is supported instead.
 pub fn find(domain: &str, op_type: &str, opset: Option<i64>) -> Result<(i64, Convert), String> {
-    let rows = || ROWS.iter().chain(OTHER_ROWS).chain(MICROSOFT_ROWS).chain(ML_ROWS);
     let Some(row) = rows().find(|row| row.domain == domain && row.op_type == op_type) else {
         let known = rows().any(|row| row.domain == domain);
         let what = if known { "no operator of this name is" } else { "no operator of this domain is" };

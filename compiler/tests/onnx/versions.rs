@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use repops_compiler::onnx::table::{ROWS, find};
+use repops_compiler::onnx::table::{ROWS, find, rows};
 
 fn schemas() -> BTreeMap<&'static str, BTreeSet<i64>> {
     let lines = include_str!("versions.txt").lines().filter(|l| !l.starts_with('#'));
@@ -52,5 +52,56 @@ fn the_version_in_force_is_found() {
     assert_eq!(version("Upsample", 9), Ok(9));
     assert!(version("Upsample", 10).is_err());
     assert!(version("Gelu", 19).is_err());
-    assert!(find("ai.onnx.ml", "LabelEncoder", Some(1)).is_err());
+    assert!(find("ai.onnx.ml", "TreeEnsemble", Some(4)).is_err());
+}
+
+/// The operators that a section of docs/ONNX.md lists: the names in its first paragraph.
+fn documented(domain: &str) -> BTreeSet<&'static str> {
+    let page = include_str!("../../../docs/ONNX.md");
+    let section = page.split_once(&format!("\n## {domain}\n\n")).expect("there is a section").1;
+    let paragraph = section.split("\n\n").next().unwrap_or_default();
+    paragraph.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_page_lists_what_is_imported() {
+    for domain in ["com.microsoft", "ai.onnx.ml"] {
+        let listed = rows().filter(|row| row.domain == domain);
+        assert_eq!(documented(domain), listed.map(|row| row.op_type).collect(), "{domain}");
+    }
+}
+
+#[test]
+fn other_operators_that_exports_hold_are_in_the_table() {
+    for op_type in [
+        "FusedMatMul",
+        "FusedConv",
+        "Gelu",
+        "FastGelu",
+        "QuickGelu",
+        "BiasGelu",
+        "LayerNormalization",
+        "SimplifiedLayerNormalization",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "EmbedLayerNormalization",
+        "Attention",
+        "MultiHeadAttention",
+        "GroupQueryAttention",
+        "RotaryEmbedding",
+        "MatMulNBits",
+        "DynamicQuantizeMatMul",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeLSTM",
+        "QLinearAdd",
+        "QLinearMul",
+        "QLinearConcat",
+        "QLinearAveragePool",
+        "QLinearGlobalAveragePool",
+        "QLinearLeakyRelu",
+        "QLinearSigmoid",
+        "QAttention",
+    ] {
+        assert!(find("com.microsoft", op_type, Some(1)).is_ok(), "{op_type}");
+    }
 }

@@ -9,6 +9,7 @@ use repops::packed::Strings;
 use repops::tensor::byte_len;
 use repops::{DType, Tensor, TensorView};
 
+use super::fitted::{Fitted, TEXTS, is_fitted};
 use super::{ELEMENTS_MAX, Known, Node, Origin, Taste};
 
 /// A sequence of numbers that a seed decides: SplitMix64.
@@ -35,13 +36,13 @@ impl Numbers {
         self.below(n) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }
 
 /// Types of values; more common ones more often.
-const TYPES: [DType; 16] = [
+pub(super) const TYPES: [DType; 16] = [
     DType::F32,
     DType::F32,
     DType::F32,
@@ -111,7 +112,6 @@ impl Pool {
     }
 
     fn strings(&self, numbers: &mut Numbers) -> Tensor {
-        const TEXTS: [&str; 8] = ["", "a b", "The end", "ä€", " x ", "12", "-0.5", "a,b,,c"];
         let shape = [1 + numbers.below(3)];
         Strings::new(&shape, (0..shape[0]).map(|_| numbers.pick(&TEXTS))).into_tensor()
     }
@@ -155,7 +155,7 @@ impl Pool {
         if numbers.one_in(2) { magnitude } else { -magnitude }
     }
 
-    fn tensor(&self, dtype: DType, shape: &[usize], numbers: &mut Numbers) -> Tensor {
+    pub(super) fn tensor(&self, dtype: DType, shape: &[usize], numbers: &mut Numbers) -> Tensor {
         let count: usize = shape.iter().product();
         let floats: Vec<f64> = (0..count).map(|_| self.float(numbers)).collect();
         let small = if self.wild { 7 } else { 4 };
@@ -220,16 +220,8 @@ impl Pool {
         own
     }
 
-    /// A node of the row, if what was drawn is one.
-    pub fn node(
-        &mut self,
-        def: &'static OpDef,
-        rows: &[&'static OpDef],
-        numbers: &mut Numbers,
-    ) -> Option<Node> {
-        if matches!(def.class, OpClass::Control) {
-            return self.control(def, rows, numbers);
-        }
+    /// Operands among all values, and attributes by their kinds.
+    fn plain(&self, def: &'static OpDef, numbers: &mut Numbers) -> Fitted {
         let mut new = Vec::new();
         let most = def.inputs.max.min(def.inputs.min + 3);
         let count = def.inputs.min + numbers.below(most - def.inputs.min + 1);
@@ -245,8 +237,23 @@ impl Pool {
             inputs[1] = Some(self.values.len() + new.len());
             new.push(self.tensor(dtype, &[1], numbers));
         }
+        Fitted { attrs: attributes(def, numbers), inputs, new }
+    }
+
+    /// A node of the row, if what was drawn is one.
+    pub fn node(
+        &mut self,
+        def: &'static OpDef,
+        rows: &[&'static OpDef],
+        numbers: &mut Numbers,
+    ) -> Option<Node> {
+        if matches!(def.class, OpClass::Control) {
+            return self.control(def, rows, numbers);
+        }
+        let drawn = if is_fitted(def) { self.fitted(def, numbers)? } else { self.plain(def, numbers) };
+        let Fitted { attrs, inputs, new } = drawn;
         let outputs = def.outputs.min + numbers.below(def.outputs.max.min(3) - def.outputs.min.min(3) + 1);
-        let mut attrs = def.check_attrs(&attributes(def, numbers)).ok()?;
+        let mut attrs = def.check_attrs(&attrs).ok()?;
         let is_random = attrs.get("stream").is_some();
         if is_random {
             attrs.insert("stream", AttrValue::Int(self.streams));

@@ -8,6 +8,7 @@
 
 mod control;
 mod draw;
+mod fitted;
 mod model;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -159,29 +160,22 @@ impl Graph {
 }
 
 /// Rows that are never drawn, each with the reason.
-pub const NEVER_DRAWN: [(&str, &str); 15] = [
-    ("CastFromString", "Cast in ONNX"),
-    ("CastToString", "Cast in ONNX"),
+pub const NEVER_DRAWN: [(&str, &str); 5] = [
     ("Embedding", "of language models, not of ONNX"),
-    ("ImageDecoder", "takes encoded images"),
-    ("LabelEncoder", "of ai.onnx.ml; its tables are attributes that fit each other"),
     ("MatMulBlocks", "of language models, not of ONNX"),
-    ("Optional", "ONNX says its type in an attribute when it holds nothing"),
-    ("RegexFullMatch", "its pattern is one that numbers do not give"),
     ("Region", "made by the compiler; drawn graphs have many"),
     ("SequenceAttention", "of language models, not of ONNX"),
-    ("SequenceEmpty", "ONNX's sequences hold values of one type; what is put in later decides nothing here"),
     ("SequenceRotary", "of language models, not of ONNX"),
-    ("StringNormalizer", "its words are attributes that fit each other"),
-    ("TfIdfVectorizer", "its pools are attributes that fit each other"),
-    ("TreeEnsemble", "of ai.onnx.ml; its trees are attributes that fit each other"),
 ];
 
 /// The rows that graphs of this taste are drawn from.
 pub fn rows(taste: Taste) -> Vec<&'static OpDef> {
     let is_drawn = |def: &&OpDef| {
-        NEVER_DRAWN.iter().all(|(name, _)| *name != def.name)
-            && table::find("", def.name, Some(taste.opset)).is_ok()
+        NEVER_DRAWN.iter().all(|(name, _)| *name != def.name) && {
+            let (domain, op_type) = fitted::in_onnx(def);
+            let version = if domain.is_empty() { taste.opset } else { fitted::ML_VERSION };
+            table::find(domain, op_type, Some(version)).is_ok()
+        }
     };
     ops::all().iter().copied().filter(is_drawn).collect()
 }

@@ -11,7 +11,7 @@ use repops_compiler::onnx::proto::{
     tensor_shape_proto::dimension::Value as Extent, type_proto,
 };
 
-use super::{Body, Graph, Known, Node, Origin};
+use super::{Body, Graph, Known, Node, Origin, fitted};
 
 /// ONNX's number of the type of strings.
 const STRING: i32 = 8;
@@ -77,14 +77,17 @@ pub fn encode(graph: &Graph, outputs: &[usize]) -> Vec<u8> {
             .collect(),
         ..Default::default()
     };
-    let import = OperatorSetIdProto { domain: None, version: Some(graph.opset) };
-    // Of ONNX 1.13 and later: enough for every opset, as no feature of the format's own is used.
-    let model = ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![import],
-        graph: Some(body),
-        ..Default::default()
+    let import = |domain: Option<&str>, version| OperatorSetIdProto {
+        domain: domain.map(str::to_string),
+        version: Some(version),
     };
+    let mut imports = vec![import(None, graph.opset)];
+    if has_other_domain(&graph.nodes) {
+        imports.push(import(Some(fitted::ML), fitted::ML_VERSION));
+    }
+    // Of ONNX 1.13 and later: enough for every opset, as no feature of the format's own is used.
+    let model =
+        ModelProto { ir_version: Some(8), opset_import: imports, graph: Some(body), ..Default::default() };
     model.encode_to_vec()
 }
 
@@ -127,14 +130,27 @@ fn proto(graph: &Graph, node: &Node) -> NodeProto {
     if node.def.name == "ConstantOfShape" {
         inputs.truncate(1);
         let value = node.inputs.get(1).copied().flatten();
-        attributes.extend(value.and_then(|at| tensor("value", &graph.values[at].tensor)).map(|value| {
-            AttributeProto {
-                name: Some("value".to_string()),
-                t: Some(value),
-                r#type: Some(AttributeType::Tensor as i32),
-                ..Default::default()
-            }
-        }));
+        attributes.extend(value.and_then(|at| tensor_attribute("value", &graph.values[at].tensor)));
+    }
+    let (domain, op_type) = fitted::in_onnx(node.def);
+    match node.def.name {
+        "CastToString" => attributes.push(attribute("to", &AttrValue::Int(i64::from(STRING)))),
+        // Constants that are attributes in ONNX.
+        "LabelEncoder" | "TreeEnsemble" => {
+            let names = match node.def.name {
+                "LabelEncoder" => ["keys_tensor", "values_tensor", "default_tensor"].as_slice(),
+                _ => &["nodes_splits", "leaf_weights"],
+            };
+            let constants = node.inputs[1..].iter().flatten().map(|&at| &graph.values[at].tensor);
+            attributes.extend(constants.zip(names).filter_map(|(t, name)| tensor_attribute(name, t)));
+            inputs.truncate(1);
+        }
+        _ => {}
+    }
+    if let Some(modes) = node.attrs.opt_ints("nodes_modes") {
+        let modes: Vec<u8> = modes.iter().map(|&mode| mode as u8).collect();
+        attributes.retain(|attribute| attribute.name() != "nodes_modes");
+        attributes.extend(tensor_attribute("nodes_modes", &Tensor::from_slice(&[modes.len()], &modes)));
     }
     attributes.extend(node.blocks.iter().map(|body| AttributeProto {
         name: Some(body.name.to_string()),
@@ -144,12 +160,30 @@ fn proto(graph: &Graph, node: &Node) -> NodeProto {
     }));
     NodeProto {
         name: Some(format!("n{}", node.outputs[0])),
-        op_type: Some(node.def.name.to_string()),
+        op_type: Some(op_type.to_string()),
+        domain: Some(domain.to_string()).filter(|domain| !domain.is_empty()),
         input: inputs,
         output: node.outputs.iter().map(|&output| name(output)).collect(),
         attribute: attributes,
         ..Default::default()
     }
+}
+
+fn tensor_attribute(name: &str, value: &Tensor) -> Option<AttributeProto> {
+    Some(AttributeProto {
+        name: Some(name.to_string()),
+        t: Some(tensor(name, value)?),
+        r#type: Some(AttributeType::Tensor as i32),
+        ..Default::default()
+    })
+}
+
+fn has_other_domain(nodes: &[Node]) -> bool {
+    let is_other = |node: &Node| {
+        !fitted::in_onnx(node.def).0.is_empty()
+            || node.blocks.iter().any(|body| has_other_domain(&body.nodes))
+    };
+    nodes.iter().any(is_other)
 }
 
 /// What a model need not say. Rows have attributes that older versions of ONNX's operators have not.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use super::SuiteError;
 
 /// The suites that have names: ONNX's, which `node_cases.py` writes side by side into one folder, what `microsoft_cases.py` and
-/// `narrow_cases.py` and `type_cases.py` write, cases of what was wrong once, the matrix, and the development models, which `reference.py short` gives
+/// `narrow_cases.py`, `type_cases.py` and `version_cases.py` write, cases of what was wrong once, the matrix, and the development models, which `reference.py short` gives
 /// their inputs.
-pub const SUITES: [&str; 11] = [
+pub const SUITES: [&str; 12] = [
     "node",
     "simple",
     "light",
@@ -20,6 +20,7 @@ pub const SUITES: [&str; 11] = [
     "microsoft",
     "narrow",
     "types",
+    "versions",
     "found",
     "matrix",
     "models",

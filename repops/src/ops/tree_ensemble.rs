@@ -1,5 +1,7 @@
 //! TreeEnsemble: decision trees whose leaves add to targets.
 
+use std::ops::Range;
+
 use super::float::{Float, Real, wide_elements, with_float};
 use super::{Arity, AttrDef, EvalCtx, Fault, InferCtx, Inferred, OpClass, OpDef, OpError};
 use crate::attrs::{AttrKind, AttrValue, Attrs};
@@ -12,12 +14,12 @@ pub static DEF: OpDef = OpDef {
     id: 780,
     name: "TreeEnsemble",
     version: 1,
-    doc: "Inputs X [N, F], splits [nodes], weights [leaves], members (a vector), all of one float type. For each row of X every tree is \
+    doc: "Inputs X [N, F], splits [nodes], weights, members (a vector), all of one float type. For each row of X every tree is \
           walked, in the order of tree_roots: at node n with x = X[row, nodes_featureids[n]] the true branch is taken if the comparison \
           nodes_modes[n] of x with splits[n] holds (0 <=, 1 <, 2 >=, 3 >, 4 ==, 5 !=, 6: x equals a member of the node's set), and for x = NaN \
           if nodes_missing_value_tracks_true[n] is not 0, whatever the mode. The k-th node of mode 6 has the k-th set; a NaN ends each in members. nodes_trueleafs and \
-          nodes_falseleafs say whether a branch is a leaf or a node. Y [N, n_targets] by aggregate_function: 1: the sum of the leaves' weights for each \
-          target, added to +0 one after the other in the order of the trees; 0: that divided by the number of trees; 2, 3: their minimum, maximum; a \
+          nodes_falseleafs say whether a branch is a leaf or a node. Leaf l has leaf_sizes[l] of the weights, which follow those of leaf l - 1. Y [N, n_targets] by aggregate_function: 1: the sum of the leaves' weights for each \
+          target, added to +0 one after the other in the order of the trees, and of a leaf's weights; 0: that divided by the number of trees; 2, 3: their minimum, maximum; a \
           target without leaves is +0. Sums of f16 and bf16 are computed in f32 and rounded at the end. Trees with a node that leads to itself are refused. Source: ai.onnx.ml \
           TreeEnsemble-5, without post_transform.",
     inputs: Arity::between(3, 4),
@@ -29,7 +31,12 @@ pub static DEF: OpDef = OpDef {
             || AttrValue::Int(1),
             "0 mean, 1 sum, 2 minimum, 3 maximum.",
         ),
-        AttrDef::required("leaf_targetids", AttrKind::Ints, "The target of each leaf."),
+        AttrDef::optional(
+            "leaf_sizes",
+            AttrKind::Ints,
+            "How many successive weights each leaf has; absent: one.",
+        ),
+        AttrDef::required("leaf_targetids", AttrKind::Ints, "The target of each weight."),
         AttrDef::required("n_targets", AttrKind::Int, "The number of targets."),
         AttrDef::required("nodes_falseleafs", AttrKind::Ints, "Whether the false branch is a leaf."),
         AttrDef::required("nodes_falsenodeids", AttrKind::Ints, "The node or leaf of the false branch."),
@@ -71,7 +78,9 @@ struct Node {
 struct Forest {
     nodes: Vec<Node>,
     roots: Vec<usize>,
-    /// The target of each leaf.
+    /// The weights of each leaf.
+    leaves: Vec<Range<usize>>,
+    /// The target of each weight.
     targets: Vec<usize>,
     target_count: usize,
     aggregate: i64,
@@ -95,8 +104,9 @@ impl Forest {
         if !(1..=TARGETS_MAX).contains(&target_count) {
             return Err(OpError::attr("n_targets", format!("{target_count} is not in 1 ..= {TARGETS_MAX}")));
         }
-        let leaves = list("leaf_targetids");
-        let targets = leaves.iter().map(|&id| index("leaf_targetids", id, target_count as usize));
+        let targets = list("leaf_targetids");
+        let leaves = leaves(attrs.opt_ints("leaf_sizes"), targets.len())?;
+        let targets = targets.iter().map(|&id| index("leaf_targetids", id, target_count as usize));
         let features = of_nodes("nodes_featureids")?;
         let nan = match attrs.opt_ints("nodes_missing_value_tracks_true") {
             Some(flags) if !flags.is_empty() => of_nodes("nodes_missing_value_tracks_true")?,
@@ -127,6 +137,7 @@ impl Forest {
         let forest = Forest {
             roots: roots.collect::<Result<_, _>>()?,
             targets: targets.collect::<Result<_, _>>()?,
+            leaves,
             target_count: target_count as usize,
             nodes,
             aggregate,
@@ -212,6 +223,20 @@ impl Forest {
     }
 }
 
+/// The weights of each leaf, one after the other.
+fn leaves(sizes: Option<&[i64]>, weights: usize) -> Result<Vec<Range<usize>>, OpError> {
+    let Some(sizes) = sizes else { return Ok((0..weights).map(|at| at..at + 1).collect()) };
+    let mut end = 0usize;
+    let ranges = sizes.iter().map(|&size| {
+        let start = end;
+        let next = usize::try_from(size).ok().and_then(|size| start.checked_add(size));
+        end = next.filter(|end| *end <= weights)?;
+        Some(start..end)
+    });
+    let ranges = ranges.collect::<Option<Vec<_>>>().filter(|_| end == weights);
+    ranges.ok_or_else(|| OpError::attr("leaf_sizes", format!("do not divide {weights} weights")))
+}
+
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
     let dtype = ctx.require(0, "a float", DType::is_float)?;
     let forest = Forest::new(ctx.attrs)?;
@@ -257,13 +282,15 @@ fn evaluate<T: Float>(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
         let mut found: Vec<Option<T::Wide>> = vec![None; forest.target_count];
         for &root in &forest.roots {
             let leaf = forest.leaf(root, row, &splits, &sets);
-            let (slot, weight) = (&mut found[forest.targets[leaf]], weights[leaf]);
-            *slot = Some(match (forest.aggregate, *slot) {
-                (0 | 1, sum) => sum.unwrap_or(T::Wide::ZERO) + weight,
-                (_, None) => weight,
-                (2, Some(least)) => least.smaller(weight),
-                (_, Some(largest)) => largest.larger(weight),
-            });
+            for at in forest.leaves[leaf].clone() {
+                let (slot, weight) = (&mut found[forest.targets[at]], weights[at]);
+                *slot = Some(match (forest.aggregate, *slot) {
+                    (0 | 1, sum) => sum.unwrap_or(T::Wide::ZERO) + weight,
+                    (_, None) => weight,
+                    (2, Some(least)) => least.smaller(weight),
+                    (_, Some(largest)) => largest.larger(weight),
+                });
+            }
         }
         for (out, value) in out.iter_mut().zip(found) {
             let value = value.unwrap_or(T::Wide::ZERO);
@@ -320,6 +347,9 @@ mod tests {
         let nan = attrs(3).with_ints("nodes_missing_value_tracks_true", &[1, 1]);
         assert_eq!(go(nan), [1.0, 10.0, 0.0, 10.0, 1.0, 0.0, 0.0, 10.0]);
         assert_eq!(go(attrs(0).with_ints("tree_roots", &[])), [0.0; 8]);
+        // Both weights in the first leaf, none in the second.
+        let sizes = attrs(1).with_ints("leaf_sizes", &[2, 0, 1]);
+        assert_eq!(go(sizes), [1.0, 10.0, 0.0, 0.0, -200.0, 0.0, -200.0, 0.0]);
     }
 
     #[test]
@@ -334,6 +364,9 @@ mod tests {
             ("nodes_modes", vec![0, 7]),
             ("leaf_targetids", vec![0, 1, 2]),
             ("tree_roots", vec![-1]),
+            ("leaf_sizes", vec![1, 1]),
+            ("leaf_sizes", vec![2, -1, 2]),
+            ("leaf_sizes", vec![1, 1, i64::MAX]),
         ] {
             let ids = if name == "nodes_falseleafs" { vec![1, 0] } else { vec![1, 2] };
             let attrs = attrs(1).with_ints("nodes_falsenodeids", &ids).with_ints(name, &bad);

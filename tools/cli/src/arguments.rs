@@ -90,7 +90,7 @@ pub enum ConformanceCommand {
 
 #[derive(Args)]
 pub struct ConformanceRun {
-    /// node, simple, light, pytorch-operator, pytorch-converted, microsoft, narrow, types, found or matrix below `--folder`; or a folder of cases,
+    /// node, simple, light, pytorch-operator, pytorch-converted, microsoft, narrow, types, versions, found or matrix below `--folder`; or a folder of cases,
     /// which builds without the compiler take as `pack --with-data` has written it.
     #[arg(long, value_name = "SUITE|DIR", default_value = "node")]
     pub suite: String,

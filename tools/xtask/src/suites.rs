@@ -29,6 +29,8 @@ pub struct Options {
 const SCRIPTS: &str = "conformance";
 /// Of the node cases; the models come from the version of the requirements, the last whose wheel holds them.
 const ONNX: &str = "onnx==1.23.2";
+/// Its operators and their versions, with which the import table is compared.
+const VERSIONS: &str = "compiler/tests/onnx/versions.txt";
 
 struct Suite {
     name: &'static str,
@@ -36,7 +38,7 @@ struct Suite {
     large: bool,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite { name: "node", large: false },
     Suite { name: "simple", large: false },
     Suite { name: "pytorch-operator", large: false },
@@ -44,6 +46,7 @@ const SUITES: [Suite; 8] = [
     Suite { name: "microsoft", large: false },
     Suite { name: "narrow", large: false },
     Suite { name: "types", large: false },
+    Suite { name: "versions", large: false },
     Suite { name: "light", large: true },
 ];
 
@@ -132,6 +135,23 @@ fn make(folder: &Path) -> Result<PathBuf> {
     let types = [cases.join("node"), cases.join("types")];
     run(python("type_cases.py").args(types).env("PYTHONPATH", &onnx))?;
     run(python("node_cases.py").arg(&cases).arg("--models"))?;
+    let versions = || {
+        let mut python = python("version_cases.py");
+        python.env("PYTHONPATH", &onnx);
+        python
+    };
+    run(versions().arg(&cases).arg(cases.join("versions")))?;
+    let found = capture(versions().arg("--versions"))?;
+    let listed = command::root().join(VERSIONS);
+    let text = std::fs::read_to_string(&listed).map_err(|source| Error::File {
+        action: "reading",
+        path: listed,
+        source,
+    })?;
+    let listed: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    if found.lines().collect::<Vec<_>>() != listed {
+        return Err(Error::Failed(format!("{VERSIONS} is not what {ONNX} has:\n{found}")));
+    }
     run(python("microsoft_cases.py").arg(cases.join("microsoft")))?;
     Ok(cases)
 }

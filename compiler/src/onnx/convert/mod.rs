@@ -18,10 +18,12 @@ pub mod shapes;
 pub mod softmax;
 
 use repops::Tensor;
-use repops::attrs::Attrs;
+use repops::attrs::{AttrValue, Attrs};
 use repops::dtype::DType;
+use repops::packed::Strings;
 
 use super::call::{Call, Outputs};
+use crate::graph::ValueId;
 use quantize::{cast_value, wide_float};
 
 /// The operator of the same name, with the same inputs and attributes.
@@ -92,7 +94,10 @@ fn sampled(call: &mut Call<'_, '_>, attrs: Attrs) -> Outputs {
     let (x, grid) = (call.input(0)?, call.input(1)?);
     let (Some(from), Some(at)) = (call.dtype(x), call.dtype(grid)) else { return same_with(call, attrs) };
     let is_double = |dtype| wide_float(dtype) == DType::F64;
-    if from == DType::Packed || (from.is_float() && is_double(from) == is_double(at)) {
+    if from == DType::Packed {
+        return sampled_strings(call, attrs, x, grid);
+    }
+    if from.is_float() && is_double(from) == is_double(at) {
         return same_with(call, attrs);
     }
     let wide = if is_double(from) || is_double(at) { DType::F64 } else { DType::F32 };
@@ -101,17 +106,60 @@ fn sampled(call: &mut Call<'_, '_>, attrs: Attrs) -> Outputs {
     Ok(vec![cast_value(call, y, from)?])
 }
 
-/// Attention, all versions: a mask of another type of number is added as Q's.
+/// Strings by their places, counted from 1 in f64, which holds all there can be: the place 0 that stands for nothing, and
+/// for NaN, has the empty string.
+fn sampled_strings(call: &mut Call<'_, '_>, attrs: Attrs, x: ValueId, grid: ValueId) -> Outputs {
+    if attrs.get("mode") != Some(&AttrValue::Str("nearest".to_string())) {
+        return Err(call.attribute_error("mode", "strings are sampled by nearest alone"));
+    }
+    let unary = |call: &mut Call<'_, '_>, op, x| call.emit1(op, Attrs::new(), &[Some(x)]);
+    let binary = |call: &mut Call<'_, '_>, op, a, b| call.emit1(op, Attrs::new(), &[Some(a), Some(b)]);
+    let (shape, count) = (unary(call, "Shape", x)?, unary(call, "Size", x)?);
+    let one = call.constant(&Tensor::scalar(1i64));
+    let end = binary(call, "Add", count, one)?;
+    let places = call.emit1("Range", Attrs::new(), &[one, end, one].map(Some))?;
+    let places = binary(call, "Reshape", places, shape)?;
+    let (places, grid) = (cast_value(call, places, DType::F64)?, cast_value(call, grid, DType::F64)?);
+    let found = call.emit1("GridSample", attrs, &[Some(places), Some(grid)])?;
+    let found = cast_value(call, found, DType::I64)?;
+    let empty = call.constant(&Strings::new(&[1], [""]).into_tensor());
+    let flat = call.constant_ints(&[-1]);
+    let flat = binary(call, "Reshape", x, flat)?;
+    let table = call.emit1("Concat", Attrs::new().with_int("axis", 0), &[Some(empty), Some(flat)])?;
+    Ok(vec![binary(call, "Gather", table, found)?])
+}
+
+/// Attention, all versions: a mask of another type of number is added as Q's. Where V's type is not Q's, all is computed from
+/// both in f32, or in f64 if one of them is, which holds what either type has; each output is rounded to its type in ONNX.
 pub fn attention(call: &mut Call<'_, '_>) -> Outputs {
     let (attrs, mut inputs) = (call.rest()?, call.inputs());
-    let (query, mask) = (call.input(0)?, call.optional(3));
-    if let (Some(mask), Some(dtype)) = (mask, call.dtype(query))
+    let (query, value) = (call.input(0)?, call.input(2)?);
+    let (of_query, of_value) = (call.dtype(query), call.dtype(value));
+    if let (Some(mask), Some(dtype)) = (call.optional(3), of_query)
         && call.dtype(mask).is_some_and(|of_mask| of_mask != dtype && of_mask != DType::Bool)
     {
         inputs[3] = Some(cast_value(call, mask, dtype)?);
     }
     let outputs = call.outputs();
-    call.emit("Attention", attrs, &inputs, outputs)
+    let (Some(of_query), Some(of_value)) = (of_query, of_value) else {
+        return call.emit("Attention", attrs, &inputs, outputs);
+    };
+    if of_query == of_value {
+        return call.emit("Attention", attrs, &inputs, outputs);
+    }
+    let is_double = of_query == DType::F64 || of_value == DType::F64;
+    let wide = if is_double { DType::F64 } else { DType::F32 };
+    let is_bool = |call: &Call<'_, '_>, at: usize| {
+        at == 3 && call.optional(3).and_then(|m| call.dtype(m)) == Some(DType::Bool)
+    };
+    for at in 0..inputs.len().min(6) {
+        if let Some(input) = inputs[at].filter(|_| !is_bool(call, at)) {
+            inputs[at] = Some(cast_value(call, input, wide)?);
+        }
+    }
+    let found = call.emit("Attention", attrs, &inputs, outputs)?;
+    let types = [of_query, of_query, of_value, of_query];
+    found.into_iter().zip(types).map(|(y, dtype)| cast_value(call, y, dtype)).collect()
 }
 
 /// DFT 17: the axis is an attribute, counted from the front unless negative; 1 when not given.
