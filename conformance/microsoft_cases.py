@@ -382,8 +382,15 @@ def strings(case):
         sampled = {"mode": "nearest", "padding_mode": padding}
         case(f"grid_sample_strings_{padding}", "GridSample", [name(image), grid], sampled, twin=[image.astype(np.float32), grid], named=name, **onnx_domain)
     lengths = {"min_gram_length": 1, "max_gram_length": 2, "max_skip_count": 1}
-    for mode, weights in (("TF", {}), ("TFIDF", {"weights": [0.5, 2.0, 3.0, 0.25]})):
-        case(f"tf_idf_strings_{mode.lower()}", "TfIdfVectorizer", [words], {"mode": mode, **pool, **lengths, **weights}, **onnx_domain)
+    weights = {"weights": [0.5, 2.0, 3.0, 0.25]}
+    for mode, given in (("TF", {}), ("TFIDF", weights)):
+        case(f"tf_idf_strings_{mode.lower()}", "TfIdfVectorizer", [words], {"mode": mode, **pool, **lengths, **given}, **onnx_domain)
+    # The n-grams' places are in another order than their weights, and one has none.
+    pool = {"pool_int64s": [1, 2, 3, 2, 3], "ngram_counts": [0, 3], "ngram_indexes": [3, 0, 5, 1]}
+    numbers = np.array([[1, 2, 2, 3, 1, 2, 3], [9, 3, 9, 3, 9, 9, 9]], np.int64)
+    for mode in ("IDF", "TFIDF"):
+        given = {"mode": mode, **pool, **lengths, **weights}
+        case(f"tf_idf_places_{mode.lower()}", "TfIdfVectorizer", [numbers], given, **onnx_domain)
 
 
 def main():

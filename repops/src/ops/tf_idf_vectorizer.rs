@@ -11,11 +11,11 @@ use crate::tensor::Tensor;
 pub static DEF: OpDef = OpDef {
     id: 432,
     name: "TfIdfVectorizer",
-    version: 1,
+    version: 2,
     doc: "X is [C] or [N, C], i32 or i64; Y (f32) is [M] or [N, M], M = the greatest of ngram_indexes + 1. pool_int64s holds the n-grams of length 1, then 2 ..., those of length n from \
-          position ngram_counts[n - 1] on; the i-th of all has coordinate ngram_indexes[i]; of equal ones the last counts. In each row every sequence x[p], x[p + s], .. of n elements \
-          inside of the row that is such an n-gram, min_gram_length <= n <= max_gram_length, s = 1 .. max_skip_count + 1 (only 1 for n = 1), adds one to its coordinate. mode TF: Y is the \
-          count; IDF: weights[coordinate], 1 without weights, where the count is above 0, else 0; TFIDF: weights[coordinate] * count, rounded. Source: ONNX \
+          position ngram_counts[n - 1] on; the i-th of all has coordinate ngram_indexes[i]; of equal ones only the last is counted. In each row every sequence x[p], x[p + s], .. of n elements \
+          inside of the row that is such an n-gram, min_gram_length <= n <= max_gram_length, s = 1 .. max_skip_count + 1 (only 1 for n = 1), counts once for it. A coordinate has the sum over its \
+          n-grams i, in their order: mode TF: of their counts, rounded once; added to +0 one by one, IDF: weights[i] (1 without weights) of those whose count is above 0; TFIDF: weights[i] * count, rounded. Source: ONNX \
           TfIdfVectorizer-9, on integers.",
     inputs: Arity::exactly(1),
     outputs: Arity::exactly(1),
@@ -31,7 +31,7 @@ pub static DEF: OpDef = OpDef {
         AttrDef::required("ngram_counts", AttrKind::Ints, "Where the n-grams of each length start."),
         AttrDef::required("ngram_indexes", AttrKind::Ints, "The coordinate of each n-gram."),
         AttrDef::required("pool_int64s", AttrKind::Ints, "The n-grams' elements."),
-        AttrDef::optional("weights", AttrKind::Floats, "As many as coordinates at least; absent: 1."),
+        AttrDef::optional("weights", AttrKind::Floats, "One for each n-gram at least; absent: 1."),
     ],
     class: OpClass::General,
     infer,
@@ -42,8 +42,10 @@ pub static DEF: OpDef = OpDef {
 const COORDINATE_MAX: i64 = 1 << 28;
 
 struct Vocabulary<'a> {
-    /// The coordinate of each n-gram.
+    /// The number of each n-gram.
     grams: BTreeMap<&'a [i64], usize>,
+    /// The coordinate of each.
+    places: Vec<usize>,
     steps: usize,
     coordinates: usize,
     weights: Option<&'a [f32]>,
@@ -63,19 +65,19 @@ fn vocabulary(attrs: &Attrs) -> Result<Vocabulary<'_>, OpError> {
     }
     let coordinates = indexes.iter().fold(0, |most, &i| most.max(i as usize)) + 1;
     let mut grams = BTreeMap::new();
-    let mut coordinate = indexes.iter();
+    let mut numbers = 0..indexes.len();
     let bad = || OpError::attr("ngram_counts", "does not divide the pool into n-grams");
     for (at, &start) in starts.iter().enumerate() {
         let end = starts.get(at + 1).copied().unwrap_or(pool.len() as i64);
         let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
         let part = range.and_then(|(start, end)| pool.get(start..end)).ok_or_else(bad)?;
         for gram in part.chunks(at + 1) {
-            let coordinate = coordinate.next().ok_or_else(bad)?;
+            let number = numbers.next().ok_or_else(bad)?;
             if gram.len() != at + 1 {
                 return Err(bad());
             }
             if lengths.contains(&gram.len()) {
-                grams.insert(gram, *coordinate as usize);
+                grams.insert(gram, number);
             }
         }
     }
@@ -83,10 +85,11 @@ fn vocabulary(attrs: &Attrs) -> Result<Vocabulary<'_>, OpError> {
         Some(crate::attrs::AttrValue::Floats(weights)) => Some(weights.as_slice()),
         _ => None,
     };
-    if weights.is_some_and(|w| w.len() < coordinates) {
-        return Err(OpError::attr("weights", format!("there are {coordinates} coordinates")));
+    let places: Vec<usize> = indexes.iter().map(|&i| i as usize).collect();
+    if weights.is_some_and(|w| w.len() < places.len()) {
+        return Err(OpError::attr("weights", format!("there are {} n-grams", places.len())));
     }
-    Ok(Vocabulary { grams, steps: size("max_skip_count", 0)? + 1, coordinates, weights })
+    Ok(Vocabulary { grams, places, steps: size("max_skip_count", 0)? + 1, coordinates, weights })
 }
 
 fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
@@ -106,7 +109,7 @@ fn infer(ctx: &InferCtx<'_>) -> Result<Vec<Inferred>, OpError> {
 
 fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.input(0);
-    let known = vocabulary(ctx.attrs)?;
+    let (known, mode) = (vocabulary(ctx.attrs)?, ctx.attrs.str("mode"));
     let values = x.to_i64s().ok_or(OpError::MissingInput { index: 0 })?;
     let shape = match *x.shape {
         [rows, _] => vec![rows, known.coordinates],
@@ -117,7 +120,7 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let longest = known.grams.keys().map(|gram| gram.len()).max().unwrap_or(0);
     for (row, out) in y.as_mut_slice::<f32>().chunks_exact_mut(known.coordinates).enumerate() {
         let row = &values[row * columns..][..columns];
-        let mut counts = vec![0u64; known.coordinates];
+        let mut counts = vec![0u64; known.places.len()];
         // A step as long as the row leaves single elements only.
         for step in 1..=known.steps.min(columns.max(1)) {
             for start in 0..columns {
@@ -127,16 +130,22 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
                     if gram.len() == 1 && step > 1 {
                         continue;
                     }
-                    if let Some(&coordinate) = known.grams.get(gram.as_slice()) {
-                        counts[coordinate] += 1;
+                    if let Some(&number) = known.grams.get(gram.as_slice()) {
+                        counts[number] += 1;
                     }
                 }
             }
         }
-        for (at, (out, &count)) in out.iter_mut().zip(&counts).enumerate() {
-            let weight = known.weights.map_or(1.0, |w| w[at]);
-            *out = match ctx.attrs.str("mode") {
-                "TF" => count as f32,
+        if mode == "TF" {
+            // Exact, whatever the order.
+            let mut sums = vec![0u64; known.coordinates];
+            counts.iter().zip(&known.places).for_each(|(count, &place)| sums[place] += count);
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
+            continue;
+        }
+        for (number, (&count, &place)) in counts.iter().zip(&known.places).enumerate() {
+            let weight = known.weights.map_or(1.0, |w| w[number]);
+            out[place] += match mode {
                 "IDF" if count == 0 => 0.0,
                 "IDF" => weight,
                 _ => weight * count as f32,
@@ -174,6 +183,13 @@ mod tests {
         weighted.insert("weights", crate::attrs::AttrValue::Floats(vec![0.5, 2.0, 3.0]));
         let y = run("TfIdfVectorizer", weighted, &[&x]);
         assert_eq!(y.as_slice::<f32>(), [0.5, 2.0, 3.0, 0.5, 2.0, 3.0]);
+        // The weights are of the n-grams, wherever they are counted; two n-grams may share a place.
+        let mut elsewhere = attrs("IDF", 1).with_ints("ngram_indexes", &[2, 0, 2]);
+        elsewhere.insert("weights", crate::attrs::AttrValue::Floats(vec![0.5, 2.0, 3.0]));
+        let y = run("TfIdfVectorizer", elsewhere.clone(), &[&x]);
+        assert_eq!(y.as_slice::<f32>(), [2.0, 0.0, 3.5, 2.0, 0.0, 3.5]);
+        let y = run("TfIdfVectorizer", elsewhere.with_str("mode", "TFIDF"), &[&x]);
+        assert_eq!(y.as_slice::<f32>(), [4.0, 0.0, 7.0, 2.0, 0.0, 3.5]);
         let y =
             run("TfIdfVectorizer", attrs("TF", i64::from(1 << 28)), &[&Tensor::from_slice(&[1], &[2i64])]);
         assert_eq!(y.as_slice::<f32>(), [1.0, 0.0, 0.0]);

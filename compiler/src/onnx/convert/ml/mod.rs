@@ -320,7 +320,7 @@ fn probit(call: &mut Call<'_, '_>, y: ValueId) -> Result<ValueId, ImportError> {
     let (zero, half) = (number(call, 0.0)?, number(call, 0.5)?);
     // 2 / (pi a), 1 / a, sqrt(2).
     let (first, inverse, root) =
-        (number(call, 4.330_746_7)?, number(call, 6.802_721)?, number(call, 1.414_213_5)?);
+        (number(call, 4.330_746_7)?, number(call, 6.802_721)?, number(call, std::f32::consts::SQRT_2)?);
     let doubled = two(call, "Mul", y, twice)?;
     let x = two(call, "Sub", doubled, one)?;
     let (below, above) = (two(call, "Sub", one, x)?, two(call, "Add", one, x)?);
