@@ -3,21 +3,10 @@
 // Where several updates name one element the last one stays: the greatest number of an update wins it by an atomic maximum
 // of integers, and writes it afterwards.
 
-#include "lanes.cuh"
+#include "indices.cuh"
 
 DEVICE void claim(u32 *winner, u32 number) {
     asm volatile("red.max.u32 [%0], %1;" : : "l"(winner), "r"(number) : "memory");
-}
-// The position on an axis; one out of range raises the flag and names nothing.
-DEVICE bool place(const void *indices, u64 i, u32 type, u32 extent, u32 *flag, u32 &at) {
-    i64 index = load_index(indices, type, i);
-    if (index < 0) index += extent;
-    if (index < 0 || index >= (i64)extent) {
-        raise(flag);
-        return false;
-    }
-    at = (u32)index;
-    return true;
 }
 DEVICE void put(void *y, u64 iy, const void *x, u64 ix, u32 size) {
     switch (size) {
@@ -29,7 +18,6 @@ DEVICE void put(void *y, u64 iy, const void *x, u64 ix, u32 size) {
 }
 
 // The slice that a tuple of up to six indices names.
-#define EXTENTS_OF_DATA u32 tuple, u32 d0, u32 d1, u32 d2, u32 d3, u32 d4, u32 d5
 DEVICE bool slice_of(const void *indices, u32 type, u32 *flag, u32 t, EXTENTS_OF_DATA, u32 &slice) {
     slice = 0;
     u32 at = 0;

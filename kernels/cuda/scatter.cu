@@ -4,23 +4,13 @@
 // updates there in whatever order they come; then one thread for each element sorts its run and applies it. Integer
 // atomics alone, and nothing depends on their order.
 
-#include "lanes.cuh"
+#include "indices.cuh"
 
 // The element that update i names, and whether it names one: by a tuple of indices (`tuple` > 0; slices of `inner` elements), or by an
 // index along one axis.
 #define TARGETS                                                                                                        \
-    const void *indices, u32 *flag, u32 n, u32 type, u32 inner, u32 tuple, u32 d0, u32 d1, u32 d2, u32 d3, u32 d4, u32 d5, u32 extent,     \
+    const void *indices, u32 *flag, u32 n, u32 type, u32 inner, EXTENTS_OF_DATA, u32 extent,                           \
         u32 along, EXTENTS, STRIDES(b), STRIDES(a)
-DEVICE bool place(const void *indices, u64 i, u32 type, u32 extent, u32 *flag, u32 &at) {
-    i64 index = load_index(indices, type, i);
-    if (index < 0) index += extent;
-    if (index < 0 || index >= (i64)extent) {
-        raise(flag);
-        return false;
-    }
-    at = (u32)index;
-    return true;
-}
 #define ONE(k)                                                                                                         \
     if (named && tuple > k) {                                                                                          \
         u32 at = 0;                                                                                                    \
