@@ -159,8 +159,19 @@ pub fn tensor_digest(tensor: TensorView<'_>) -> Digest {
 
 /// The digest of a tensor whose `bytes` are in `layout`.
 pub fn bytes_digest(dtype: DType, layout: Layout, shape: &[usize], bytes: &[u8]) -> Digest {
-    let leaves: Vec<Digest> = bytes.chunks(LEAF_BYTES).map(leaf_hash).collect();
-    bind_tensor(dtype, layout, shape, bytes.len() as u64, &merkle_root(&leaves))
+    bind_tensor(dtype, layout, shape, bytes.len() as u64, &root_of_bytes(bytes))
+}
+
+/// The Merkle root over the leaves of `bytes`, without a list of them: tensors may be larger than memory.
+fn root_of_bytes(bytes: &[u8]) -> Digest {
+    match bytes.len().div_ceil(LEAF_BYTES) {
+        0 => merkle_root(&[]),
+        1 => leaf_hash(bytes),
+        leaves => {
+            let (left, right) = bytes.split_at(split_point(leaves) * LEAF_BYTES);
+            node_hash(&root_of_bytes(left), &root_of_bytes(right))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +182,15 @@ mod tests {
     fn split_points() {
         let found: Vec<usize> = (2..=9).map(split_point).collect();
         assert_eq!(found, [1, 2, 2, 4, 4, 4, 4, 8]);
+    }
+
+    #[test]
+    fn roots_of_bytes_are_those_of_their_leaves() {
+        let bytes: Vec<u8> = (0..9 * LEAF_BYTES).map(|i| (i * 31 >> 3) as u8).collect();
+        for len in (0..bytes.len()).step_by(97).chain((0..=9).map(|leaves| leaves * LEAF_BYTES)) {
+            let leaves: Vec<Digest> = bytes[..len].chunks(LEAF_BYTES).map(leaf_hash).collect();
+            assert_eq!(root_of_bytes(&bytes[..len]), merkle_root(&leaves), "{len} bytes");
+        }
     }
 
     #[test]
