@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, leaf_hash, merkle_root};
+use repops::digest::{Digest, LEAF_BYTES, Layout, bind_tensor, merkle_root, root_of_bytes};
 use repops::dtype::{DType, Element, narrow};
 use repops::program::{Backing, ConstantBytes, ConstantDecl};
 use repops::tensor::{AlignedBytes, Tensor, TensorError, TensorView};
@@ -29,6 +29,9 @@ pub struct Weight {
 
 /// Constants up to this size are always aligned.
 const SMALL_BYTES_MAX: usize = 1 << 16;
+
+/// Leaves that one thread hashes at a time, a power of two.
+const PIECE_LEAVES: usize = 1 << 12;
 
 /// Constants in another layout, which are copies, take so much of the heap at most; later ones are in files.
 const LAID_OUT_HEAP_MAX: usize = 512 << 20;
@@ -127,8 +130,9 @@ impl Weight {
     /// The tensor digest, its leaves hashed in parallel.
     pub fn digest(&self) -> Digest {
         let bytes = self.data.as_slice();
-        let leaves: Vec<Digest> = bytes.par_chunks(LEAF_BYTES).map(leaf_hash).collect();
-        bind_tensor(self.dtype, self.layout, &self.shape, bytes.len() as u64, &merkle_root(&leaves))
+        // Every piece but the last is a whole subtree, so the tree over their roots is the tree's top.
+        let roots: Vec<Digest> = bytes.par_chunks(PIECE_LEAVES * LEAF_BYTES).map(root_of_bytes).collect();
+        bind_tensor(self.dtype, self.layout, &self.shape, bytes.len() as u64, &merkle_root(&roots))
     }
 
     pub fn decl(&self) -> ConstantDecl {

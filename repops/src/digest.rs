@@ -163,7 +163,7 @@ pub fn bytes_digest(dtype: DType, layout: Layout, shape: &[usize], bytes: &[u8])
 }
 
 /// The Merkle root over the leaves of `bytes`, without a list of them: tensors may be larger than memory.
-fn root_of_bytes(bytes: &[u8]) -> Digest {
+pub fn root_of_bytes(bytes: &[u8]) -> Digest {
     match bytes.len().div_ceil(LEAF_BYTES) {
         0 => merkle_root(&[]),
         1 => leaf_hash(bytes),
