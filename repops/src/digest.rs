@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn roots_of_bytes_are_those_of_their_leaves() {
-        let bytes: Vec<u8> = (0..9 * LEAF_BYTES).map(|i| (i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..9 * LEAF_BYTES).map(|i| ((i * 31) >> 3) as u8).collect();
         for len in (0..bytes.len()).step_by(97).chain((0..=9).map(|leaves| leaves * LEAF_BYTES)) {
             let leaves: Vec<Digest> = bytes[..len].chunks(LEAF_BYTES).map(leaf_hash).collect();
             assert_eq!(root_of_bytes(&bytes[..len]), merkle_root(&leaves), "{len} bytes");

@@ -3,8 +3,7 @@
 //! Invariant: an entry is a function of the program and the tokens up to its position. Whether it tells of the head's
 //! steps depends on where the logits begin to count, so both halves have roots of their own.
 
-use crate::digest::{Digest, bind_tensor, leaf_hash, merkle_root, sha256};
-use crate::digest::{LEAF_BYTES, Layout};
+use crate::digest::{Digest, Layout, bind_tensor, leaf_hash, merkle_root, root_of_bytes, sha256};
 use crate::sequence::Row;
 
 /// What a step gave at a position: the digests of its outputs' rows.
@@ -19,8 +18,7 @@ pub fn step_leaf(step: u32, outputs: &[Digest]) -> Digest {
 
 /// The digest of a row: that of a tensor with its shape.
 pub fn row_digest(row: &Row, bytes: &[u8]) -> Digest {
-    let leaves: Vec<Digest> = bytes.chunks(LEAF_BYTES).map(leaf_hash).collect();
-    bind_row(row, &merkle_root(&leaves))
+    bind_row(row, &root_of_bytes(bytes))
 }
 
 /// The digest of a row over whose bytes `root` stands.

@@ -220,26 +220,11 @@ impl Lane for F32x8 {
     }
     #[inline(always)]
     fn rounded_exp(self) -> Self {
-        let (y, sure) = quick::exp(self);
-        if Self::all(sure) {
-            return y;
-        }
-        // Half of the least subnormal is e^-103.97. Masked scores are beyond.
-        let vanishes = self.less(Self::splat(-104.5));
-        if Self::all(sure.or(vanishes)) {
-            return Self::select(vanishes, Self::splat(0.0), y);
-        }
-        // SAFETY: see `methods`.
-        unsafe { exp_by_definition(self) }
+        quick::rounded_exp(self)
     }
     #[inline(always)]
     fn rounded_erf(self) -> Self {
-        let (y, sure) = quick::erf(self);
-        if Self::all(sure) || Self::all(sure.or(self.equal(Self::splat(0.0)))) {
-            return y;
-        }
-        // SAFETY: see `methods`.
-        unsafe { erf_by_definition(self) }
+        quick::rounded_erf(self)
     }
     #[inline(always)]
     fn narrow(wide: Pair<F64x4>) -> Self {
@@ -260,6 +245,16 @@ impl QuickLane for F32x8 {
             let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(start.add(8)), index.0);
             F32x8(_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index.0))))
         }
+    }
+    #[inline(always)]
+    fn exp_by_definition(self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { exp_by_definition(self) }
+    }
+    #[inline(always)]
+    fn erf_by_definition(self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { erf_by_definition(self) }
     }
 }
 

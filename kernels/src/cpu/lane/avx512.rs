@@ -206,26 +206,11 @@ impl Lane for F32x16 {
     }
     #[inline(always)]
     fn rounded_exp(self) -> Self {
-        let (y, sure) = quick::exp(self);
-        if Self::all(sure) {
-            return y;
-        }
-        // Half of the least subnormal is e^-103.97. Masked scores are beyond.
-        let vanishes = self.less(Self::splat(-104.5));
-        if Self::all(sure.or(vanishes)) {
-            return Self::select(vanishes, Self::splat(0.0), y);
-        }
-        // SAFETY: see `methods`.
-        unsafe { exp_by_definition(self) }
+        quick::rounded_exp(self)
     }
     #[inline(always)]
     fn rounded_erf(self) -> Self {
-        let (y, sure) = quick::erf(self);
-        if Self::all(sure) || Self::all(sure.or(self.equal(Self::splat(0.0)))) {
-            return y;
-        }
-        // SAFETY: see `methods`.
-        unsafe { erf_by_definition(self) }
+        quick::rounded_erf(self)
     }
     #[inline(always)]
     fn narrow(wide: Pair<F64x8>) -> Self {
@@ -245,6 +230,16 @@ impl QuickLane for F32x16 {
     fn lookup_16(table: &'static [f32; 16], index: U32x16) -> Self {
         // SAFETY: see `methods`; a permute looks at the low four bits of its index.
         unsafe { F32x16(_mm512_permutexvar_ps(index.0, _mm512_loadu_ps(table.as_ptr()))) }
+    }
+    #[inline(always)]
+    fn exp_by_definition(self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { exp_by_definition(self) }
+    }
+    #[inline(always)]
+    fn erf_by_definition(self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { erf_by_definition(self) }
     }
 }
 

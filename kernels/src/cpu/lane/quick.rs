@@ -10,12 +10,16 @@
 
 use repops::lane::{IntLane, Lane, MaskLane};
 
+use super::VectorLane;
 use super::quick_tables::*;
 
 /// Lanes that look up f32.
-pub(super) trait QuickLane: Lane {
+pub(super) trait QuickLane: VectorLane {
     /// `table[index mod 16]`.
     fn lookup_16(table: &'static [f32; 16], index: Self::Bits) -> Self;
+    /// Out of line: seldom called.
+    fn exp_by_definition(self) -> Self;
+    fn erf_by_definition(self) -> Self;
 }
 
 /// 1.5 * 2^23: a small number added to it is rounded to an integer, found in the low bits.
@@ -31,9 +35,34 @@ const EXP_3: f32 = 0.166_670_06;
 /// Relative to e^x: 2^-33.91.
 const EXP_BOUND: f32 = 6.2e-11;
 
+/// e^x, correctly rounded.
+#[inline(always)]
+pub(super) fn rounded_exp<L: QuickLane>(x: L) -> L {
+    let (y, sure) = exp(x);
+    if L::all(sure) {
+        return y;
+    }
+    // Half of the least subnormal is e^-103.97. Masked scores are beyond.
+    let vanishes = x.less(L::splat(-104.5));
+    if L::all(sure.or(vanishes)) {
+        return L::select(vanishes, L::splat(0.0), y);
+    }
+    x.exp_by_definition()
+}
+
+/// erf x, correctly rounded.
+#[inline(always)]
+pub(super) fn rounded_erf<L: QuickLane>(x: L) -> L {
+    let (y, sure) = erf(x);
+    if L::all(sure) || L::all(sure.or(x.equal(L::splat(0.0)))) {
+        return y;
+    }
+    x.erf_by_definition()
+}
+
 /// e^x, and where it is sure: nowhere beyond 76, where e^x or the errors of the products may be subnormal.
 #[inline(always)]
-pub(super) fn exp<L: QuickLane>(x: L) -> (L, L::Mask) {
+fn exp<L: QuickLane>(x: L) -> (L, L::Mask) {
     let (y, sure) = rounded(exp_sum(x), EXP_BOUND);
     (y, sure.and(x.abs().less_equal(L::splat(76.0))))
 }
@@ -92,7 +121,7 @@ fn step<L: QuickLane>(
 /// erf x, which is right for zeros too, and where it is sure: nowhere below 1e-30, where errors of products may be
 /// subnormal.
 #[inline(always)]
-pub(super) fn erf<L: QuickLane>(x: L) -> (L, L::Mask) {
+fn erf<L: QuickLane>(x: L) -> (L, L::Mask) {
     let magnitude = x.abs();
     let (y, sure) = rounded(erf_sum(magnitude), ERF_BOUND);
     (y.copysign(x), sure.and(L::splat(1e-30).less_equal(magnitude)))
