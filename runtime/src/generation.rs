@@ -386,7 +386,7 @@ impl Scheduler {
 }
 
 /// Bytes of logits that a piece of known rows makes.
-const LOGITS_BYTES_MAX: usize = 16 << 20;
+const LOGITS_BYTES_MAX: usize = 4 << 20;
 
 /// Rows of a sequence whose tokens are all known, in pieces.
 impl RowsExecutor for Session {

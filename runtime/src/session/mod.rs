@@ -17,7 +17,7 @@ use repops::exec::HashLevel;
 use repops::fma;
 use repops::ops::OpError;
 use repops::sequence::{Sequence, SequenceError};
-use repops::tensor::TensorError;
+use repops::tensor::{AlignedBytes, TensorError};
 use repops_cuda::Device;
 use repops_kernels::FloatEnv;
 
@@ -87,7 +87,8 @@ pub struct Feed<'a> {
 
 /// Logits of some positions.
 pub struct Logits {
-    values: Vec<f32>,
+    /// f32.
+    values: AlignedBytes,
     vocabulary: usize,
     /// For each feed the range of its rows.
     ranges: Vec<std::ops::Range<usize>>,
@@ -96,8 +97,8 @@ pub struct Logits {
 impl Logits {
     /// The logits of feed `feed`, position after position.
     pub fn of(&self, feed: usize) -> impl ExactSizeIterator<Item = &[f32]> {
-        let v = self.vocabulary;
-        self.ranges[feed].clone().map(move |row| &self.values[row * v..][..v])
+        let (v, values) = (self.vocabulary, step::floats(self.values.as_slice()));
+        self.ranges[feed].clone().map(move |row| &values[row * v..][..v])
     }
 }
 

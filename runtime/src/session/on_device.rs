@@ -23,7 +23,7 @@ use repops_kernels::sequence::{AttentionShape, PAGE};
 use super::cache::{PageBuffer, PagePlace, Pages, SequenceState, Slot};
 use super::hashing::Leaves;
 use super::plan::{How, Operands, Place, PlannedStep, constant};
-use super::step::{Batch, compute_on_host, floats};
+use super::step::{Batch, compute_on_host};
 use super::{Feed, Logits, Session, SessionError, Worker};
 use crate::device::Warn;
 use crate::device::memory::{Block, Memory};
@@ -220,11 +220,11 @@ where
         let log = traced.then(|| self.leaves.finish());
         let vocabulary = session.sequence.vocabulary;
         let values = match batch.head.len() {
-            0 => Vec::new(),
+            0 => AlignedBytes::default(),
             count => {
                 let bytes =
                     self.fetched(session, &plan.logits, true, &batch, &mut rows, 4 * count * vocabulary);
-                floats(bytes.map_err(|error| self.pools.told(&error))?.as_slice()).to_vec()
+                AlignedBytes::copy_of(bytes.map_err(|error| self.pools.told(&error))?.as_slice())?
             }
         };
         Ok(batch.append(feeds, log, values, vocabulary))

@@ -25,6 +25,9 @@ use super::hashing::Leaves;
 use super::plan::{How, Operands, Place, PlannedStep, Target, constant};
 use super::{Feed, Logits, Session, SessionError, Worker};
 
+/// Bytes of logits that are copied out of the buffer that they were computed in.
+const LOGITS_COPIED_MAX: usize = 1 << 20;
+
 /// Buffers, kept between steps.
 #[derive(Default)]
 pub(super) struct Work {
@@ -85,7 +88,7 @@ impl Batch {
         &self,
         feeds: &mut [Feed<'_>],
         log: Option<(Vec<Digest>, Vec<Digest>)>,
-        values: Vec<f32>,
+        values: AlignedBytes,
         vocabulary: usize,
     ) -> Logits {
         for (feed, (all, of_head)) in feeds.iter_mut().zip(&self.feeds) {
@@ -135,17 +138,28 @@ impl Worker for Work {
             }
         }
         let (carried, heads) = if traced { self.leaves.finish() } else { (Vec::new(), Vec::new()) };
-        let rows = Rows { session, buffers: &self.buffers, batch: &batch };
         let vocabulary = session.sequence.vocabulary;
-        let values = match batch.head.len() {
-            0 => Vec::new(),
-            count => floats(rows.all_bytes(&plan.logits))[..count * vocabulary].to_vec(),
-        };
+        let values = self.logits(session, &batch, 4 * batch.head.len() * vocabulary)?;
         Ok(batch.append(feeds, traced.then_some((carried, heads)), values, vocabulary))
     }
 }
 
 impl Work {
+    /// The first bytes of the logits: a copy where they are few, so that their buffer serves again, else the buffer.
+    fn logits(
+        &mut self,
+        session: &Session,
+        batch: &Batch,
+        bytes: usize,
+    ) -> Result<AlignedBytes, SessionError> {
+        if let (Place::Buffer(at), true) = (session.plan.logits.place, bytes > LOGITS_COPIED_MAX) {
+            return Ok(std::mem::take(&mut self.buffers[at]));
+        }
+        let rows = Rows { session, buffers: &self.buffers, batch };
+        let all = if bytes == 0 { &[] } else { &rows.all_bytes(&session.plan.logits)[..bytes] };
+        Ok(AlignedBytes::copy_of(all)?)
+    }
+
     /// Computes the outputs of a step for its rows.
     fn compute(
         &mut self,

@@ -72,6 +72,32 @@ pub enum Command {
     Serve(Serve),
 }
 
+impl Command {
+    /// How the command runs programs, where it does.
+    pub fn engine(&self) -> Option<&Engine> {
+        match self {
+            Command::Run(arguments) => Some(&arguments.engine),
+            Command::Bench(arguments) => Some(&arguments.engine),
+            Command::Generate(arguments) => Some(&arguments.engine),
+            Command::Score(arguments) => Some(&arguments.engine),
+            Command::Verify(arguments) => Some(&arguments.engine),
+            Command::Trace { command: TraceCommand::Show(arguments) } => Some(&arguments.engine),
+            Command::Trace { command: TraceCommand::Diff(arguments) } => Some(&arguments.engine),
+            Command::Dispute { command: DisputeCommand::Simulate(arguments) } => Some(&arguments.engine),
+            Command::Provider { command: ProviderCommand::Serve(arguments) } => Some(&arguments.engine),
+            Command::Audit(arguments) => Some(&arguments.engine),
+            Command::Serve(arguments) => Some(&arguments.engine),
+            Command::Conformance { command } => command.engine(),
+            Command::Compile(_)
+            | Command::Inspect(_)
+            | Command::Dispute { command: DisputeCommand::Open(_) | DisputeCommand::Replay(_) }
+            | Command::Referee { .. }
+            | Command::Devices(_)
+            | Command::Keygen(_) => None,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub enum ConformanceCommand {
     /// Run every case of a suite by the reference and by the kernels; write a report.
@@ -86,6 +112,20 @@ pub enum ConformanceCommand {
     Exhaustive(ConformanceExhaustive),
     /// Make a page of reports: operators by machines, and what failed.
     Page(ConformancePage),
+}
+
+impl ConformanceCommand {
+    /// As of [`Command::engine`].
+    pub fn engine(&self) -> Option<&Engine> {
+        match self {
+            ConformanceCommand::Run(arguments) => Some(&arguments.engine),
+            ConformanceCommand::Replay(arguments) => Some(&arguments.engine),
+            ConformanceCommand::Exhaustive(arguments) => Some(&arguments.engine),
+            ConformanceCommand::Compare(_) | ConformanceCommand::Pack(_) | ConformanceCommand::Page(_) => {
+                None
+            }
+        }
+    }
 }
 
 #[derive(Args)]
@@ -476,6 +516,13 @@ pub struct Engine {
     /// Use the reference evaluation: slow, and plain enough to be audited.
     #[arg(long, conflicts_with = "device")]
     pub reference: bool,
+}
+
+impl Engine {
+    /// Whether the compiler has part in the run.
+    pub fn wants_native_code(&self) -> bool {
+        self.regions == Regions::Native && !self.unfused && !self.reference
+    }
 }
 
 /// What computes.

@@ -28,7 +28,7 @@ fn runtime(arguments: &arguments::Engine) -> Result<Runtime> {
     let regions = match (arguments.unfused, arguments.regions) {
         (true, _) | (false, Regions::Steps) => repops_runtime::Regions::Unfused,
         (false, Regions::Tiles) => repops_runtime::Regions::Tiles,
-        (false, Regions::Native) => native()?,
+        (false, Regions::Native) => crate::extension()?.native_regions()?,
     };
     Ok(Runtime::new(RuntimeOptions { threads: arguments.threads, isa, regions })?)
 }
@@ -167,16 +167,4 @@ impl Executor for Engine {
 /// Reads a program file.
 pub fn load(path: &Path) -> Result<Program> {
     Ok(repops_runtime::load(path)?)
-}
-
-/// Regions as machine code, made by the compiler.
-#[cfg(feature = "compile")]
-fn native() -> Result<repops_runtime::Regions> {
-    let backend = repops_compiler::native::regions::NativeRegions::new()?;
-    Ok(repops_runtime::Regions::Backend(std::sync::Arc::new(backend)))
-}
-
-#[cfg(not(feature = "compile"))]
-fn native() -> Result<repops_runtime::Regions> {
-    Err(Failure::new("--regions native: the compiler is not part of this build; there are tiles and steps"))
 }

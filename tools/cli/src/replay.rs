@@ -21,7 +21,6 @@ use crate::report::{print, print_json};
 use crate::{Answer, Failure, Result};
 
 /// Tensors as a program without steps.
-#[cfg_attr(not(feature = "compile"), expect(dead_code, reason = "packing needs the compiler"))]
 pub fn container(names: &[String], tensors: &[Tensor]) -> Result<Program> {
     let mut constants = Vec::new();
     let mut data = Vec::new();

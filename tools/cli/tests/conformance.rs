@@ -50,3 +50,14 @@ fn a_suite_becomes_reports_and_a_page() {
     folder.write("d.json", b"{}");
     folder.repops(["conformance", "page", "d.json", "-o", "p.html"]).expect(2);
 }
+
+/// LLVM's libraries take longer to load than a receipt takes to verify.
+#[test]
+fn only_the_compiler_is_linked_with_llvm() {
+    let names = |executable: &str| {
+        let bytes = std::fs::read(executable).expect("it was built for this test");
+        bytes.windows(10).any(|window| window == b"libMLIR.so")
+    };
+    assert!(!names(env!("CARGO_BIN_EXE_repops")));
+    assert!(names(env!("CARGO_BIN_EXE_repops-compiler")));
+}

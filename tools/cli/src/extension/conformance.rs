@@ -10,10 +10,10 @@ use repops_conformance::suite::{
 use repops_io::atomic;
 use serde_json::json;
 
-use crate::arguments::{ConformanceCompare, ConformancePack, ConformancePage, ConformanceRun};
-use crate::engine::Engine;
-use crate::report::{print, print_json};
-use crate::{Answer, Failure, Result};
+use repops_cli::arguments::{ConformanceCompare, ConformancePack, ConformancePage, ConformanceRun};
+use repops_cli::engine::Engine;
+use repops_cli::report::{print, print_json};
+use repops_cli::{Answer, Failure, Result};
 
 pub fn run(arguments: &ConformanceRun) -> Result<Answer> {
     let engine = Engine::new(&arguments.engine)?;
@@ -243,7 +243,7 @@ mod packing {
         program.write(&mut files[0].1)?;
         for (index, inputs) in sets.iter().enumerate() {
             let mut file = Vec::new();
-            crate::replay::container(&program.header().inputs, inputs)?.write(&mut file)?;
+            repops_cli::replay::container(&program.header().inputs, inputs)?.write(&mut file)?;
             files.push((PathBuf::from(format!("{}.{index}.inputs.rep", case.name)), file));
         }
         Ok(files)

@@ -1,7 +1,7 @@
 //! `repops compile`.
 
-use crate::arguments::Compile;
-use crate::{Answer, Failure, Result};
+use repops_cli::arguments::Compile;
+use repops_cli::{Answer, Failure, Result};
 
 /// A build without LLVM runs, verifies and inspects.
 #[cfg(not(feature = "compile"))]
@@ -24,9 +24,9 @@ mod with_compiler {
     use serde_json::json;
 
     use super::*;
-    use crate::engine;
-    use crate::report::{bytes, print, print_json};
-    use crate::run::milliseconds;
+    use repops_cli::engine;
+    use repops_cli::report::{bytes, print, print_json};
+    use repops_cli::run::milliseconds;
 
     /// The module as it is built from the graph, before any pass.
     const BUILD: &str = "build";
