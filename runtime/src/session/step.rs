@@ -272,39 +272,12 @@ impl Rows<'_> {
         outputs: &mut [AlignedBytes],
     ) -> Result<(), OpError> {
         let session = self.session;
-        let full = |row: &Row| [&[rows], row.shape.as_slice()].concat();
-        let shapes: Vec<Vec<usize>> = step
-            .inputs
-            .iter()
-            .map(|input| input.as_ref().and_then(|i| i.row.as_ref()).map(full).unwrap_or_default())
-            .collect();
-        let operands: Vec<Option<Operand<'_>>> = step
-            .inputs
-            .iter()
-            .zip(&shapes)
-            .map(|(input, shape)| {
-                let input = input.as_ref()?;
-                Some(match (&input.row, input.place) {
-                    (None, Place::Constant(id)) => constant(&session.program, id),
-                    (row, _) => {
-                        let row = row.as_ref().expect("what is no constant has rows");
-                        let bytes = &self.read(input, step.head)[..rows * row.bytes()];
-                        Operand { dtype: row.dtype, shape, bytes, layout: Layout::RowMajor }
-                    }
-                })
-            })
-            .collect();
-        let out_shapes: Vec<Vec<usize>> = step.outputs.iter().map(|target| full(&target.row)).collect();
-        let mut targets: Vec<TensorViewMut<'_>> = outputs
-            .iter_mut()
-            .zip(&step.outputs)
-            .zip(&out_shapes)
-            .map(|((buffer, target), shape)| TensorViewMut {
-                dtype: target.row.dtype,
-                shape,
-                bytes: buffer.as_mut_slice(),
-            })
-            .collect();
+        let (in_shapes, out_shapes) = shapes(step, rows);
+        let operands = operands(session, step, &in_shapes, |operand| {
+            let row_bytes = operand.row.as_ref().map_or(0, Row::bytes);
+            &self.read(operand, step.head)[..rows * row_bytes]
+        });
+        let mut targets = targets(step, &out_shapes, outputs);
         compute_on_host(session, step, how, &operands, &out_shapes, &mut targets)
     }
 
@@ -346,6 +319,50 @@ impl Rows<'_> {
         sequence::attend(self.session.runtime.isa, shape, &q[..rows * columns], out, &spans);
         Ok(())
     }
+}
+
+/// The shapes of a step's inputs and outputs for so many rows; those of constants are not asked for.
+pub(super) fn shapes(step: &PlannedStep, rows: usize) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
+    let full = |row: &Row| [&[rows], row.shape.as_slice()].concat();
+    let of =
+        |input: &Option<Operands>| input.as_ref().and_then(|i| i.row.as_ref()).map(full).unwrap_or_default();
+    let outputs = step.outputs.iter().map(|target| full(&target.row)).collect();
+    (step.inputs.iter().map(of).collect(), outputs)
+}
+
+/// A step's operands: constants as the program has them, rows of these shapes with the bytes that `bytes` says, input by input.
+pub(super) fn operands<'a>(
+    session: &'a Session,
+    step: &PlannedStep,
+    shapes: &'a [Vec<usize>],
+    mut bytes: impl FnMut(&Operands) -> &'a [u8],
+) -> Vec<Option<Operand<'a>>> {
+    let mut of = |(input, shape): (&Option<Operands>, &'a Vec<usize>)| {
+        let input = input.as_ref()?;
+        Some(match (&input.row, input.place) {
+            (None, Place::Constant(id)) => constant(&session.program, id),
+            (row, _) => {
+                let row = row.as_ref().expect("what is no constant has rows");
+                Operand { dtype: row.dtype, shape, bytes: bytes(input), layout: Layout::RowMajor }
+            }
+        })
+    };
+    step.inputs.iter().zip(shapes).map(&mut of).collect()
+}
+
+/// A step's outputs in the buffers of those that have one.
+pub(super) fn targets<'a>(
+    step: &PlannedStep,
+    shapes: &'a [Vec<usize>],
+    buffers: &'a mut [AlignedBytes],
+) -> Vec<TensorViewMut<'a>> {
+    let owned = step.outputs.iter().zip(shapes).filter(|(target, _)| target.buffer.is_some());
+    let view = |(buffer, (target, shape)): (&'a mut AlignedBytes, (&Target, &'a Vec<usize>))| TensorViewMut {
+        dtype: target.row.dtype,
+        shape,
+        bytes: buffer.as_mut_slice(),
+    };
+    buffers.iter_mut().zip(owned).map(view).collect()
 }
 
 /// Computes a step that is no attention from operands at hand.

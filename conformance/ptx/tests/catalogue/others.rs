@@ -7,10 +7,13 @@ use repops::digest::{LEAF_BYTES, leaf_hash, merkle_root};
 use repops::dtype::DType;
 use repops::ops::{self, EvalCtx};
 use repops::region::{Instruction, Region};
+use repops::sequence::Row;
+use repops::sequence::trace::{row_digest, step_leaf};
 use repops::tensor::{Tensor, TensorView};
 use repops_cuda::launch::contract::attention::{AttentionShape, Past, attend};
-use repops_cuda::launch::hash::{Bytes, ROOT_BYTES, roots};
+use repops_cuda::launch::hash::{Bytes, ROOT_BYTES, roots, roots_over};
 use repops_cuda::launch::region;
+use repops_cuda::launch::row_hash::{RowHashing, StepRows};
 use repops_cuda::{Device, View};
 use repops_ptx::Interpreter;
 use repops_ptx::suite::Draw;
@@ -36,6 +39,11 @@ pub fn checks(long: bool) -> Vec<Check> {
             what: What::Other(Box::new(move |device| hash(device, &pieces))),
         });
     }
+    out.push(Check {
+        name: "leaves of rows".to_owned(),
+        architecture: 75,
+        what: What::Other(Box::new(hash_rows)),
+    });
     out.push(fused(
         "region of every kind",
         every_kind(),
@@ -186,6 +194,72 @@ fn hash(device: &Interpreter, pieces: &[(usize, usize)]) -> Result<(), String> {
         if found != merkle_root(&leaves).0 {
             return Err(format!("the root of {len} bytes from {offset} on differs"));
         }
+    }
+    Ok(())
+}
+
+/// Rows of steps as leaves, and the roots over them: rows of nothing, of parts of a leaf, of many groups; steps of one output
+/// and of several, whose messages end everywhere in a block.
+fn hash_rows(device: &Interpreter) -> Result<(), String> {
+    let told = |error: repops_cuda::Error| error.to_string();
+    let row = |dtype, shape: &[usize]| Row { dtype, shape: shape.to_vec() };
+    let (f32, byte) = (DType::F32, DType::U8);
+    let steps: Vec<(u32, usize, Vec<Row>)> = vec![
+        (3, 5, vec![row(f32, &[7])]),
+        (0x0102_0304, 2, vec![row(byte, &[1025]), row(byte, &[0]), row(byte, &[])]),
+        (7, 1, vec![row(byte, &[3 * 128 * LEAF_BYTES + 5])]),
+        (8, 1, vec![row(byte, &[2 * 128 * LEAF_BYTES])]),
+        (9, 1, vec![row(f32, &[2, 3, 5, 1, 1, 1]), row(f32, &[256]), row(f32, &[1; 9]), row(byte, &[3, 9])]),
+        (10, 0, vec![row(f32, &[3])]),
+        (11, 130, vec![row(byte, &[1]), row(f32, &[600])]),
+        (12, 3, vec![row(byte, &[64]); 9]),
+    ];
+    let mut bytes: Vec<u8> = Vec::new();
+    let (mut plan, mut wanted) = (Vec::new(), Vec::new());
+    for (number, rows, outputs) in &steps {
+        let mut places = Vec::new();
+        for output in outputs {
+            // Rows of an odd size begin anywhere.
+            bytes.resize(bytes.len().next_multiple_of(16), 0);
+            places.push((bytes.len(), output));
+            bytes.extend((0..rows * output.bytes()).map(|i| (i * 7 + i / 251 + places.len()) as u8));
+        }
+        let leaf = |at: usize| {
+            let of = |(from, row): &(usize, &Row)| {
+                row_digest(row, &bytes[from + at * row.bytes()..][..row.bytes()])
+            };
+            step_leaf(*number, &places.iter().map(of).collect::<Vec<_>>())
+        };
+        let to = wanted.len();
+        wanted.extend((0..*rows).map(leaf));
+        plan.push(StepRows { number: *number, rows: *rows, outputs: places, to, stride: 1 });
+    }
+    // The other way round.
+    let last = wanted.len() - 1;
+    for step in &mut plan {
+        step.to = last - step.to;
+        step.stride = usize::MAX;
+    }
+    wanted.reverse();
+    plan.retain(|step| step.rows > 0);
+    let base = device.alloc(bytes.len()).map_err(told)?;
+    device.write(&base, 0, &bytes).map_err(told)?;
+    let out = device.alloc(wanted.len() * ROOT_BYTES).map_err(told)?;
+    RowHashing::new(device, &plan).map_err(told)?.launch(device, &base, &out).map_err(told)?;
+    let mut found = vec![0; wanted.len() * ROOT_BYTES];
+    device.read(&out, 0, &mut found).map_err(told)?;
+    let differs = |(found, wanted): (&[u8], &repops::Digest)| found != wanted.0;
+    if let Some(at) = found.chunks_exact(ROOT_BYTES).zip(&wanted).position(differs) {
+        return Err(format!("leaf {at} differs"));
+    }
+    let groups = [(0, 1), (1, wanted.len() - 1), (3, 0), (2, 128), (7, 3)];
+    let roots = device.alloc(groups.len() * ROOT_BYTES).map_err(told)?;
+    roots_over(device, &out, &groups, &roots, 0).map_err(told)?;
+    let mut found = vec![0; groups.len() * ROOT_BYTES];
+    device.read(&roots, 0, &mut found).map_err(told)?;
+    let roots: Vec<_> = groups.iter().map(|&(at, count)| merkle_root(&wanted[at..][..count])).collect();
+    if found.chunks_exact(ROOT_BYTES).zip(&roots).any(differs) {
+        return Err("a root over leaves differs".to_owned());
     }
     Ok(())
 }

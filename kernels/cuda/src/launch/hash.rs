@@ -91,17 +91,49 @@ pub fn roots<D: Device>(
             parts.push(part);
         }
         let done = parts.len();
-        combine(device, parts, &bases, out, offset + first * ROOT_BYTES)?;
+        combine(device, parts, Nodes::Leaves(&bases), out, offset + first * ROOT_BYTES)?;
         first += done;
     }
     Ok(())
+}
+
+/// Writes the Merkle root over each group of hashes to `out`, 32 bytes each from `offset` on, in their order. A group is the number of
+/// its first hash in `from`, and how many there are.
+pub fn roots_over<D: Device>(
+    device: &D,
+    from: &D::Buffer,
+    groups: &[(usize, usize)],
+    out: &D::Buffer,
+    offset: usize,
+) -> Result<(), Error> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let mut group = 0;
+    let mut parts = Vec::with_capacity(groups.len());
+    for &(at, count) in groups {
+        let part = Part { at, bytes: 0, count, group, base: 0 };
+        group += part.groups();
+        parts.push(part);
+    }
+    if u32::try_from(group).is_err() || groups.iter().any(|(_, count)| u32::try_from(*count).is_err()) {
+        return Err(Error::unsupported("so many hashes at once"));
+    }
+    combine(device, parts, Nodes::Given(from), out, offset)
+}
+
+/// What the lowest launch reads.
+enum Nodes<'a, B> {
+    Leaves(&'a [&'a B]),
+    /// Hashes, from the buffer's beginning on.
+    Given(&'a B),
 }
 
 /// Launch by launch, until there is one group for each tensor.
 fn combine<D: Device>(
     device: &D,
     mut parts: Vec<Part>,
-    bases: &[&D::Buffer],
+    lowest: Nodes<'_, D::Buffer>,
     out: &D::Buffer,
     offset: usize,
 ) -> Result<(), Error> {
@@ -122,14 +154,14 @@ fn combine<D: Device>(
         };
         let mut arguments =
             vec![to, Argument::Pointer { buffer: &table, offset: 0 }, Argument::U32(parts.len() as u32)];
-        let kernel = match &hashes {
-            None => {
+        let kernel = match (&hashes, &lowest) {
+            (None, Nodes::Leaves(bases)) => {
                 // Those that no tensor names are never read.
                 let all = (0..BASES).map(|k| bases.get(k).copied().unwrap_or(bases[0]));
                 arguments.extend(all.map(|buffer| Argument::Pointer { buffer, offset: 0 }));
                 &LEAVES
             }
-            Some(from) => {
+            (Some(from), _) | (None, Nodes::Given(from)) => {
                 arguments.push(Argument::Pointer { buffer: from, offset: 0 });
                 &NODES
             }
