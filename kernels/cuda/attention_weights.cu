@@ -6,9 +6,11 @@
 // Weights of a row in place of its raw scores: s * scale, perhaps capped; the exact maximum; softmax_exp(s - maximum); the row sum
 // (SPEC.md, section 4) over all positions up to the row's, of which those before the window count as +0; e * (1 / sum). One block
 // for each row; row `r` of the `m` rows of a matrix is at `position + r * step`. What the second product may load but must
-// not see, up to the end of the row's tile of `tile` rows, becomes 0.
-KERNEL __launch_bounds__(256)
-    attention_weights(float* scores, u32 m, u64 stride, u32 k, u32 position, u32 step, u32 window, u32 tile, float scale, float softcap) {
+// not see, up to the end of the row's tile of `tile` rows, becomes 0. Where `live` is given, as many positions as stand there are all
+// that there are, and the row is the last one.
+KERNEL __launch_bounds__(256) attention_weights(float* scores, u32 m, u64 stride, u32 k, u32 position, u32 step, u32 window, u32 tile,
+                                                float scale, float softcap, const u32* live) {
+    if (live) k = *live, position = k - 1;
     __shared__ float shared[256];
     __shared__ float row_sum, levels[32];
     u32 t = thread_x(), row = block_x() % m;
@@ -77,6 +79,30 @@ KERNEL __launch_bounds__(256)
     u32 fill = (position + (row_end - 1) * step + 8) / 8 * 8;
     fill = fill < k ? fill : k;
     for (u32 j = t; j < fill; j += 256) s[j] = j >= first && j <= last ? __fmul_rn(s[j], factor) : 0.0f;
+}
+
+// A row of keys and a row of values behind those of the positions before it, in pages of 256: it is the last of as many positions as
+// `live` says.
+KERNEL __launch_bounds__(256) sequence_append(const float* k, const float* v, float* keys, float* values, const u32* pages, const u32* live,
+                                              u32 key_columns, u32 value_columns) {
+    u32 position = *live - 1;
+    u64 place = (u64)pages[position / 256] * 256 + position % 256;
+    for (u32 i = block_x() * 256 + thread_x(); i < key_columns + value_columns; i += grid_x() * 256) {
+        u32 at = i - key_columns;
+        if (i < key_columns) keys[place * key_columns + i] = k[i];
+        else values[place * value_columns + at] = v[at];
+    }
+}
+
+// The tree over the parts of splits of `run` chunks, for as many terms as `live` says: parts of splits that begin later are not read.
+KERNEL __launch_bounds__(256) sequence_combine(const float* part, float* out, u32 count, u32 run, const u32* live) {
+    u32 chunks = (*live + CHUNK - 1) / CHUNK, parts = (chunks + run - 1) / run;
+    for (u32 i = block_x() * 256 + thread_x(); i < count; i += grid_x() * 256) {
+        Tree<8, true> tree{};
+#pragma unroll 1
+        for (u32 at = 0; at < parts; at++) tree.push(part[(u64)at * count + i], at);
+        out[i] = canonical(tree.result(parts));
+    }
 }
 
 // Pairs of a head's first 2 * half elements turned by angles of cos and sin [rows][half]; the others copied. Grid-stride

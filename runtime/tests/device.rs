@@ -45,6 +45,7 @@ impl Store {
 
 impl Device for Store {
     type Buffer = Stored;
+    type Recording = ();
 
     fn alloc(&self, bytes: usize) -> Result<Stored, Error> {
         let free = self.limit - self.used.load(Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use repops::exec::HashLevel;
 use repops::sequence::example::Decoder;
 use repops::sequence::trace::sequence_root;
 use repops::sequence::{Sequence, reference};
@@ -18,11 +19,14 @@ fn options() -> SessionOptions {
     SessionOptions { cache_bytes: 1 << 21, ..SessionOptions::default() }
 }
 
-fn session(program: &Program) -> Session {
+fn on(device: &Interpreter, program: &Program, options: SessionOptions) -> Session {
     let program = Arc::new(program.clone());
     let warn = Box::new(|text: &str| panic!("{text}"));
-    Session::on_device(Interpreter::new(), "an interpreter", Some(warn), runtime(), program, options())
-        .unwrap()
+    Session::on_device(device.clone(), "an interpreter", Some(warn), runtime(), program, options).unwrap()
+}
+
+fn session(program: &Program) -> Session {
+    on(&Interpreter::new(), program, options())
 }
 
 fn tokens(count: usize) -> Vec<u32> {
@@ -109,6 +113,49 @@ fn sequences_stand_side_by_side_and_share_a_beginning() {
     assert_eq!(found.of(2).len(), 0);
     assert_eq!(one.root(6), Some(plain(&program, &tokens, 6).1));
     assert_eq!(other.root(5), Some(plain(&program, &fourth, 5).1));
+}
+
+/// Rows one by one, of one sequence and of several: recorded once for as many sequences and pages, and replayed; memory that grows
+/// between does not matter.
+#[test]
+fn single_rows_are_recorded_and_replayed() {
+    let (program, tokens) = (program(), tokens(262));
+    for (level, start) in [(HashLevel::Operators, 254), (HashLevel::None, 3)] {
+        let device = Interpreter::new();
+        let options = SessionOptions { level, ..options() };
+        let session = on(&device, &program, options);
+        let (mut one, mut other, mut long) = (session.begin(), session.begin(), session.begin());
+        cut(&session, &mut one, &tokens[..6], 0, &[2, 1]);
+        let replayed = device.replayed();
+        assert_eq!(replayed, 3);
+        let mut one = session.begin();
+        cut(&session, &mut long, &tokens[..start], start, &[start]);
+        let (mut found, mut found_long) = (Vec::new(), Vec::new());
+        for at in 0..6 {
+            let mut feeds = [
+                Feed { state: &mut one, tokens: &tokens[at..=at], logits_from: 0 },
+                Feed { state: &mut long, tokens: &tokens[start + at..=start + at], logits_from: start },
+            ];
+            let logits = session.step(&mut feeds).unwrap();
+            found.extend(bits(logits.of(0)));
+            found_long.extend(bits(logits.of(1)));
+            // Something larger between, and something of another shape.
+            if at == 4 {
+                cut(&session, &mut other, &tokens[..70], 0, &[70]);
+            }
+            cut(&session, &mut other.prefix(3), &tokens[..4], 0, &[1]);
+        }
+        // Some are done one by one again: for two pages, and after memory has grown.
+        assert!(device.replayed() > replayed + 3, "{} after {replayed}", device.replayed());
+        let (logits, root) = plain(&program, &tokens[..6], 0);
+        assert_eq!(found, logits);
+        let (logits, root_long) = plain(&program, &tokens[..start + 6], start);
+        assert_eq!(found_long, logits);
+        if level == HashLevel::Operators {
+            assert_eq!(one.root(0), Some(root));
+            assert_eq!(long.root(start), Some(root_long));
+        }
+    }
 }
 
 #[test]

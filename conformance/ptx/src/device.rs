@@ -1,15 +1,23 @@
 //! The interpreter as a device: the launches that a GPU gets run here.
 //!
+//! Work beside other work is done at once, too; whoever touches what it touches without waiting for it meets an error. What is recorded
+//! ([`recording`]) is a list of calls, and is done when it is replayed.
+//!
 //! Invariant: what is wrong with a launch, and what of a buffer is read though nothing has written it, is an error, never
 //! a guess. Everything is done when a call returns.
+
+mod recording;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use repops_cuda::ledger::{Dropped, Ledger};
 use repops_cuda::{Argument, Device, Error, Kernel, Module};
 
 use crate::definition::Floats;
 use crate::{Loaded, Machine, Memory, Shape, Value};
+use recording::Doing;
+pub use recording::Recording;
 
 /// A device in this process. Clones are the same device.
 #[derive(Clone, Debug)]
@@ -35,6 +43,13 @@ struct State {
     reached: Option<Reached>,
     /// The most blocks along the first axis; 0 for any number.
     blocks_max: u32,
+    /// Works beside others so far.
+    besides: u64,
+    /// Recordings replayed so far.
+    replays: u64,
+    /// What is recorded now.
+    calls: Vec<Doing>,
+    ledger: Ledger<u32>,
 }
 
 /// Numbers of lines by module.
@@ -49,7 +64,15 @@ pub struct Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        locked(&self.state).machine.memory.free(self.number);
+        let mut state = locked(&self.state);
+        let order = state.machine.memory.order;
+        // Work beside may still be under way with it.
+        let is_idle = order.beside > 0 || order.joined == state.besides;
+        match state.ledger.drop(self.number, order.beside > 0, is_idle) {
+            Dropped::Free => state.machine.memory.free(self.number),
+            Dropped::Kept => {}
+            Dropped::Idle => state.calls.push(Doing::Forget(self.number)),
+        }
     }
 }
 
@@ -83,6 +106,11 @@ impl Interpreter {
     /// The entries launched so far, by module and name, and how often.
     pub fn launched(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         locked(&self.state).launched.clone()
+    }
+
+    /// How often recordings were replayed.
+    pub fn replayed(&self) -> u64 {
+        locked(&self.state).replays
     }
 
     /// From now on remembers which lines of modules are executed.
@@ -130,6 +158,78 @@ impl State {
             }
         }
     }
+
+    /// New memory; without a size in the ledger its contents stay.
+    fn allocate(&mut self, bytes: usize, size: Option<usize>) -> Result<u32, Error> {
+        let made = self.machine.memory.allocate(bytes);
+        let number = made.map_err(|full| Error::OutOfMemory { wanted: bytes, free: full.free })?;
+        self.ledger.add(number, size);
+        Ok(number)
+    }
+
+    /// Does what a launch or a copy says, or puts it down.
+    fn give(&mut self, doing: Doing) -> Result<(), Error> {
+        if self.ledger.is_open() {
+            self.calls.push(doing);
+            return Ok(());
+        }
+        self.do_now(&doing)
+    }
+
+    fn do_now(&mut self, doing: &Doing) -> Result<(), Error> {
+        match doing {
+            Doing::Launch { kernel, shape, values } => self.run(kernel, *shape, values),
+            Doing::Copy { from, to, bytes } => {
+                let memory = &mut self.machine.memory;
+                memory.copy(from.0, from.1, to.0, to.1, *bytes).map_err(|error| told("memory", &error))
+            }
+            Doing::Beside => {
+                self.besides += 1;
+                self.machine.memory.order.beside = self.besides;
+                Ok(())
+            }
+            Doing::Back => {
+                self.machine.memory.order.beside = 0;
+                Ok(())
+            }
+            Doing::Join => {
+                self.machine.memory.order.joined = self.besides;
+                Ok(())
+            }
+            Doing::Forget(number) => {
+                self.machine.memory.forget(*number);
+                Ok(())
+            }
+        }
+    }
+
+    fn run(&mut self, kernel: &'static Kernel, shape: Shape, values: &[Value]) -> Result<(), Error> {
+        let [x, y, z] = shape.grid;
+        let blocks = if self.blocks_max == 0 { x } else { x.min(self.blocks_max) };
+        let shape = Shape { grid: [blocks, y, z], ..shape };
+        self.load(kernel.module)?;
+        let Some(loaded) = self.modules.get_mut(kernel.module.name) else { return Ok(()) };
+        self.machine.launch(loaded, kernel.entry, shape, values).map_err(|error| match error {
+            crate::Error::Launch { entry, what } => Error::Launch { kernel: entry, what },
+            error => told(&format!("{} in `{}`", kernel.module.name, kernel.entry), &error),
+        })?;
+        *self.launched.entry((kernel.module.name, kernel.entry)).or_default() += 1;
+        if let Some(reached) = &mut self.reached {
+            reached.entry(kernel.module.name).or_default().extend(&self.machine.reached);
+        }
+        Ok(())
+    }
+
+    /// Nothing is read or written while something is recorded, nor read beside other work.
+    fn at_once(&self, what: &str, reads: bool) -> Result<(), Error> {
+        match () {
+            () if self.ledger.is_open() => Err(Error::unsupported(format!("{what} in a recording"))),
+            () if reads && self.machine.memory.order.beside > 0 => {
+                Err(Error::unsupported(format!("{what} beside other work")))
+            }
+            () => Ok(()),
+        }
+    }
 }
 
 fn told(module: &str, error: &crate::Error) -> Error {
@@ -142,34 +242,40 @@ fn told(module: &str, error: &crate::Error) -> Error {
 
 impl Device for Interpreter {
     type Buffer = Buffer;
+    type Recording = Recording;
 
     fn architecture(&self) -> u32 {
         self.architecture
     }
 
     fn alloc(&self, bytes: usize) -> Result<Buffer, Error> {
-        let number = locked(&self.state)
-            .machine
-            .memory
-            .allocate(bytes)
-            .map_err(|full| Error::OutOfMemory { wanted: bytes, free: full.free })?;
+        let mut state = locked(&self.state);
+        let beside = state.machine.memory.order.beside > 0;
+        let number = match state.ledger.take(bytes, beside) {
+            Some(number) => number,
+            None => state.allocate(bytes, Some(bytes))?,
+        };
+        Ok(Buffer { number, state: self.state.clone() })
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<Buffer, Error> {
+        let mut state = locked(&self.state);
+        let number = state.allocate(bytes.len().max(16), None)?;
+        // New memory takes what is written.
+        state.machine.memory.write(number, 0, bytes).map_err(|error| told("memory", &error))?;
         Ok(Buffer { number, state: self.state.clone() })
     }
 
     fn write(&self, to: &Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        locked(&self.state)
-            .machine
-            .memory
-            .write(to.number, offset, bytes)
-            .map_err(|error| told("memory", &error))
+        let mut state = locked(&self.state);
+        state.at_once("writing", false)?;
+        state.machine.memory.write(to.number, offset, bytes).map_err(|error| told("memory", &error))
     }
 
     fn read(&self, from: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
-        locked(&self.state)
-            .machine
-            .memory
-            .read(from.number, offset, bytes)
-            .map_err(|error| told("memory", &error))
+        let mut state = locked(&self.state);
+        state.at_once("reading", true)?;
+        state.machine.memory.read(from.number, offset, bytes).map_err(|error| told("memory", &error))
     }
 
     fn copy(
@@ -180,11 +286,8 @@ impl Device for Interpreter {
         to_offset: usize,
         bytes: usize,
     ) -> Result<(), Error> {
-        locked(&self.state)
-            .machine
-            .memory
-            .copy(from.number, from_offset, to.number, to_offset, bytes)
-            .map_err(|error| told("memory", &error))
+        let (from, to) = ((from.number, from_offset), (to.number, to_offset));
+        locked(&self.state).give(Doing::Copy { from, to, bytes })
     }
 
     fn launch(
@@ -196,27 +299,34 @@ impl Device for Interpreter {
         arguments: &[Argument<'_, Buffer>],
     ) -> Result<(), Error> {
         let values: Vec<Value> = arguments.iter().map(value).collect();
-        let mut state = locked(&self.state);
-        let state = &mut *state;
-        let blocks = if state.blocks_max == 0 { grid[0] } else { grid[0].min(state.blocks_max) };
-        let grid = [blocks, grid[1], grid[2]];
-        state.load(kernel.module)?;
-        let Some(loaded) = state.modules.get_mut(kernel.module.name) else { return Ok(()) };
-        state.machine.launch(loaded, kernel.entry, Shape { grid, block, shared }, &values).map_err(
-            |error| match error {
-                crate::Error::Launch { entry, what } => Error::Launch { kernel: entry, what },
-                error => told(&format!("{} in `{}`", kernel.module.name, kernel.entry), &error),
-            },
-        )?;
-        *state.launched.entry((kernel.module.name, kernel.entry)).or_default() += 1;
-        if let Some(reached) = &mut state.reached {
-            reached.entry(kernel.module.name).or_default().extend(&state.machine.reached);
-        }
-        Ok(())
+        let shape = Shape { grid, block, shared };
+        locked(&self.state).give(Doing::Launch { kernel, shape, values })
     }
 
     fn synchronize(&self) -> Result<(), Error> {
-        Ok(())
+        locked(&self.state).at_once("waiting", true)
+    }
+
+    fn beside(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+        locked(&self.state).turn_aside()?;
+        let done = work();
+        let back = locked(&self.state).turn(Doing::Back);
+        done.and(back)
+    }
+
+    fn join(&self) -> Result<(), Error> {
+        locked(&self.state).turn(Doing::Join)
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<Recording, Error> {
+        locked(&self.state).begin_recording()?;
+        let done = work();
+        let (recording, done) = locked(&self.state).end_recording(done, &self.state);
+        done.map(|()| recording)
+    }
+
+    fn replay(&self, recording: &Recording) -> Result<(), Error> {
+        locked(&self.state).replay(recording)
     }
 }
 

@@ -61,6 +61,10 @@ pub enum Fault {
     ReadOnly { space: Space },
     #[error("{now} {space} memory at {address:#x}, which another thread {before} with no barrier between")]
     Race { space: Space, address: u64, now: &'static str, before: &'static str },
+    #[error(
+        "touches {space} memory at {address:#x}, which work beside this one has touched, without waiting for it"
+    )]
+    Unordered { space: Space, address: u64 },
     #[error("reads memory as constant (.nc) that this launch has written, at {address:#x}")]
     NotConstant { address: u64 },
     #[error("not all threads that have to take part arrive here")]

@@ -1,7 +1,7 @@
 //! What a launch needs of a machine: memory, copies, and running a kernel.
 //!
-//! Invariant: work given to a device happens as if in the order given. Contents of fresh memory are undefined,
-//! and a buffer that is dropped stays alive until what was launched on it is done.
+//! Invariant: work given to a device happens as if in the order given, but for what is given to it to be done beside other work. Contents
+//! of fresh memory are undefined, and a buffer that is dropped stays alive until what was launched on it is done.
 
 use repops::digest::Layout;
 use repops::dtype::DType;
@@ -12,6 +12,8 @@ use crate::Error;
 pub trait Device {
     /// Bytes on the device, aligned to at least 256; freed on drop.
     type Buffer;
+    /// Launches and copies that are given to the device as one, as often as wanted.
+    type Recording: Send;
 
     /// The least compute capability that it has for sure, as 75 for 7.5. Some kernels exist twice, with the same bits.
     fn architecture(&self) -> u32 {
@@ -20,6 +22,14 @@ pub trait Device {
 
     /// Contents undefined.
     fn alloc(&self, bytes: usize) -> Result<Self::Buffer, Error>;
+
+    /// New memory with these contents.
+    fn put(&self, bytes: &[u8]) -> Result<Self::Buffer, Error> {
+        // Kernels may be handed the address of nothing.
+        let buffer = self.alloc(bytes.len().max(16))?;
+        self.write(&buffer, 0, bytes)?;
+        Ok(buffer)
+    }
 
     fn write(&self, to: &Self::Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error>;
 
@@ -47,6 +57,29 @@ pub trait Device {
     ) -> Result<(), Error>;
 
     fn synchronize(&self) -> Result<(), Error>;
+
+    /// Has `work` enqueue what is done after everything given before, and beside everything given later until [`Device::join`]. It may not
+    /// read. What it touches must not be written meanwhile, nor what it writes be read.
+    fn beside(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+        work()
+    }
+
+    /// What is given from now on is done after all work beside.
+    fn join(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Records the launches and copies that `work` gives, none of which is done. Memory that it takes belongs to the recording;
+    /// contents by [`Device::put`] are there at once and for good. It may neither write otherwise nor read, and leaves no work beside:
+    /// what it may not is an error, as is everything on a device that does not record. Nobody else may use the device meanwhile.
+    fn record(&self, _work: &mut dyn FnMut() -> Result<(), Error>) -> Result<Self::Recording, Error> {
+        Err(Error::unsupported("recording"))
+    }
+
+    /// Does what was recorded.
+    fn replay(&self, _recording: &Self::Recording) -> Result<(), Error> {
+        Err(Error::unsupported("recording"))
+    }
 }
 
 /// A parameter of a kernel.

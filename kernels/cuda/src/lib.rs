@@ -13,6 +13,7 @@ pub mod driver;
 mod error;
 pub mod lanes;
 pub mod launch;
+pub mod ledger;
 pub mod self_test;
 pub mod table;
 

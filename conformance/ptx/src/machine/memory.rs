@@ -5,6 +5,9 @@
 //! write, clash unless a barrier that both passed lies between; blocks of a launch never wait for one another, so
 //! accesses of different blocks always clash, except atomic ones.
 //!
+//! A cell also has the stamp of what was done to it *beside* other work: what comes later and has not waited must not
+//! write it, nor read what was written.
+//!
 //! Invariant: time only grows: it advances with every launch, block and barrier, and never goes back.
 
 use crate::error::{Error, Fault, Result, Space};
@@ -35,6 +38,15 @@ pub enum Touch {
     Atomic,
 }
 
+/// Work beside other work: what is done now, and what it has waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Order {
+    /// The number of the work beside that is done now; 0: none.
+    pub beside: u64,
+    /// Numbers up to this one have been waited for.
+    pub joined: u64,
+}
+
 /// The time, and the times of what orders accesses, as one thread sees them.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
@@ -48,6 +60,7 @@ pub struct Watch {
     pub warp_barrier: u64,
     pub warp: u32,
     pub thread: u32,
+    pub order: Order,
 }
 
 impl Watch {
@@ -98,6 +111,9 @@ impl Watch {
 struct Cell {
     written: u64,
     read: u64,
+    /// Twice the number of the last work beside that touched it, and one more if that, or one before it that has not been waited for,
+    /// wrote.
+    beside: u64,
 }
 
 /// What is wrong with a touch; the caller knows where.
@@ -106,6 +122,7 @@ pub enum Clash {
     Uninitialized,
     NotConstant,
     Race(&'static str, &'static str),
+    Unordered,
 }
 
 impl Clash {
@@ -113,14 +130,28 @@ impl Clash {
         match self {
             Clash::Uninitialized => Fault::UninitializedMemory { space, address },
             Clash::NotConstant => Fault::NotConstant { address },
+            Clash::Unordered => Fault::Unordered { space, address },
             Clash::Race(now, before) => Fault::Race { space, address, now, before },
         }
     }
 }
 
 impl Cell {
+    /// Checks and remembers what is done beside other work.
+    #[inline]
+    fn order(&mut self, writes: bool, order: Order) -> std::result::Result<(), Clash> {
+        let waits = self.beside >> 1 > order.joined;
+        if order.beside == 0 {
+            return if waits && (writes || self.beside & 1 != 0) { Err(Clash::Unordered) } else { Ok(()) };
+        }
+        let wrote = writes || (waits && self.beside & 1 != 0);
+        self.beside = order.beside << 1 | u64::from(wrote);
+        Ok(())
+    }
+
     #[inline]
     fn touch(&mut self, touch: Touch, watch: &Watch) -> std::result::Result<(), Clash> {
+        self.order(!matches!(touch, Touch::Read | Touch::ReadConstant), watch.order)?;
         match touch {
             Touch::Read | Touch::ReadConstant => {
                 if self.written >> WHO_BITS < watch.written_since {
@@ -236,9 +267,24 @@ impl Region {
     }
 
     /// Writes from outside of a launch.
-    pub fn fill(&mut self, offset: usize, bytes: &[u8]) {
+    fn fill(&mut self, offset: usize, bytes: &[u8], order: Order) -> Result<()> {
+        self.order(offset, bytes.len(), true, order)?;
         self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
-        self.cells(offset, bytes.len()).fill(Cell { written: HOST, read: 0 });
+        for cell in self.cells(offset, bytes.len()) {
+            (cell.written, cell.read) = (HOST, 0);
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, offset: usize, bytes: usize, writes: bool, order: Order) -> Result<()> {
+        let cells = self.cells(offset, bytes).iter_mut();
+        let mut ordered = cells.map(|cell| cell.order(writes, order));
+        ordered.all(|ordered| ordered.is_ok()).then_some(()).ok_or_else(|| Error::Memory {
+            what: format!(
+                "bytes {offset} to {} are touched while work beside goes on with them",
+                offset + bytes
+            ),
+        })
     }
 }
 
@@ -270,6 +316,8 @@ pub fn put_little(bytes: &mut [u8], value: u64) {
 pub struct Memory {
     buffers: Vec<Option<Region>>,
     live_bytes: usize,
+    /// Of what is done now.
+    pub order: Order,
 }
 
 /// Why there is no buffer.
@@ -320,13 +368,22 @@ impl Memory {
     }
 
     pub fn write(&mut self, number: u32, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.range(number, offset, bytes.len())?.fill(offset, bytes);
-        Ok(())
+        let order = self.order;
+        self.range(number, offset, bytes.len())?.fill(offset, bytes, order)
+    }
+
+    /// Counts a buffer's bytes as not written.
+    pub fn forget(&mut self, number: u32) {
+        if let Some((region, _)) = self.at(Memory::address(number)) {
+            region.forget(0, region.len());
+        }
     }
 
     /// Fails for bytes that nothing has written.
     pub fn read(&mut self, number: u32, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        let order = self.order;
         let region = self.range(number, offset, bytes.len())?;
+        region.order(offset, bytes.len(), false, order)?;
         bytes.copy_from_slice(region.slice(offset, bytes.len()));
         let by_byte = region.by_byte;
         let first = region.cells(offset, bytes.len()).iter().position(|cell| cell.written == 0);
@@ -349,7 +406,9 @@ impl Memory {
         to_offset: usize,
         bytes: usize,
     ) -> Result<()> {
+        let order = self.order;
         let source = self.range(from, from_offset, bytes)?;
+        source.order(from_offset, bytes, false, order)?;
         let data = source.slice(from_offset, bytes).to_vec();
         let by_word = !source.by_byte && (from_offset | bytes) & 3 == 0;
         let written: Vec<bool> =
@@ -357,15 +416,15 @@ impl Memory {
         let unit = if by_word { 4 } else { 1 };
         let target = self.range(to, to_offset, bytes)?;
         if written.iter().all(|&written| written) {
-            target.fill(to_offset, &data);
-            return Ok(());
+            return target.fill(to_offset, &data, order);
         }
         for (index, written) in written.into_iter().enumerate() {
             let at = index * unit;
             if written {
-                target.fill(to_offset + at, &data[at..at + unit]);
+                target.fill(to_offset + at, &data[at..at + unit], order)?;
             } else {
-                target.cells(to_offset + at, unit).fill(Cell::default());
+                target.order(to_offset + at, unit, true, order)?;
+                target.forget(to_offset + at, unit);
             }
         }
         Ok(())

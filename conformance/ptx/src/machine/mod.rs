@@ -120,12 +120,20 @@ impl Machine {
         // What the host writes has the time 1.
         let launch = self.now.max(1) + 1;
         let mut reached = vec![false; code.code.len()];
+        let order = self.memory.order;
         let mut context = Context {
             memory: &mut self.memory,
             shared: &mut shared,
             constants: &loaded.layout.constants,
             parameters: &parameters,
-            clock: Clock { now: launch, launch, block: launch, barrier: launch, warps: [launch; LANES] },
+            clock: Clock {
+                now: launch,
+                launch,
+                block: launch,
+                barrier: launch,
+                warps: [launch; LANES],
+                order,
+            },
             steps_left,
             executed: 0,
             reached: &mut reached,

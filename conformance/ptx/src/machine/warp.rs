@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::memory::{Memory, Region, Watch};
+use super::memory::{Memory, Order, Region, Watch};
 use crate::code::{Code, NONE, Op, Preset, Reg};
 use crate::definition::Floats;
 use crate::error::Fault;
@@ -44,6 +44,7 @@ pub struct Clock {
     pub block: u64,
     pub barrier: u64,
     pub warps: [u64; LANES],
+    pub order: Order,
 }
 
 impl Clock {
@@ -58,12 +59,14 @@ impl Clock {
             warp_barrier: self.warps[warp as usize],
             warp,
             thread: warp * 32 + lane,
+            order: self.order,
         }
     }
 
     /// And of shared memory, which begins with the block.
     pub fn watch_shared(&self, warp: u32, lane: u32) -> Watch {
-        Watch { floor: self.block, written_since: self.block, ..self.watch(warp, lane) }
+        let order = Order::default();
+        Watch { floor: self.block, written_since: self.block, order, ..self.watch(warp, lane) }
     }
 }
 

@@ -15,7 +15,7 @@ use repops_ptx::Interpreter;
 use repops_ptx::definition::{Definition, Floats, arithmetic};
 use repops_ptx::suite::{Case, Draw};
 
-use super::others::{attend_on, launch, reference, step};
+use super::others::{Way, attend_on, launch, reference, step};
 use super::{Check, What, vector};
 
 pub fn checks() -> Vec<Check> {
@@ -324,7 +324,7 @@ fn capped_attention() -> Check {
     check("operations of a softcap".to_owned(), move |device| {
         let shape =
             AttentionShape { heads: 2, kv_heads: 1, d: 5, e: 3, scale: 0.37, softcap: 2.5, window: 0 };
-        let found = watched(device, || attend_on(device, &shape, 7, 3, false, &wanted))?;
+        let found = watched(device, || attend_on(device, &shape, 7, 3, Way::Plain, &wanted))?;
         compare_doubles(found, UnaryOp::Tanh)
     })
 }

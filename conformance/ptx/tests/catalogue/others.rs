@@ -10,7 +10,9 @@ use repops::region::{Instruction, Region};
 use repops::sequence::Row;
 use repops::sequence::trace::{row_digest, step_leaf};
 use repops::tensor::{Tensor, TensorView};
-use repops_cuda::launch::contract::attention::{AttentionShape, Past, attend};
+use repops_cuda::launch::contract::attention::{
+    AttentionShape, Live, Past, append_live, attend, attend_live,
+};
 use repops_cuda::launch::hash::{Bytes, ROOT_BYTES, roots, roots_over};
 use repops_cuda::launch::region;
 use repops_cuda::launch::row_hash::{RowHashing, StepRows};
@@ -98,16 +100,25 @@ fn attentions(long: bool) -> impl Iterator<Item = Check> {
     .into_iter()
     // Rows of each number of blocks of 4096 that a sum is made of.
     .chain([3, 5].map(|blocks| (of(1, 1, 2, 1, 0), blocks * 4096 - 20, 1)).into_iter().filter(move |_| long))
-    .flat_map(|(shape, position, rows)| {
+    .flat_map(|(shape, position, rows): (AttentionShape, usize, usize)| {
         let wanted = Arc::new(OnceLock::new());
-        [false, true].map(|in_pages| {
-            let name = format!("attention {shape:?} at {position} of {rows} rows, in pages: {in_pages}");
+        let ways = [Way::Plain, Way::Pages, Way::Live(position.div_ceil(256).next_power_of_two() * 512)];
+        ways.into_iter().filter(move |way| rows == 1 || !matches!(way, Way::Live(_))).map(move |way| {
+            let name = format!("attention {shape:?} at {position} of {rows} rows, {way:?}");
             let wanted = wanted.clone();
-            let run =
-                move |device: &Interpreter| attend_on(device, &shape, position, rows, in_pages, &wanted);
+            let run = move |device: &Interpreter| attend_on(device, &shape, position, rows, way, &wanted);
             Check { name, architecture: 75, what: What::Other(Box::new(run)) }
         })
     })
+}
+
+/// Where keys and values are.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    Plain,
+    Pages,
+    /// In pages, with room for so many positions; how many there are stands in the device's memory. The last row is appended.
+    Live(usize),
 }
 
 /// Queries, keys, values, and what the rows get.
@@ -118,7 +129,7 @@ pub fn attend_on(
     shape: &AttentionShape,
     position: usize,
     rows: usize,
-    in_pages: bool,
+    way: Way,
     wanted: &Attended,
 ) -> Result<(), String> {
     const PAGE: usize = 256;
@@ -150,11 +161,13 @@ pub fn attend_on(
     let pages: Vec<u32> = (0..all.div_ceil(PAGE) as u32).rev().map(|page| 2 * page + 1).collect();
     // Pages in another order, with room that nothing is written to between them.
     let laid = |tensor: &Tensor, columns: usize| -> Result<_, String> {
-        if !in_pages {
+        if matches!(way, Way::Plain) {
             return put(tensor.bytes());
         }
         let buffer = device.alloc(2 * pages.len() * PAGE * columns * 4).map_err(told)?;
-        for (page, bytes) in pages.iter().zip(tensor.bytes().chunks(PAGE * columns * 4)) {
+        let there = if matches!(way, Way::Live(_)) { position } else { all };
+        let bytes = &tensor.bytes()[..there * columns * 4];
+        for (page, bytes) in pages.iter().zip(bytes.chunks(PAGE * columns * 4)) {
             device.write(&buffer, *page as usize * PAGE * columns * 4, bytes).map_err(told)?;
         }
         Ok(buffer)
@@ -168,10 +181,19 @@ pub fn attend_on(
     let past = Past {
         keys: view(&keys, DType::F32),
         values: view(&values, DType::F32),
-        pages: in_pages.then_some(view(&table, DType::U32)),
+        pages: (!matches!(way, Way::Plain)).then_some(view(&table, DType::U32)),
     };
     let (q, to) = (view(&q, DType::F32), view(&out, DType::F32));
-    attend(device, shape, q, position, rows, &past, to).map_err(told)?;
+    if let Way::Live(most) = way {
+        let [k, v] = [put(&tail(&inputs[1], kv_heads * d))?, put(&tail(&inputs[2], kv_heads * e))?];
+        let count = put(&(all as u32).to_le_bytes())?;
+        let live = Live { count: view(&count, DType::U32), most };
+        let row = [view(&k, DType::F32), view(&v, DType::F32)];
+        append_live(device, shape, row, &past, &live).map_err(told)?;
+        attend_live(device, shape, q, &past, &live, to).map_err(told)?;
+    } else {
+        attend(device, shape, q, position, rows, &past, to).map_err(told)?;
+    }
     let mut found = vec![0; rows * heads * e * 4];
     device.read(&out, 0, &mut found).map_err(told)?;
     if found == tail(wanted, heads * e) { Ok(()) } else { Err("what the rows attend to differs".to_owned()) }

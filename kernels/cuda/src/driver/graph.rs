@@ -1,26 +1,28 @@
-//! Graphs: many launches handed to the device as one.
+//! Recordings: launches and copies that the driver takes as one graph.
 //!
-//! Work is recorded each time it is wanted and laid over the graph of the last time under the same number: nodes stay,
-//! arguments change. So whoever enqueues need not know that there are graphs.
+//! Invariant: memory that was taken while a graph was recorded is its own as long as it is there.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cudarc::driver::{result, sys};
 
-use super::{Driver, failed, lock};
+use super::streams::Piece;
+use super::{Inner, failed};
 use crate::Error;
 
-/// Graphs kept.
-const GRAPHS_MAX: usize = 16;
-
-/// Executable graphs, by the number of their work.
-#[derive(Default)]
-pub(super) struct Graphs(BTreeMap<u64, Executable>);
+/// A graph that can be launched.
+pub struct Recording {
+    graph: Executable,
+    own: Vec<Piece>,
+    owner: Arc<Inner>,
+}
 
 struct Executable(sys::CUgraphExec);
 
-// SAFETY: a name that the driver takes in any thread; it is used behind a mutex alone.
+// SAFETY: a name that the driver takes in any thread.
 unsafe impl Send for Executable {}
+// SAFETY: as above; nothing of it is changed but by the driver.
+unsafe impl Sync for Executable {}
 
 impl Drop for Executable {
     fn drop(&mut self) {
@@ -29,7 +31,7 @@ impl Drop for Executable {
     }
 }
 
-/// A recorded graph, destroyed when it goes.
+/// A graph as it was recorded, destroyed when it goes.
 struct Recorded(sys::CUgraph);
 
 impl Drop for Recorded {
@@ -39,44 +41,86 @@ impl Drop for Recorded {
     }
 }
 
-impl Driver {
-    /// Has `work` enqueue launches and copies between buffers as one graph. `work` must not allocate, read, write or
-    /// wait. Works of one `number` have the same launches, with other arguments perhaps.
-    pub fn as_graph(&self, number: u64, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
-        let (inner, mut graphs) = (&self.inner, lock(&self.graphs));
-        inner.bind()?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream lives; whatever happens, recording is ended below.
-        unsafe { result::stream::begin_capture(inner.stream, mode) }.map_err(|e| failed("a graph", e))?;
-        let worked = work();
-        // SAFETY: recording was begun.
-        let recorded = unsafe { result::stream::end_capture(inner.stream) };
-        worked?;
-        let recorded = Recorded(recorded.map_err(|e| failed("a graph", e))?);
-        let fits = graphs.0.get(&number).is_some_and(|known| update(known, &recorded));
-        if !fits {
-            // SAFETY: the graph was made by the driver just now.
-            let made =
-                unsafe { result::graph::instantiate(recorded.0, sys::CUgraphInstantiate_flags_enum(0)) };
-            let made = Executable(made.map_err(|e| failed("a graph", e))?);
-            if graphs.0.len() == GRAPHS_MAX && !graphs.0.contains_key(&number) {
-                graphs.0.pop_first();
-            }
-            graphs.0.insert(number, made);
-        }
-        let known = &graphs.0[&number];
-        // SAFETY: graph and stream live, in the same context.
-        unsafe { result::graph::launch(known.0, inner.stream) }.map_err(|e| failed("a graph", e))
+impl Drop for Recording {
+    fn drop(&mut self) {
+        give_back(&self.owner, &self.own);
     }
 }
 
-/// Lays a recorded graph over an executable one; `false` when it is another one.
-fn update(known: &Executable, recorded: &Recorded) -> bool {
-    let mut info = sys::CUgraphExecUpdateResultInfo_st {
-        result: sys::CUgraphExecUpdateResult::CU_GRAPH_EXEC_UPDATE_SUCCESS,
-        errorNode: std::ptr::null_mut(),
-        errorFromNode: std::ptr::null_mut(),
-    };
-    // SAFETY: both were made by the driver and live; the place for the answer is a local.
-    unsafe { sys::cuGraphExecUpdate_v2(known.0, recorded.0, &mut info) }.result().is_ok()
+/// Frees a recording's memory after everything that the main stream was given, the graph itself too.
+fn give_back(owner: &Inner, own: &[Piece]) {
+    if owner.bind().is_err() {
+        return;
+    }
+    let free = owner.streams.turn().ledger.release(own);
+    for piece in free {
+        owner.memory.give_back(owner.streams.main, false, piece);
+    }
+}
+
+impl Inner {
+    pub(super) fn record(
+        self: &Arc<Inner>,
+        work: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Recording, Error> {
+        self.bind()?;
+        let stream = self.streams.main;
+        {
+            let mut turn = self.streams.turn();
+            if turn.is_beside || !turn.is_joined() || !turn.ledger.begin() {
+                return Err(Error::unsupported("recording while something is recorded, or work is beside"));
+            }
+        }
+        // Memory is taken, on another stream, while this one is recorded; nothing may still use it.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let begun = self.streams.synchronize().and_then(|()| {
+            // SAFETY: the stream lives; whatever happens, recording is ended below.
+            unsafe { result::stream::begin_capture(stream, mode) }.map_err(|e| failed("a graph", e))
+        });
+        let (mut worked, mut recorded) = (Ok(()), None);
+        if begun.is_ok() {
+            worked = work();
+            // SAFETY: recording was begun.
+            recorded = Some(unsafe { result::stream::end_capture(stream) });
+        }
+        let (own, late) = {
+            let mut turn = self.streams.turn();
+            if worked.is_ok() && !turn.is_joined() {
+                worked = Err(Error::unsupported("a recording that leaves work beside"));
+            }
+            turn.joined = turn.besides;
+            (turn.ledger.end(), std::mem::take(&mut turn.late))
+        };
+        for piece in late {
+            self.memory.give_back(stream, false, piece);
+        }
+        let made = || -> Result<Executable, Error> {
+            begun?;
+            worked?;
+            let recorded = recorded.ok_or_else(|| Error::unsupported("recording"))?;
+            let recorded = Recorded(recorded.map_err(|e| failed("a graph", e))?);
+            let flags = sys::CUgraphInstantiate_flags_enum(0);
+            // SAFETY: the graph was made by the driver just now.
+            let made = unsafe { result::graph::instantiate(recorded.0, flags) };
+            Ok(Executable(made.map_err(|e| failed("a graph", e))?))
+        };
+        match made() {
+            Ok(graph) => Ok(Recording { graph, own, owner: self.clone() }),
+            Err(error) => {
+                give_back(self, &own);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn replay(&self, recording: &Recording) -> Result<(), Error> {
+        self.bind()?;
+        let turn = self.streams.turn();
+        if turn.is_beside || turn.ledger.is_open() {
+            return Err(Error::unsupported("replaying in a recording, or beside other work"));
+        }
+        // SAFETY: graph and stream live, in the same context.
+        unsafe { result::graph::launch(recording.graph.0, self.streams.main) }
+            .map_err(|e| failed("a graph", e))
+    }
 }

@@ -1,25 +1,27 @@
 //! A GPU through its driver alone: no toolkit, no runtime library.
 //!
-//! Everything a [`Driver`] is given goes to one stream of its own, so that it happens in the order given. Memory
-//! comes from the driver's stream-ordered pool, or from free lists where the driver has none. Invariants: without a
-//! driver, and with one that is too old, there is an error that says so, never a panic; a buffer's memory is used
-//! again only for what the stream does after everything that was launched on it.
+//! Everything a [`Driver`] is given goes to one stream of its own, so that it happens in the order given; work beside other work to
+//! a second one ([`streams`]). What is recorded is a graph. Memory comes from the driver's stream-ordered pool, or from free lists where
+//! the driver has none. Invariants: without a driver, and with one that is too old, there is an error that says so, never a
+//! panic; a buffer's memory is used again only for what the stream does after everything that was launched on it.
 #![allow(unsafe_code)]
 
 mod graph;
 mod memory;
 mod modules;
 mod staging;
+mod streams;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use cudarc::driver::{CudaContext, result::stream::StreamKind};
 
 use crate::device::{Argument, Device, Kernel};
 use crate::{Error, self_test};
 
+pub use graph::Recording;
 pub use memory::Buffer;
 
 /// The oldest driver that has everything used here: that of CUDA 12.0.
@@ -59,18 +61,17 @@ pub struct Driver {
     about: About,
     modules: Mutex<modules::Modules>,
     staging: Mutex<staging::Staging>,
-    graphs: Mutex<graph::Graphs>,
 }
 
 /// What buffers hold on to.
 struct Inner {
     context: Arc<CudaContext>,
-    stream: sys::CUstream,
+    streams: streams::Streams,
     memory: memory::Pool,
 }
 
 // SAFETY: the driver's functions may be called from any thread that the context is current in, and every use binds it
-// first; the stream is destroyed when nobody holds it any more.
+// first; the streams are destroyed when nobody holds them any more.
 unsafe impl Send for Inner {}
 // SAFETY: as above; the driver does its own locking, and what is changed here is behind mutexes.
 unsafe impl Sync for Inner {}
@@ -83,16 +84,14 @@ impl Inner {
 
     fn synchronize(&self) -> Result<(), Error> {
         self.bind()?;
-        // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| failed("waiting", e))
+        self.streams.synchronize()
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.bind().is_ok() {
-            // SAFETY: nobody holds the stream any more; the driver finishes what is on it first.
-            let _ = unsafe { result::stream::destroy(self.stream) };
+            self.streams.destroy();
             self.memory.free_all();
         }
     }
@@ -171,11 +170,11 @@ impl Driver {
             )));
         }
         let context = CudaContext::new(index).map_err(|e| Error::NoDriver(said(&e)))?;
-        let stream = result::stream::create(StreamKind::NonBlocking).map_err(|e| failed("a stream", e))?;
+        let streams = streams::Streams::new()?;
         let memory = memory::Pool::new(&context, index)?;
-        let inner = Arc::new(Inner { context, stream, memory });
+        let inner = Arc::new(Inner { context, streams, memory });
         let staging = Mutex::new(staging::Staging::new(inner.clone())?);
-        Ok(Driver { inner, about, modules: Mutex::default(), staging, graphs: Mutex::default() })
+        Ok(Driver { inner, about, modules: Mutex::default(), staging })
     }
 
     pub fn about(&self) -> &About {
@@ -185,6 +184,7 @@ impl Driver {
 
 impl Device for Driver {
     type Buffer = Buffer;
+    type Recording = Recording;
 
     fn architecture(&self) -> u32 {
         let (major, minor) = self.about.capability;
@@ -196,15 +196,34 @@ impl Device for Driver {
         Buffer::new(&self.inner, bytes)
     }
 
-    fn write(&self, to: &Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        let to = to.range(offset, bytes.len())?;
+    fn put(&self, bytes: &[u8]) -> Result<Buffer, Error> {
         self.inner.bind()?;
-        lock(&self.staging).upload(to, bytes)
+        if self.inner.streams.turn().ledger.is_open() {
+            return Buffer::with(&self.inner, bytes);
+        }
+        let buffer = Buffer::new(&self.inner, bytes.len())?;
+        self.write(&buffer, 0, bytes)?;
+        Ok(buffer)
+    }
+
+    fn write(&self, to: &Buffer, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        let address = to.range(offset, bytes.len())?;
+        self.inner.bind()?;
+        self.at_once("writing", false)?;
+        lock(&self.staging).upload(address, bytes)?;
+        let turn = self.inner.streams.turn();
+        if turn.is_beside {
+            // Bytes arrive on the main stream.
+            to.used(&turn);
+            self.inner.streams.fork()?;
+        }
+        Ok(())
     }
 
     fn read(&self, from: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
         let from = from.range(offset, bytes.len())?;
         self.inner.bind()?;
+        self.at_once("reading", true)?;
         lock(&self.staging).download(from, bytes)
     }
 
@@ -216,13 +235,15 @@ impl Device for Driver {
         to_offset: usize,
         bytes: usize,
     ) -> Result<(), Error> {
-        let (from, to) = (from.range(from_offset, bytes)?, to.range(to_offset, bytes)?);
+        let (source, target) = (from.range(from_offset, bytes)?, to.range(to_offset, bytes)?);
         if bytes == 0 {
             return Ok(());
         }
         self.inner.bind()?;
+        let turn = self.inner.streams.turn();
+        [from, to].into_iter().for_each(|buffer| buffer.used(&turn));
         // SAFETY: both ranges lie within buffers that live; freeing them is ordered after this on the stream.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.inner.stream) }
+        unsafe { result::memcpy_dtod_async(target, source, bytes, self.inner.streams.of(&turn)) }
             .map_err(|e| failed("copying", e))
     }
 
@@ -241,15 +262,64 @@ impl Device for Driver {
         let mut pointers: Vec<*mut core::ffi::c_void> =
             words.iter().map(|word| std::ptr::from_ref(word).cast_mut().cast()).collect();
         let (grid, block) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));
+        let turn = self.inner.streams.turn();
+        for argument in arguments {
+            if let Argument::Pointer { buffer, .. } = argument {
+                buffer.used(&turn);
+            }
+        }
+        let stream = self.inner.streams.of(&turn);
         // SAFETY: the function is of a module that stays loaded; the driver copies each parameter, of the size that the
         // kernel declares and at most eight bytes, before the call returns. What the kernel does with addresses is what
         // the interpreter has checked; buffers are freed on the same stream, after it.
-        unsafe { result::launch_kernel(function, grid, block, shared, self.inner.stream, &mut pointers) }
+        unsafe { result::launch_kernel(function, grid, block, shared, stream, &mut pointers) }
             .map_err(|e| Error::Launch { kernel: kernel.entry.to_string(), what: said(&e) })
     }
 
     fn synchronize(&self) -> Result<(), Error> {
+        self.at_once("waiting", true)?;
         self.inner.synchronize()
+    }
+
+    fn beside(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+        self.inner.bind()?;
+        {
+            let mut turn = self.inner.streams.turn();
+            if turn.is_beside {
+                return Err(Error::unsupported("work beside work that is beside other work"));
+            }
+            self.inner.streams.fork()?;
+            turn.is_beside = true;
+            turn.besides += 1;
+        }
+        let done = work();
+        self.inner.streams.turn().is_beside = false;
+        done
+    }
+
+    fn join(&self) -> Result<(), Error> {
+        self.inner.bind()?;
+        self.inner.streams.join(&mut self.inner.streams.turn())
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<Recording, Error> {
+        self.inner.record(work)
+    }
+
+    fn replay(&self, recording: &Recording) -> Result<(), Error> {
+        self.inner.replay(recording)
+    }
+}
+
+impl Driver {
+    /// Nothing is read or written while something is recorded, nor read beside other work.
+    fn at_once(&self, what: &str, reads: bool) -> Result<(), Error> {
+        let turn = self.inner.streams.turn();
+        match () {
+            () if turn.ledger.is_open() => Err(Error::unsupported(format!("{what} in a recording"))),
+            () if reads && turn.is_beside => Err(Error::unsupported(format!("{what} beside other work"))),
+            () => Ok(()),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Modules {
         }
         let (function, allowed) = self.functions.get_mut(&key).expect("just made sure");
         if shared > *allowed {
-            debug_assert!(!inner.stream.is_null());
+            debug_assert!(!inner.streams.main.is_null());
             use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED;
             // SAFETY: the function is of a loaded module.
             unsafe { result::function::set_function_attribute(function.0, SHARED, shared as i32) }

@@ -52,7 +52,7 @@ impl Part {
 
     fn record(&self, inner: &Inner) -> Result<(), Error> {
         // SAFETY: event and stream live, in the same context.
-        unsafe { result::event::record(self.event, inner.stream) }.map_err(|e| failed("an event", e))
+        unsafe { result::event::record(self.event, inner.streams.main) }.map_err(|e| failed("an event", e))
     }
 }
 
@@ -83,7 +83,7 @@ impl Staging {
                 staged
             };
             // SAFETY: the caller's address has so many bytes; the part is not written before the event behind this.
-            unsafe { result::memcpy_htod_async(to, staged, self.inner.stream) }
+            unsafe { result::memcpy_htod_async(to, staged, self.inner.streams.main) }
                 .map_err(|e| failed("uploading", e))?;
             part.used = (part.used + piece.len()).next_multiple_of(ALIGN).min(PART_BYTES);
             (to, bytes) = (to + piece.len() as u64, rest);
@@ -99,7 +99,7 @@ impl Staging {
             // SAFETY: the part has so many bytes and was emptied before; the caller's address has them too.
             unsafe {
                 let staged = std::slice::from_raw_parts_mut(part.memory, len);
-                result::memcpy_dtoh_async(staged, from + (at * PART_BYTES) as u64, staging.inner.stream)
+                result::memcpy_dtoh_async(staged, from + (at * PART_BYTES) as u64, staging.inner.streams.main)
             }
             .map_err(|e| failed("downloading", e))?;
             part.record(&staging.inner)

@@ -145,8 +145,7 @@ fn combine<D: Device>(
         for part in &parts {
             part.encode(&mut bytes);
         }
-        let table = device.alloc(bytes.len())?;
-        device.write(&table, 0, &bytes)?;
+        let table = device.put(&bytes)?;
         let next = if is_last { None } else { Some(device.alloc(groups * ROOT_BYTES)?) };
         let to = match &next {
             Some(buffer) => Argument::Pointer { buffer, offset: 0 },
@@ -161,8 +160,12 @@ fn combine<D: Device>(
                 arguments.extend(all.map(|buffer| Argument::Pointer { buffer, offset: 0 }));
                 &LEAVES
             }
-            (Some(from), _) | (None, Nodes::Given(from)) => {
+            (Some(from), _) => {
                 arguments.push(Argument::Pointer { buffer: from, offset: 0 });
+                &NODES
+            }
+            (None, Nodes::Given(from)) => {
+                arguments.push(Argument::Pointer { buffer: *from, offset: 0 });
                 &NODES
             }
         };

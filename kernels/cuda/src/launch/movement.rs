@@ -240,8 +240,7 @@ fn with_indices<D: Device>(
     } else if extent == 0 {
         return Err(fault());
     }
-    let flag = device.alloc(4)?;
-    device.write(&flag, 0, &[0; 4])?;
+    let flag = device.put(&[0; 4])?;
     run(&flag)?;
     let mut bytes = [0; 4];
     if !is_known {

@@ -64,8 +64,7 @@ impl<B> Claims<B> {
         let winners = device.alloc(4 * (places as usize).max(1))?;
         let arguments = [Argument::Pointer { buffer: &winners, offset: 0 }, Argument::U32(places)];
         device.launch(&ZERO_WORDS, blocks(places, 1), [BLOCK, 1, 1], 0, &arguments)?;
-        let flag = device.alloc(4)?;
-        device.write(&flag, 0, &[0; 4])?;
+        let flag = device.put(&[0; 4])?;
         Ok(Claims { winners, flag })
     }
 
@@ -143,8 +142,7 @@ fn gather_slices<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<()
     let per = size(leading[batch.min(leading.len())..].iter().product())?;
     len(&x)?;
     let n = len(&y)?;
-    let flag = device.alloc(4)?;
-    device.write(&flag, 0, &[0; 4])?;
+    let flag = device.put(&[0; 4])?;
     let mut arguments =
         vec![y.pointer(), x.pointer(), indices.pointer(), Argument::Pointer { buffer: &flag, offset: 0 }];
     let dtype = u32::from(indices.dtype.code());

@@ -181,8 +181,7 @@ pub fn prepare<D: Device>(device: &D, region: &Region) -> Result<Option<Prepared
     let Some(encoded) = Encoded::of(region) else { return Ok(None) };
     let Some(threads) = encoded.threads() else { return Ok(None) };
     let bytes = encoded.bytes();
-    let code = device.alloc(bytes.len())?;
-    device.write(&code, 0, &bytes)?;
+    let code = device.put(&bytes)?;
     let shared = 4 * threads * encoded.slots as u32;
     Ok(Some(Prepared { code, count: encoded.words.len() as u32, threads, shared }))
 }
@@ -214,8 +213,7 @@ pub fn launch<D: Device>(
         steps.extend(merged.iter().map(|(_, strides)| strides[k]));
     }
     let bytes: Vec<u8> = steps.iter().flat_map(|step| step.to_le_bytes()).collect();
-    let table = device.alloc(bytes.len().max(8))?;
-    device.write(&table, 0, &bytes)?;
+    let table = device.put(&bytes)?;
     let at = |buffer| Argument::Pointer { buffer, offset: 0 };
     let mut arguments =
         vec![at(&prepared.code), Argument::U32(prepared.count), at(&table), Argument::U32(axes.len)];

@@ -101,8 +101,7 @@ fn nearest<D: Device>(
     outside: f32,
 ) -> Result<(), Error> {
     let n = len(&y)?;
-    let value = device.alloc(8)?;
-    device.write(&value, 0, &resize::extrapolation(x.dtype, outside))?;
+    let value = device.put(&resize::extrapolation(x.dtype, outside))?;
     let mut arguments = vec![
         y.pointer(),
         x.pointer(),
@@ -144,8 +143,7 @@ impl<B> Places<B> {
             }
         }
         let bytes: Vec<u8> = table.iter().flat_map(|place| place.to_le_bytes()).collect();
-        let buffer = device.alloc(bytes.len().max(4))?;
-        device.write(&buffer, 0, &bytes)?;
+        let buffer = device.put(&bytes)?;
         Ok(Places { buffer, starts })
     }
 
@@ -206,8 +204,7 @@ impl<B> Taps<B> {
         }
         let mut bytes: Vec<u8> = heads.iter().chain(&taps).flat_map(|word| word.to_le_bytes()).collect();
         bytes.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
-        let buffer = device.alloc(bytes.len().max(4))?;
-        device.write(&buffer, 0, &bytes)?;
+        let buffer = device.put(&bytes)?;
         let taps_at = 4 * heads.len();
         Ok(Taps { buffer, taps: taps_at, weights: taps_at + 4 * taps.len() })
     }

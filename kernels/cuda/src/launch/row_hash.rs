@@ -81,8 +81,7 @@ impl<B> RowHashing<B> {
         }
         let (outputs_at, bindings_at) = (of_steps.len(), of_steps.len() + of_outputs.len());
         let bytes = [of_steps, of_outputs, bindings].concat();
-        let table = device.alloc(bytes.len().max(16))?;
-        device.write(&table, 0, &bytes)?;
+        let table = device.put(&bytes)?;
         Ok(RowHashing {
             table,
             outputs_at,

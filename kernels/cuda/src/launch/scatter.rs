@@ -53,8 +53,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     if !is_tuples && n == 0 {
         return Ok(());
     }
-    let flag = device.alloc(4)?;
-    device.write(&flag, 0, &[0; 4])?;
+    let flag = device.put(&[0; 4])?;
     let words = |count: usize| device.alloc(4 * count.max(1));
     let (counts, starts, ends) = (words(y.len())?, words(y.len())?, words(y.len())?);
     let zero = [Argument::Pointer { buffer: &counts, offset: 0 }, Argument::U32(places)];

@@ -10,8 +10,10 @@ use repops_cuda::{Device, Error};
 use super::places::Places;
 use crate::session::plan::Plan;
 
-/// Bytes of rows that are hashed together, where they may wait.
-const PIECE_BYTES: usize = 8 << 20;
+/// The least bytes of rows that are hashed together, where they may wait.
+const PIECE_BYTES: usize = 256 << 10;
+/// Into so many pieces rows are cut that may wait: what is hashed goes on beside what is computed, but for the last piece.
+const PIECES: usize = 4;
 
 /// How the rows of a step of the session are hashed.
 pub(super) struct Log<B> {
@@ -22,16 +24,13 @@ pub(super) struct Log<B> {
     heads: usize,
     rows: usize,
     head_rows: usize,
+    /// Whether rows stay where they are while others are computed.
+    keeps: bool,
 }
 
 impl<B> Log<B> {
-    /// `keeps`: as the places do.
-    pub fn new<D: Device<Buffer = B>>(
-        device: &D,
-        plan: &Plan,
-        places: &Places,
-        keeps: bool,
-    ) -> Result<Log<B>, Error> {
+    pub fn new<D: Device<Buffer = B>>(device: &D, plan: &Plan, places: &Places) -> Result<Log<B>, Error> {
+        let piece_bytes = PIECE_BYTES.max(places.bytes / PIECES);
         let heads = plan.steps.iter().filter(|step| step.head).count();
         let carried = plan.steps.len() - heads;
         let (mut next, mut next_head) = (0, places.rows * carried);
@@ -49,13 +48,14 @@ impl<B> Log<B> {
             }
             *to += 1;
             let is_last = index + 1 == plan.steps.len();
-            if !waiting.is_empty() && (!keeps || is_last || waiting_bytes >= PIECE_BYTES) {
+            if !waiting.is_empty() && (!places.keeps || is_last || waiting_bytes >= piece_bytes) {
                 pieces.push((index, RowHashing::new(device, &waiting)?));
                 waiting.clear();
                 waiting_bytes = 0;
             }
         }
-        Ok(Log { pieces, carried, heads, rows: places.rows, head_rows: places.head })
+        let (rows, head_rows, keeps) = (places.rows, places.head, places.keeps);
+        Ok(Log { pieces, carried, heads, rows, head_rows, keeps })
     }
 
     /// The bytes of all leaves.
@@ -68,7 +68,7 @@ impl<B> Log<B> {
         (self.rows + self.head_rows) * ROOT_BYTES
     }
 
-    /// After a step: hashes what has waited for it, from where rows lie.
+    /// After a step: hashes what has waited for it, from where rows lie; beside what follows, if nothing is put over them.
     pub fn after<D: Device<Buffer = B>>(
         &self,
         device: &D,
@@ -76,9 +76,12 @@ impl<B> Log<B> {
         room: &B,
         leaves: &B,
     ) -> Result<(), Error> {
-        match self.pieces.binary_search_by_key(&step, |(after, _)| *after) {
-            Ok(at) => self.pieces[at].1.launch(device, room, leaves),
-            Err(_) => Ok(()),
+        let Ok(at) = self.pieces.binary_search_by_key(&step, |(after, _)| *after) else { return Ok(()) };
+        let piece = &self.pieces[at].1;
+        if self.keeps {
+            device.beside(&mut || piece.launch(device, room, leaves))
+        } else {
+            piece.launch(device, room, leaves)
         }
     }
 
@@ -88,6 +91,7 @@ impl<B> Log<B> {
         let of_head =
             (0..self.head_rows).map(|row| (self.rows * self.carried + row * self.heads, self.heads));
         let groups: Vec<(usize, usize)> = all.chain(of_head).collect();
+        device.join()?;
         roots_over(device, leaves, &groups, roots, 0)
     }
 

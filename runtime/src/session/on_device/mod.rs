@@ -2,8 +2,11 @@
 //!
 //! Each attention has a pool of pages there ([`pools`]); all rows of a step of the session lie in one piece of memory
 //! ([`places`]), and are hashed where they are ([`log`]): logits and 32 bytes for each row come back. A step of the program without
-//! a kernel fetches its inputs and runs on the CPU. Invariant: logits and log are those of a session on the CPU, to the bit.
+//! a kernel fetches its inputs and runs on the CPU. Where each sequence gets one row, numbers of positions are in the device's
+//! memory, so that the work of all steps is recorded once and replayed ([`live`]). Invariant: logits and log are those of a session on the
+//! CPU, to the bit.
 
+mod live;
 mod log;
 mod places;
 mod pools;
@@ -28,6 +31,7 @@ use super::step::{Batch, compute_on_host, operands, shapes, targets};
 use super::{Feed, Logits, Session, SessionError, Worker};
 use crate::device::Warn;
 use crate::device::memory::Memory;
+use live::{LiveRows, Recordings};
 use log::Log;
 use places::{Pick, Places, Source};
 pub(super) use pools::Pools;
@@ -47,6 +51,7 @@ pub(super) struct DeviceWork<D: Device> {
     memory: Memory<D::Buffer>,
     /// By numbers of rows and of head rows.
     shapes: BTreeMap<(usize, usize), Arc<Shape<D::Buffer>>>,
+    recordings: Recordings<D::Recording>,
     room: Growing<D::Buffer>,
     tables: Growing<D::Buffer>,
     leaves: Growing<D::Buffer>,
@@ -63,12 +68,19 @@ struct Shape<B> {
 struct Growing<B>(Option<(Arc<B>, usize)>);
 
 impl<B> Growing<B> {
-    fn at_least<D: Device<Buffer = B>>(&mut self, device: &D, bytes: usize) -> Result<Arc<B>, Error> {
+    /// Says in `is_new` whether it was made anew.
+    fn at_least<D: Device<Buffer = B>>(
+        &mut self,
+        device: &D,
+        bytes: usize,
+        is_new: &mut bool,
+    ) -> Result<Arc<B>, Error> {
         if let Some((buffer, capacity)) = &self.0
             && *capacity >= bytes
         {
             return Ok(buffer.clone());
         }
+        *is_new = true;
         // The old one is free before.
         self.0 = None;
         // Kernels may be handed the address of no rows.
@@ -88,7 +100,10 @@ struct Turn<'a, B> {
     /// The numbers of pages, by attention and feed from these bytes on.
     tables: Arc<B>,
     table_at: Vec<usize>,
-    leaves: Option<Arc<B>>,
+    /// Leaves and roots of what is hashed.
+    hashes: Option<(Arc<B>, Arc<B>)>,
+    /// Where the numbers of positions are on the device.
+    live: Option<LiveRows>,
 }
 
 /// Why a step of the program was not computed on the device.
@@ -114,6 +129,16 @@ impl From<OpError> for Stop {
     }
 }
 
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Error {
+        match stop {
+            Stop::Unsupported => Error::unsupported("a step of the program"),
+            Stop::Operator(error) => Error::Operator(error),
+            Stop::Device(error) => error,
+        }
+    }
+}
+
 impl<D> Worker for DeviceWork<D>
 where
     D: Device + Send + Sync,
@@ -129,25 +154,25 @@ where
         let pools = self.pools.clone();
         let told = |error: Error| pools.told(&error);
         let turn = self.begin(session, &batch, feeds).map_err(told)?;
-        for (index, step) in plan.steps.iter().enumerate() {
-            self.compute(&turn, index, step, feeds).map_err(|stop| match stop {
+        self.run(&turn, feeds).map_err(|(index, stop)| {
+            let step =
+                index.and_then(|index| plan.steps.get(index)).map_or_else(String::new, |s| s.name.clone());
+            match stop {
                 Stop::Operator(error) => {
                     let position = feeds.first().map_or(0, |feed| feed.state.tokens.len());
-                    SessionError::Step { step: step.name.clone(), position, error }
+                    SessionError::Step { step, position, error }
                 }
                 Stop::Device(error) => told(error),
-                Stop::Unsupported => {
-                    SessionError::Unsupported { step: step.name.clone(), problem: "no kernel".to_owned() }
-                }
-            })?;
-            if let (Some(log), Some(leaves)) = (&turn.shape.log, &turn.leaves) {
-                log.after(&pools.device, index, &turn.room, leaves).map_err(told)?;
+                Stop::Unsupported => SessionError::Unsupported { step, problem: "no kernel".to_owned() },
             }
-        }
+        })?;
         let (log, values) = self.end(&turn).map_err(told)?;
         Ok(batch.append(feeds, log, values, session.sequence.vocabulary))
     }
 }
+
+/// Why not all steps of the program were computed, and which one was not.
+type Stopped = (Option<usize>, Stop);
 
 /// The roots of rows and of head rows.
 type Roots = (Vec<repops::Digest>, Vec<repops::Digest>);
@@ -160,6 +185,7 @@ impl<D: Device> DeviceWork<D> {
             told: BTreeSet::new(),
             memory: Memory::default(),
             shapes: BTreeMap::new(),
+            recordings: Recordings::default(),
             room: Growing(None),
             tables: Growing(None),
             leaves: Growing(None),
@@ -175,13 +201,14 @@ impl<D: Device> DeviceWork<D> {
         let plan = &session.plan;
         let inputs = session.program.header().inputs.len();
         let traced = session.level == HashLevel::Operators;
-        let mut places = Places::new(plan, inputs, rows, head, traced)?;
-        let keeps = traced && places.bytes <= KEPT_BYTES_MAX;
-        if traced && !keeps {
+        let mut places = Places::new(plan, inputs, rows, head, true)?;
+        if places.bytes > KEPT_BYTES_MAX {
             places = Places::new(plan, inputs, rows, head, false)?;
         }
-        let log = if traced { Some(Log::new(&self.pools.device, plan, &places, keeps)?) } else { None };
+        let log = if traced { Some(Log::new(&self.pools.device, plan, &places)?) } else { None };
         if self.shapes.len() == SHAPES_MAX {
+            // Recordings read what plans hold.
+            self.recordings.clear();
             self.shapes.clear();
         }
         let shape = Arc::new(Shape { places, log });
@@ -198,50 +225,84 @@ impl<D: Device> DeviceWork<D> {
     ) -> Result<Turn<'a, D::Buffer>, Error> {
         let shape = self.shape(session, batch.rows, batch.head.len())?;
         let device = &self.pools.device;
-        let room = self.room.at_least(device, shape.places.bytes)?;
+        // Of a step that failed.
+        device.join()?;
+        let mut is_new = false;
+        let room = self.room.at_least(device, shape.places.bytes, &mut is_new)?;
         for (input, at) in batch.inputs.iter().zip(&shape.places.inputs) {
             device.write(&room, *at, input.as_slice())?;
         }
-        let (mut numbers, mut table_at) = (Vec::new(), Vec::new());
+        let live = LiveRows::of(&shape.places, batch, feeds);
+        let mut numbers: Vec<u32> = live.iter().flat_map(|live| live.counts(feeds)).collect();
+        let mut table_at = Vec::new();
         for attention in 0..session.plan.attention.len() {
             for feed in feeds {
-                table_at.push(numbers.len());
-                numbers
-                    .extend(slots(&feed.state.pages[attention]).iter().flat_map(|page| page.to_le_bytes()));
+                table_at.push(4 * numbers.len());
+                let end = numbers.len() + live.as_ref().map_or(0, |live| live.pages);
+                numbers.extend(slots(&feed.state.pages[attention]));
+                numbers.resize(numbers.len().max(end), 0);
             }
         }
-        let tables = self.tables.at_least(device, numbers.len())?;
-        device.write(&tables, 0, &numbers)?;
-        let leaves = match &shape.log {
-            Some(log) => Some(self.leaves.at_least(device, log.leaf_bytes())?),
+        let tables = self.tables.at_least(device, 4 * numbers.len(), &mut is_new)?;
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        device.write(&tables, 0, &bytes)?;
+        let hashes = match &shape.log {
+            Some(log) => Some((
+                self.leaves.at_least(device, log.leaf_bytes(), &mut is_new)?,
+                self.roots.at_least(device, log.root_bytes(), &mut is_new)?,
+            )),
             None => None,
         };
-        Ok(Turn { session, batch, shape, room, tables, table_at, leaves })
+        if is_new {
+            self.recordings.clear();
+        }
+        Ok(Turn { session, batch, shape, room, tables, table_at, hashes, live })
+    }
+
+    /// Computes the steps of the program but for those that were computed early, and hashes all.
+    fn steps(
+        &mut self,
+        turn: &Turn<'_, D::Buffer>,
+        feeds: &[Feed<'_>],
+        early: impl Fn(usize) -> bool,
+    ) -> Result<(), Stopped> {
+        let pools = self.pools.clone();
+        for (index, step) in turn.session.plan.steps.iter().enumerate() {
+            if !early(index) {
+                self.compute(turn, index, step, feeds).map_err(|stop| (Some(index), stop))?;
+            }
+            if let (Some(log), Some((leaves, _))) = (&turn.shape.log, &turn.hashes) {
+                let hashed = log.after(&pools.device, index, &turn.room, leaves);
+                hashed.map_err(|error| (None, Stop::Device(error)))?;
+            }
+        }
+        let places = &turn.shape.places;
+        self.pick(turn, &places.logits.0).map_err(|error| (None, Stop::Device(error)))?;
+        if let (Some(log), Some((leaves, roots))) = (&turn.shape.log, &turn.hashes) {
+            log.finish(&pools.device, leaves, roots).map_err(|error| (None, Stop::Device(error)))?;
+        }
+        Ok(())
     }
 
     /// Fetches what a step of the session has given: the roots of its rows, and logits.
     fn end(&mut self, turn: &Turn<'_, D::Buffer>) -> Result<(Option<Roots>, AlignedBytes), Error> {
         let places = &turn.shape.places;
-        let (picks, logits) = &places.logits;
-        self.pick(turn, picks)?;
         let device = &self.pools.device;
-        let mut roots = None;
-        if let (Some(log), Some(leaves)) = (&turn.shape.log, &turn.leaves) {
-            let out = self.roots.at_least(device, log.root_bytes())?;
-            log.finish(device, leaves, &out)?;
+        let mut found = None;
+        if let (Some(log), Some((_, roots))) = (&turn.shape.log, &turn.hashes) {
             let mut bytes = vec![0; log.root_bytes()];
-            device.read(&out, 0, &mut bytes)?;
-            roots = Some(log.digests(&bytes));
+            device.read(roots, 0, &mut bytes)?;
+            found = Some(log.digests(&bytes));
         }
         let values = match places.head * turn.session.sequence.vocabulary {
             0 => AlignedBytes::default(),
             count => {
                 let mut bytes = AlignedBytes::zeros(4 * count).map_err(OpError::from)?;
-                device.read(&turn.room, *logits, bytes.as_mut_slice())?;
+                device.read(&turn.room, places.logits.1, bytes.as_mut_slice())?;
                 bytes
             }
         };
-        Ok((roots, values))
+        Ok((found, values))
     }
 
     /// Copies the head's rows together.
@@ -431,7 +492,27 @@ impl<D: Device> DeviceWork<D> {
         };
         let (device, pool) = (&self.pools.device, &self.pools.pools[number]);
         let tables = turn.table_at[number * feeds.len()..].iter();
-        for ((feed, (all, head)), table) in feeds.iter().zip(&turn.batch.feeds).zip(tables) {
+        let view = |buffer, offset, dtype| View { buffer, offset, dtype, shape: &[] };
+        for (nth, ((feed, (all, head)), table)) in feeds.iter().zip(&turn.batch.feeds).zip(tables).enumerate()
+        {
+            let past = Past {
+                keys: view(&pool.keys, 0, DType::F32),
+                values: view(&pool.values, 0, DType::F32),
+                pages: Some(view(&*turn.tables, *table, DType::U32)),
+            };
+            let (q_row, out_row) = (shape.heads * shape.d * 4, shape.heads * shape.e * 4);
+            if let Some(rows) = &turn.live {
+                let count = view(&*turn.tables, 4 * nth, DType::U32);
+                let live = attention::Live { count, most: rows.positions() };
+                let row =
+                    |from, columns: usize| view(&*turn.room, from + all.start * columns * 4, DType::F32);
+                let added = [row(k, shape.kv_heads * shape.d), row(v, shape.kv_heads * shape.e)];
+                attention::append_live(device, &shape, added, &past, &live)?;
+                let q = view(&*turn.room, q + all.start * q_row, DType::F32);
+                let to = view(&*turn.room, out + all.start * out_row, DType::F32);
+                attention::attend_live(device, &shape, q, &past, &live, to)?;
+                continue;
+            }
             let pages = slots(&feed.state.pages[number]);
             for (from, to, columns) in
                 [(k, &pool.keys, shape.kv_heads * shape.d), (v, &pool.values, shape.kv_heads * shape.e)]
@@ -446,14 +527,8 @@ impl<D: Device> DeviceWork<D> {
                 continue;
             }
             let position = feed.state.tokens.len() + all.len() - rows.len();
-            let view = |buffer, offset, dtype| View { buffer, offset, dtype, shape: &[] };
-            let past = Past {
-                keys: view(&pool.keys, 0, DType::F32),
-                values: view(&pool.values, 0, DType::F32),
-                pages: Some(view(&turn.tables, *table, DType::U32)),
-            };
-            let q = view(&*turn.room, q + rows.start * shape.heads * shape.d * 4, DType::F32);
-            let to = view(&*turn.room, out + rows.start * shape.heads * shape.e * 4, DType::F32);
+            let q = view(&*turn.room, q + rows.start * q_row, DType::F32);
+            let to = view(&*turn.room, out + rows.start * out_row, DType::F32);
             attention::attend(device, &shape, q, position, rows.len(), &past, to)?;
         }
         Ok(())

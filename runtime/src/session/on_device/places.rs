@@ -35,6 +35,8 @@ pub(super) struct StepPlaces {
     pub inputs: Vec<Option<Source>>,
     /// Of every output; that of a view is where its input is.
     pub outputs: Vec<usize>,
+    /// Whether its rows are the program's inputs alone, so that it may be done before all others.
+    pub is_early: bool,
 }
 
 /// Where everything is for so many rows.
@@ -48,6 +50,10 @@ pub(super) struct Places {
     pub logits: (Vec<Pick>, usize),
     /// All of it together.
     pub bytes: usize,
+    /// Whether nothing is put over anything else.
+    pub keeps: bool,
+    /// Whether the program's inputs are read by early steps alone.
+    pub has_early: bool,
 }
 
 /// Memory that is given out from its beginning on.
@@ -89,14 +95,16 @@ impl Places {
         }
         let now = sizes.iter().map(|size| room.take(1, *size)).collect();
         let steps = Vec::with_capacity(plan.steps.len());
-        let places = Places { rows, head, inputs, steps, logits: (Vec::new(), 0), bytes: 0 };
+        let logits = (Vec::new(), 0);
+        let places = Places { rows, head, inputs, steps, logits, bytes: 0, keeps, has_early: true };
         let mut planner = Planner { places, room, now, picked: BTreeMap::new() };
         for step in &plan.steps {
-            let mut places = StepPlaces {
-                picks: Vec::new(),
-                inputs: Vec::new(),
-                outputs: Vec::with_capacity(step.outputs.len()),
-            };
+            let with_rows = || step.inputs.iter().flatten().filter(|operand| operand.row.is_some());
+            let reads = with_rows().filter(|operand| matches!(operand.place, Place::Input(_))).count();
+            let is_early = reads > 0 && reads == with_rows().count();
+            planner.places.has_early &= reads == 0 || is_early;
+            let (picks, inputs, outputs) = (Vec::new(), Vec::new(), Vec::new());
+            let mut places = StepPlaces { picks, inputs, outputs, is_early };
             for (at, input) in step.inputs.iter().enumerate() {
                 // Keys and values are appended for all rows.
                 let is_head = step.head && !(matches!(step.how, How::Attention(..)) && at > 0);

@@ -23,6 +23,8 @@ kernels! {
 kernels! {
     WEIGHTS = "attention_weights";
     ATTENTION_WEIGHTS = "attention_weights";
+    SEQUENCE_APPEND = "sequence_append";
+    SEQUENCE_COMBINE = "sequence_combine";
     SEQUENCE_ROTARY = "sequence_rotary";
 }
 
@@ -122,11 +124,66 @@ pub fn attend<D: Device>(
             out: (out, start(out, shape.e)),
             position: position + done,
             rows: count,
+            live: None,
         };
         block.launch(device)?;
         done += count;
     }
     Ok(())
+}
+
+/// A row that follows rows whose number the device alone knows: launched once more, the same does the next row.
+pub struct Live<'a, B> {
+    /// The row's position plus one, u32.
+    pub count: View<'a, B>,
+    /// The most that `count` may be.
+    pub most: usize,
+}
+
+/// Puts a row of keys and a row of values behind those of earlier positions, which are in pages.
+pub fn append_live<D: Device>(
+    device: &D,
+    shape: &AttentionShape,
+    [k, v]: [View<'_, D::Buffer>; 2],
+    past: &Past<'_, D::Buffer>,
+    live: &Live<'_, D::Buffer>,
+) -> Result<(), Error> {
+    let pages = past.pages.as_ref().ok_or_else(|| Error::unsupported("rows that are not in pages"))?;
+    let (keys, values) = (shape.kv_heads * shape.d, shape.kv_heads * shape.e);
+    let grid = (keys + values).div_ceil(256).clamp(1, 4096) as u32;
+    device.launch(
+        &SEQUENCE_APPEND,
+        [grid, 1, 1],
+        [256, 1, 1],
+        0,
+        &[
+            k.pointer(),
+            v.pointer(),
+            past.keys.pointer(),
+            past.values.pointer(),
+            pages.pointer(),
+            live.count.pointer(),
+            Argument::U32(size("columns", keys)?),
+            Argument::U32(size("columns", values)?),
+        ],
+    )
+}
+
+/// Attention of that row.
+pub fn attend_live<D: Device>(
+    device: &D,
+    shape: &AttentionShape,
+    q: View<'_, D::Buffer>,
+    past: &Past<'_, D::Buffer>,
+    live: &Live<'_, D::Buffer>,
+    out: View<'_, D::Buffer>,
+) -> Result<(), Error> {
+    if shape.e == 0 {
+        return Ok(());
+    }
+    let (q, out) = ((q, q.offset), (out, out.offset));
+    let position = live.most.checked_sub(1).ok_or_else(|| Error::unsupported("no positions"))?;
+    Block { shape, q, past, out, position, rows: 1, live: Some(live.count) }.launch(device)
 }
 
 /// Rows whose scores are kept at once; operands with their first bytes.
@@ -137,6 +194,8 @@ struct Block<'a, B> {
     out: (View<'a, B>, usize),
     position: usize,
     rows: usize,
+    /// Where the number of positions is, if `position` is only the last one that there may be.
+    live: Option<View<'a, B>>,
 }
 
 /// One of the two products, for all heads.
@@ -224,6 +283,7 @@ impl<B> Block<'_, B> {
                 Argument::U32(rows_of_tile),
                 Argument::F32(self.shape.scale),
                 Argument::F32(self.shape.softcap),
+                self.live(),
             ],
         )?;
 
@@ -259,6 +319,17 @@ impl<B> Block<'_, B> {
         };
         self.product(device, &values)?;
         let Some(parts) = parts else { return Ok(()) };
+        if self.live.is_some() {
+            let arguments = [
+                Argument::Pointer { buffer: &parts, offset: 0 },
+                Argument::Pointer { buffer: self.out.0.buffer, offset: self.out.1 },
+                Argument::U32(size("columns", count)?),
+                Argument::U32(run),
+                self.live(),
+            ];
+            let grid = count.div_ceil(256).min(2048) as u32;
+            return device.launch(&SEQUENCE_COMBINE, [grid, 1, 1], [256, 1, 1], 0, &arguments);
+        }
         let out = || Argument::Pointer { buffer: self.out.0.buffer, offset: self.out.1 };
         device.launch(
             &COMBINE,
@@ -281,6 +352,13 @@ impl<B> Block<'_, B> {
                 long(0),
             ],
         )
+    }
+
+    fn live(&self) -> Argument<'_, B> {
+        match &self.live {
+            Some(count) => count.pointer(),
+            None => Argument::U64(0),
+        }
     }
 
     fn window(&self) -> u32 {
@@ -343,6 +421,7 @@ impl<B> Block<'_, B> {
                 Argument::U32(size("positions", self.position)?),
                 Argument::U32(u32::from(self.rows > 1)),
                 Argument::U32(self.window()),
+                self.live(),
             ],
         )
     }

@@ -207,8 +207,7 @@ impl<B> Conv<'_, B> {
         let count = self.out.len();
         let parts = if splits > 1 { Some(device.alloc(splits as usize * count * 4)?) } else { None };
 
-        let skips = device.alloc(4)?;
-        device.write(&skips, 0, &[0; 4])?;
+        let skips = device.put(&[0; 4])?;
         let is_padded = self.axes.iter().any(|axis| axis.pad_begin > 0 || axis.pad_end > 0);
         if is_padded {
             let weights = self.w.len();

@@ -48,8 +48,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         _ if rows.is_multiple_of(1024) && rows / 1024 <= 65535 => (1024, rows / 1024),
         _ => return Err(Error::unsupported(format!("an embedding of {rows} tokens"))),
     };
-    let fault = device.alloc(4)?;
-    device.write(&fault, 0, &[0; 4])?;
+    let fault = device.put(&[0; 4])?;
     device.launch(
         &EMBEDDING,
         [k.div_ceil(256), grid_y as u32, grid_z as u32],
