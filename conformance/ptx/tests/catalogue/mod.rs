@@ -13,6 +13,7 @@ mod operations;
 mod others;
 mod quantize;
 mod rows;
+mod sampling;
 mod ways;
 mod windows;
 
@@ -82,6 +83,7 @@ pub fn checks(long: bool) -> Vec<Check> {
     let mut out: Vec<Check> = cases.into_iter().flatten().map(Check::from).collect();
     out.extend(others::checks(long));
     out.extend(operations::checks());
+    out.extend(sampling::checks(long));
     if long {
         out.extend(ways::long().into_iter().chain(loops::long()).chain(images::long()).map(Check::from));
     }

@@ -15,6 +15,7 @@ pub mod region;
 pub mod resize;
 pub mod row_hash;
 pub mod rows;
+pub mod sampling;
 pub mod scatter;
 pub mod windows;
 
