@@ -3,11 +3,10 @@
 #
 #   conformance/gpu/pack.sh OUT [NODE_CASES_FOLDER]
 #
-# writes OUT/ (at most 64 MiB): `repops` without the compiler, cases as programs with inputs, programs to time, and
+# writes OUT/ (at most 64 MiB): `repops` without the compiler, cases as programs with inputs, small language models, and
 # run.sh. The folder of node cases is what conformance/node_cases.py wrote (`node/` and others in it); without it only
-# the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a full `repops` that compiles
-# the cases, by default the one of the same profile; BENCH_PROGRAMS: further .rep files to time, without inputs they are
-# skipped.
+# the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a `repops-compiler` that compiles
+# the cases, by default the one of the same profile; SEQUENCES: further language models as .rep files, to check and to time.
 set -euo pipefail
 out=$(mkdir -p "${1:?where to}" && cd "$1" && pwd)
 cases=${2:-}
@@ -18,12 +17,11 @@ folder=$([ "$profile" = dev ] && echo debug || echo "$profile")
 target=${CARGO_TARGET_DIR:-$root/target}
 
 cd "$root"
-# The full one first: both have the same path.
 compiler=${COMPILER:-}
 if [ -z "$compiler" ]; then
     cargo build --profile "$profile" -p repops-cli
     compiler=$out/.compiler
-    cp "$target/$folder/repops" "$compiler"
+    cp "$target/$folder/repops-compiler" "$compiler"
 fi
 # Machine code for GPUs beside the PTX, where `cargo xtask cuda cubins` has written it.
 features=()
@@ -35,6 +33,12 @@ strip "$out/repops"
 mkdir -p "$out/cases"
 [ -z "$cases" ] || "$compiler" conformance pack --suite node --folder "$cases" -o "$out/cases/node"
 "$compiler" conformance pack --suite matrix --folder conformance --most 8192 -o "$out/cases/matrix"
+mkdir -p "$out/sequences"
+for model in conformance/decoders/*.gguf; do
+    "$compiler" compile "$model" -o "$out/sequences/$(basename "$model" .gguf).rep"
+done
+mkdir -p "$out/models"
+for program in ${SEQUENCES:-}; do cp "$program" "$out/models/"; done
 rm -f "$out/.compiler"
 cp "$here/run.sh" "$out/run.sh"
 cp LICENSE "$out/"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and measures the GPU of this machine with what pack.sh has put beside this script.
 #
-#   run.sh [devices|cases|exhaustive|bench ...]        all of them by default
+#   run.sh [devices|cases|sequences|exhaustive|bench ...]        all of them by default
 #
 # Writes $OUT/gpu.log and reports in JSON beside it ($OUT: by default ./out). Exit code 0: everything is equal.
 # DEVICE: cuda:0 by default; cpu tries the script itself. EVERY: one of so many runs of the exhaustive checks (1: all).
@@ -14,7 +14,7 @@ mkdir -p "$out"
 exec > >(tee -a "$out/gpu.log") 2>&1
 repops=$here/repops
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(devices cases exhaustive bench)
+[ ${#parts[@]} -gt 0 ] || parts=(devices cases sequences exhaustive bench)
 failed=0
 
 # said NAME COMMAND...: runs it, says how it ended and how long it took.
@@ -28,6 +28,23 @@ said() {
     [ $code -eq 0 ] || failed=1
 }
 
+# generated DEVICE PROGRAM ARGUMENT...: tokens, their probabilities, and the root over the rows' logs.
+generated() {
+    local on=$1 program=$2
+    shift 2
+    "$repops" generate "$program" --tokens 1,2,3,4,5,6,7 --max-tokens 40 --ignore-eos --json --device "$on" "$@" |
+        grep -o '"\(tokens\|logprobs\)":\[[^]]*\]\|"trace_root":"[^"]*"'
+}
+
+# same_sequence PROGRAM ARGUMENT...: the device writes what the CPU writes. Its steps are recorded, and replayed for later rows.
+same_sequence() {
+    local wanted found
+    wanted=$(generated cpu "$@") && found=$(generated "$device" "$@") || return 1
+    [ -n "$wanted" ] && [ "$wanted" = "$found" ] && return 0
+    printf 'the CPU:\n%s\n%s:\n%s\n' "$wanted" "$device" "$found"
+    return 1
+}
+
 echo "repops on $(uname -sr), $(nproc) cores, $(ldd --version 2> /dev/null | head -1)"
 command -v nvidia-smi > /dev/null && nvidia-smi -L
 for part in "${parts[@]}"; do
@@ -38,17 +55,34 @@ for part in "${parts[@]}"; do
                 said "cases $(basename "$suite")" "$repops" conformance replay "$suite" --device "$device"
             done
             ;;
+        sequences)
+            for program in "$here"/sequences/*.rep "$here"/models/*.rep; do
+                [ -f "$program" ] || continue
+                name=$(basename "$program")
+                said "sequence $name" same_sequence "$program"
+                said "sequence $name, drawn" same_sequence "$program" --temperature 0.8 --top-k 40 --min-p 0.01 --seed 7 \
+                    --repetition-penalty 1.1 --frequency-penalty 0.2
+                said "sequence $name, by the host" same_sequence "$program" --temperature 0.8 --top-p 0.9
+            done
+            ;;
         exhaustive)
             said exhaustive "$repops" conformance exhaustive --device "$device" --every "$every"
             ;;
         bench)
-            for program in "$here"/cases/matrix/*.rep "$here"/programs/*.rep; do
+            for program in "$here"/cases/matrix/*.rep; do
                 case $program in *.inputs.rep | *'*'*) continue ;; esac
                 inputs=${program%.rep}.0.inputs.rep
                 [ -f "$inputs" ] || continue
                 for hash in none operators; do
                     said "bench $(basename "$program") $hash" "$repops" bench "$program" --packed "$inputs" \
                         --hash $hash --runs 20 --device "$device"
+                done
+            done
+            for program in "$here"/models/*.rep; do
+                [ -f "$program" ] || continue
+                for hash in none operators; do
+                    said "bench $(basename "$program") $hash" "$repops" bench "$program" --prefill 512 --decode 128 \
+                        --hash $hash --runs 5 --device "$device"
                 done
             done
             ;;

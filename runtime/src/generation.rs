@@ -12,7 +12,7 @@ use repops::exec::HashLevel;
 use repops::sequence::reference::{RowsError, RowsExecutor};
 use repops::sequence::sampling::{Draw, Sampling, SamplingError, choose, likeliest, log_probabilities};
 
-use crate::session::{Feed, ROWS_MAX, SequenceState, Session, SessionError, Vectorized};
+use crate::session::{Chosen, Feed, Given, ROWS_MAX, SequenceState, Session, SessionError, Vectorized, Wish};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -132,6 +132,17 @@ impl Active {
     fn waiting(&self) -> &[u32] {
         &self.tokens[self.state.tokens().len()..]
     }
+}
+
+/// What follows a request's last row.
+enum Next {
+    Logits(Vec<f32>),
+    Chosen(Chosen),
+}
+
+/// The noise of the token that follows `position`.
+fn draw(request: &Request, position: usize) -> Draw {
+    Draw { seed: request.seed, nonce: request.nonce, position: position as u32 }
 }
 
 /// Answers requests.
@@ -290,38 +301,57 @@ impl Scheduler {
         shares
     }
 
-    /// Computes rows; gives the logits of those whose next token is to be chosen, by their place in `active`.
-    fn feed(&mut self, shares: &[usize]) -> Result<Vec<(usize, Vec<f32>)>, SessionError> {
-        let mut feeds = Vec::new();
+    /// Computes rows; gives what follows those whose next token is to be chosen, by their place in `active`.
+    fn feed(&mut self, shares: &[usize]) -> Result<Vec<(usize, Next)>, SessionError> {
+        let (mut feeds, mut wishes) = (Vec::new(), Vec::new());
         let mut fed = Vec::new();
         for (at, (active, &share)) in
             self.active.iter_mut().zip(shares).enumerate().filter(|(_, (_, s))| **s > 0)
         {
-            let from = active.state.tokens().len();
-            feeds.push(Feed {
-                tokens: &active.tokens[from..from + share],
-                logits_from: active.request.prompt.len() - 1,
-                state: &mut active.state,
-            });
+            let Active { request, tokens, state, .. } = active;
+            let (from, prompt) = (state.tokens().len(), request.prompt.len());
+            let (request, tokens): (&Request, &[u32]) = (request, tokens);
+            // Alternatives are chosen by the host.
+            let wish =
+                Wish { sampling: &request.sampling, tokens, prompt, draw: draw(request, tokens.len() - 1) };
+            wishes.push((request.alternatives == 0).then_some(wish));
+            feeds.push(Feed { tokens: &tokens[from..from + share], logits_from: prompt - 1, state });
             fed.push(at);
         }
-        let logits = self.session.step(&mut feeds)?;
-        let last = |(feed, at): (usize, usize)| Some((at, logits.of(feed).last()?.to_vec()));
-        Ok(fed.into_iter().enumerate().filter_map(last).collect())
+        let fed = fed.into_iter().enumerate();
+        Ok(match self.session.step_choosing(&mut feeds, &wishes)? {
+            Given::Logits(logits) => {
+                let last = |(feed, at)| Some((at, Next::Logits(logits.of(feed).last()?.to_vec())));
+                fed.filter_map(last).collect()
+            }
+            Given::Chosen(mut chosen) => {
+                fed.filter_map(|(feed, at)| Some((at, Next::Chosen(chosen[feed].take()?)))).collect()
+            }
+        })
     }
 
-    fn choose(&mut self, rows: Vec<(usize, Vec<f32>)>, events: &mut Vec<Event>) {
+    fn choose(&mut self, rows: Vec<(usize, Next)>, events: &mut Vec<Event>) {
         // From the back, so that places stay right while requests leave.
-        for (at, logits) in rows.into_iter().rev() {
+        for (at, next) in rows.into_iter().rev() {
             let active = &mut self.active[at];
-            let request = &active.request;
-            let position = active.tokens.len() - 1;
-            let draw = Draw { seed: request.seed, nonce: request.nonce, position: position as u32 };
-            let prompt = request.prompt.len();
-            let chosen = choose(&logits, &request.sampling, &active.tokens, prompt, draw, &self.functions);
-            let id = active.id;
-            let token = match chosen {
-                Ok(token) => token,
+            let (id, request) = (active.id, &active.request);
+            let chosen = match next {
+                Next::Chosen(chosen) => chosen.map(|(token, logprob)| (token, logprob, Vec::new())),
+                Next::Logits(logits) => {
+                    let (prompt, draw) = (request.prompt.len(), draw(request, active.tokens.len() - 1));
+                    let functions = &self.functions;
+                    let token = choose(&logits, &request.sampling, &active.tokens, prompt, draw, functions);
+                    token.map(|token| {
+                        let mut named = likeliest(&logits, request.alternatives);
+                        named.push(token);
+                        let mut logprobs = log_probabilities(&logits, &named, functions);
+                        let logprob = logprobs.pop().expect("one for each token");
+                        (token, logprob, named.into_iter().zip(logprobs).collect())
+                    })
+                }
+            };
+            let (token, logprob, alternatives) = match chosen {
+                Ok(chosen) => chosen,
                 Err(error) => {
                     let active = self.active.remove(at);
                     self.release(&active);
@@ -329,11 +359,6 @@ impl Scheduler {
                     continue;
                 }
             };
-            let mut named = likeliest(&logits, request.alternatives);
-            named.push(token);
-            let mut logprobs = log_probabilities(&logits, &named, &self.functions);
-            let logprob = logprobs.pop().expect("one for each token");
-            let alternatives = named.into_iter().zip(logprobs).collect();
             active.tokens.push(token);
             active.logprobs.push(logprob);
             events.push(Event::Token { id, token, logprob, alternatives });

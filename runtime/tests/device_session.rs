@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use repops::exec::HashLevel;
 use repops::sequence::example::Decoder;
+use repops::sequence::sampling::Sampling;
 use repops::sequence::trace::sequence_root;
 use repops::sequence::{Sequence, reference};
 use repops::{Digest, Program};
 use repops_ptx::Interpreter;
+use repops_runtime::generation::{Event, Request, Scheduler, SchedulerOptions};
 use repops_runtime::session::{Feed, SequenceState, Session, SessionError, SessionOptions};
 use repops_runtime::{Runtime, RuntimeOptions};
 
@@ -198,4 +200,58 @@ fn places_are_given_back_and_run_out() {
     assert_eq!(session.cache_bytes(), page);
     session.step(&mut [Feed { state: &mut states[2], tokens: &[7], logits_from: 0 }]).unwrap();
     assert!(warn.lock().unwrap().is_empty());
+}
+
+/// Requests of every kind of sampling, on the device and on the CPU: the same tokens, probabilities and roots.
+#[test]
+fn tokens_are_chosen_on_the_device() {
+    let program = program();
+    let host = Arc::new(Session::new(runtime(), Arc::new(program.clone()), options()).unwrap());
+    let device = Interpreter::new();
+    let there = Arc::new(on(&device, &program, options()));
+    let plain = Sampling::default();
+    let warm = Sampling { temperature: 0.9, ..plain };
+    let samplings = [
+        plain,
+        Sampling { repetition_penalty: 1.4, frequency_penalty: 0.3, presence_penalty: 0.1, ..plain },
+        Sampling { top_k: 7, min_p: 0.02, repetition_penalty: 1.1, ..warm },
+        // The host chooses for all of a step where it has to for one.
+        Sampling { top_p: 0.7, ..warm },
+    ];
+    let answers = |session: &Arc<Session>, samplings: &[Sampling], alternatives: usize| {
+        let mut scheduler = Scheduler::new(session.clone(), SchedulerOptions::default());
+        for (at, sampling) in samplings.iter().enumerate() {
+            let request = Request {
+                prompt: tokens(3 + at),
+                max_tokens: 5,
+                sampling: *sampling,
+                seed: 11,
+                nonce: at as u64,
+                stop: Vec::new(),
+                alternatives,
+            };
+            scheduler.submit(request).unwrap();
+        }
+        let mut answers = Vec::new();
+        while !scheduler.is_idle() {
+            for event in scheduler.step() {
+                match event {
+                    Event::Finished { id, finished } => {
+                        let logprobs: Vec<u32> = finished.logprobs.iter().map(|p| p.to_bits()).collect();
+                        answers.push((id, finished.tokens, logprobs, finished.root));
+                    }
+                    Event::Failed { error, .. } => panic!("{error}"),
+                    Event::Token { .. } => {}
+                }
+            }
+        }
+        answers
+    };
+    let chosen = || device.launched().get(&("sampling", "choose")).copied().unwrap_or(0);
+    assert_eq!(answers(&there, &samplings[..3], 0), answers(&host, &samplings[..3], 0));
+    // A token for each of the five steps.
+    assert_eq!(chosen(), 5);
+    assert_eq!(answers(&there, &samplings, 0), answers(&host, &samplings, 0));
+    assert_eq!(answers(&there, &samplings[..1], 2), answers(&host, &samplings[..1], 2));
+    assert_eq!(chosen(), 5);
 }

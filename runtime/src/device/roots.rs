@@ -1,7 +1,7 @@
 //! Merkle roots that the device computes: work is gathered, and roots are fetched when many are there.
 //!
-//! Invariant: memory that waits to be hashed is held, so that nothing writes it before; whatever is held is handed to
-//! the device soon, and afterwards its order protects it.
+//! They are hashed beside what is computed meanwhile. Invariant: memory that waits to be hashed, or is being hashed, is held, so that
+//! nothing writes it before.
 
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ const ROOTS_MAX: usize = 1024;
 pub(super) struct Roots<B> {
     gathered: Vec<(RootCell, Arc<Block<B>>, usize)>,
     gathered_bytes: usize,
+    /// What is hashed beside other work, until that is waited for.
+    hashing: Vec<Arc<Block<B>>>,
     /// Where the device puts roots.
     out: Option<B>,
     /// Those whose roots are there, or will be, in order.
@@ -30,7 +32,7 @@ pub(super) struct Roots<B> {
 
 impl<B> Default for Roots<B> {
     fn default() -> Self {
-        Roots { gathered: Vec::new(), gathered_bytes: 0, out: None, asked: Vec::new() }
+        Roots { gathered: Vec::new(), gathered_bytes: 0, hashing: Vec::new(), out: None, asked: Vec::new() }
     }
 }
 
@@ -69,8 +71,15 @@ impl<B> Roots<B> {
             .iter()
             .map(|(_, block, len)| Bytes { buffer: &block.buffer, offset: 0, len: *len })
             .collect();
-        roots(device, &tensors, out, self.asked.len() * ROOT_BYTES)?;
-        self.asked.extend(gathered.into_iter().map(|(cell, _, _)| cell));
+        let offset = self.asked.len() * ROOT_BYTES;
+        // What was hashed before is done when this begins, and its memory free.
+        device.join()?;
+        self.hashing.clear();
+        device.beside(&mut || roots(device, &tensors, out, offset))?;
+        for (cell, block, _) in gathered {
+            self.asked.push(cell);
+            self.hashing.push(block);
+        }
         Ok(())
     }
 
@@ -78,6 +87,8 @@ impl<B> Roots<B> {
     fn bring<D: Device<Buffer = B>>(&mut self, device: &D) -> Result<(), Error> {
         let asked = std::mem::take(&mut self.asked);
         let Some(out) = self.out.as_ref().filter(|_| !asked.is_empty()) else { return Ok(()) };
+        device.join()?;
+        self.hashing.clear();
         let mut bytes = vec![0; asked.len() * ROOT_BYTES];
         device.read(out, 0, &mut bytes)?;
         for (cell, root) in asked.iter().zip(bytes.chunks_exact(ROOT_BYTES)) {

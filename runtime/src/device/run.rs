@@ -138,6 +138,8 @@ impl<'a, D: Device> Run<'a, D> {
     }
 
     fn main_block(&mut self) -> Result<Vec<Tensor>, Stop> {
+        // A run that ended early may have left work beside, in memory that is used again.
+        self.device().join().map_err(|error| self.stop(error))?;
         self.block(BlockId(0), &mut Vec::new(), 0)
     }
 

@@ -16,6 +16,7 @@ use repops::Program;
 use repops::exec::HashLevel;
 use repops::fma;
 use repops::ops::OpError;
+use repops::sequence::sampling::{Draw, Sampling, SamplingError};
 use repops::sequence::{Sequence, SequenceError};
 use repops::tensor::{AlignedBytes, TensorError};
 use repops_cuda::Device;
@@ -85,6 +86,26 @@ pub struct Feed<'a> {
     pub logits_from: usize,
 }
 
+/// How the token after the last row of a feed is to be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    pub sampling: &'a Sampling,
+    /// All tokens, those of the feed included; the first `prompt` were given.
+    pub tokens: &'a [u32],
+    pub prompt: usize,
+    pub draw: Draw,
+}
+
+/// A token and the logarithm of its probability.
+pub type Chosen = Result<(u32, f32), SamplingError>;
+
+/// What a step gives of its head rows.
+pub enum Given {
+    Logits(Logits),
+    /// For each feed with a head row its next token. Logits have stayed where they were computed.
+    Chosen(Vec<Option<Chosen>>),
+}
+
 /// Logits of some positions.
 pub struct Logits {
     /// f32.
@@ -118,6 +139,16 @@ pub struct Session {
 trait Worker: Send {
     /// As [`Session::step`], of tokens and states that fit the program.
     fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError>;
+
+    /// The same, but for tokens that are chosen where the logits are, if all that are wished for can be.
+    fn step_choosing(
+        &mut self,
+        session: &Session,
+        feeds: &mut [Feed<'_>],
+        _wishes: &[Option<Wish<'_>>],
+    ) -> Result<Given, SessionError> {
+        self.step(session, feeds).map(Given::Logits)
+    }
 }
 
 impl Session {
@@ -196,6 +227,27 @@ impl Session {
     /// Computes the rows of the tokens of every feed and appends them to their states. On an error the
     /// states are as before.
     pub fn step(&self, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
+        self.work(feeds, |work, feeds| work.step(self, feeds))
+    }
+
+    /// The same, and chooses the token that follows each feed's last row where its logits are: if there is a wish for each feed with
+    /// a head row, which is its only one, and the device can choose so. `wishes`: one for each feed, as far as there are some.
+    pub fn step_choosing(
+        &self,
+        feeds: &mut [Feed<'_>],
+        wishes: &[Option<Wish<'_>>],
+    ) -> Result<Given, SessionError> {
+        self.work(feeds, |work, feeds| work.step_choosing(self, feeds, wishes))
+    }
+
+    fn work<T>(
+        &self,
+        feeds: &mut [Feed<'_>],
+        step: impl FnOnce(&mut dyn Worker, &mut [Feed<'_>]) -> Result<T, SessionError> + Send,
+    ) -> Result<T, SessionError>
+    where
+        T: Send,
+    {
         let rows = feeds.iter().map(|feed| feed.tokens.len()).sum();
         if rows == 0 || rows > ROWS_MAX {
             return Err(SessionError::Rows { rows, max: ROWS_MAX });
@@ -215,7 +267,7 @@ impl Session {
         self.runtime.pool.install(|| {
             let _env = FloatEnv::enter();
             fma::check()?;
-            work.step(self, feeds)
+            step(work, feeds)
         })
     }
 }

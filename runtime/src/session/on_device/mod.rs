@@ -1,7 +1,7 @@
 //! Steps of a session on a device: rows, weights, keys and values lie in its memory.
 //!
 //! Each attention has a pool of pages there ([`pools`]); all rows of a step of the session lie in one piece of memory
-//! ([`places`]), and are hashed where they are ([`log`]): logits and 32 bytes for each row come back. A step of the program without
+//! ([`places`]), and are hashed where they are ([`log`]): 32 bytes for each row come back, and logits, or tokens chosen there. A step of the program without
 //! a kernel fetches its inputs and runs on the CPU. Where each sequence gets one row, numbers of positions are in the device's
 //! memory, so that the work of all steps is recorded once and replayed ([`live`]). Invariant: logits and log are those of a session on the
 //! CPU, to the bit.
@@ -12,6 +12,7 @@ mod places;
 mod pools;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use repops::DType;
@@ -21,6 +22,7 @@ use repops::program::BlockId;
 use repops::tensor::AlignedBytes;
 use repops_cuda::launch::contract::attention::{self, Past};
 use repops_cuda::launch::region;
+use repops_cuda::launch::sampling::{self, CHOSEN_BYTES, Choice};
 use repops_cuda::table::InputType;
 use repops_cuda::{Call, Device, Error, View, lookup};
 use repops_kernels::Operand;
@@ -28,7 +30,7 @@ use repops_kernels::sequence::AttentionShape;
 
 use super::plan::{How, Operands, Place, PlannedStep};
 use super::step::{Batch, compute_on_host, operands, shapes, targets};
-use super::{Feed, Logits, Session, SessionError, Worker};
+use super::{Chosen, Feed, Given, Logits, Session, SessionError, Wish, Worker};
 use crate::device::Warn;
 use crate::device::memory::Memory;
 use live::{LiveRows, Recordings};
@@ -145,6 +147,18 @@ where
     D::Buffer: Send + Sync,
 {
     fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
+        match self.step_choosing(session, feeds, &[])? {
+            Given::Logits(logits) => Ok(logits),
+            Given::Chosen(_) => unreachable!("nothing was wished for"),
+        }
+    }
+
+    fn step_choosing(
+        &mut self,
+        session: &Session,
+        feeds: &mut [Feed<'_>],
+        wishes: &[Option<Wish<'_>>],
+    ) -> Result<Given, SessionError> {
         let plan = &session.plan;
         for feed in feeds.iter_mut() {
             let room = session.pages.as_ref();
@@ -166,9 +180,35 @@ where
                 Stop::Unsupported => SessionError::Unsupported { step, problem: "no kernel".to_owned() },
             }
         })?;
-        let (log, values) = self.end(&turn).map_err(told)?;
-        Ok(batch.append(feeds, log, values, session.sequence.vocabulary))
+        let choices = choices(&batch, wishes);
+        let chosen = match &choices {
+            Some(choices) => Some(self.choose(&turn, choices).map_err(told)?),
+            None => None,
+        };
+        let log = self.roots(&turn).map_err(told)?;
+        let values =
+            if chosen.is_none() { self.logits(&turn).map_err(told)? } else { AlignedBytes::default() };
+        let logits = batch.append(feeds, log, values, session.sequence.vocabulary);
+        let Some(chosen) = chosen else { return Ok(Given::Logits(logits)) };
+        let mut chosen = chosen.into_iter();
+        let of =
+            |(_, head): &(Range<usize>, Range<usize>)| if head.is_empty() { None } else { chosen.next() };
+        Ok(Given::Chosen(batch.feeds.iter().map(of).collect()))
     }
+}
+
+/// A choice for every row of the head; `None` where one of them is not wished for, or cannot be made on a device.
+fn choices<'a>(batch: &Batch, wishes: &[Option<Wish<'a>>]) -> Option<Vec<Choice<'a>>> {
+    let mut choices = Vec::with_capacity(batch.head.len());
+    for (at, (_, head)) in batch.feeds.iter().enumerate().filter(|(_, (_, head))| !head.is_empty()) {
+        let wish = wishes.get(at).copied().flatten().filter(|wish| sampling::takes(wish.sampling))?;
+        if head.len() != 1 {
+            return None;
+        }
+        let Wish { sampling, tokens, prompt, draw } = wish;
+        choices.push(Choice { row: head.start, sampling, tokens, prompt, draw });
+    }
+    (!choices.is_empty()).then_some(choices)
 }
 
 /// Why not all steps of the program were computed, and which one was not.
@@ -284,25 +324,37 @@ impl<D: Device> DeviceWork<D> {
         Ok(())
     }
 
-    /// Fetches what a step of the session has given: the roots of its rows, and logits.
-    fn end(&mut self, turn: &Turn<'_, D::Buffer>) -> Result<(Option<Roots>, AlignedBytes), Error> {
+    /// Fetches the roots of the rows.
+    fn roots(&mut self, turn: &Turn<'_, D::Buffer>) -> Result<Option<Roots>, Error> {
+        let (Some(log), Some((_, roots))) = (&turn.shape.log, &turn.hashes) else { return Ok(None) };
+        let mut bytes = vec![0; log.root_bytes()];
+        self.pools.device.read(roots, 0, &mut bytes)?;
+        Ok(Some(log.digests(&bytes)))
+    }
+
+    /// Fetches the logits.
+    fn logits(&mut self, turn: &Turn<'_, D::Buffer>) -> Result<AlignedBytes, Error> {
         let places = &turn.shape.places;
-        let device = &self.pools.device;
-        let mut found = None;
-        if let (Some(log), Some((_, roots))) = (&turn.shape.log, &turn.hashes) {
-            let mut bytes = vec![0; log.root_bytes()];
-            device.read(roots, 0, &mut bytes)?;
-            found = Some(log.digests(&bytes));
+        let bytes = 4 * places.head * turn.session.sequence.vocabulary;
+        let mut logits = AlignedBytes::zeros(bytes).map_err(OpError::from)?;
+        if bytes > 0 {
+            self.pools.device.read(&turn.room, places.logits.1, logits.as_mut_slice())?;
         }
-        let values = match places.head * turn.session.sequence.vocabulary {
-            0 => AlignedBytes::default(),
-            count => {
-                let mut bytes = AlignedBytes::zeros(4 * count).map_err(OpError::from)?;
-                device.read(&turn.room, places.logits.1, bytes.as_mut_slice())?;
-                bytes
-            }
-        };
-        Ok((found, values))
+        Ok(logits)
+    }
+
+    /// Chooses tokens from the logits where they are.
+    fn choose(&mut self, turn: &Turn<'_, D::Buffer>, choices: &[Choice<'_>]) -> Result<Vec<Chosen>, Error> {
+        let device = &self.pools.device;
+        let places = &turn.shape.places;
+        let shape = [places.head, turn.session.sequence.vocabulary];
+        let logits = View { buffer: &*turn.room, offset: places.logits.1, dtype: DType::F32, shape: &shape };
+        let mut bytes = vec![0; choices.len() * CHOSEN_BYTES];
+        let out = device.alloc(bytes.len())?;
+        let to = View { buffer: &out, offset: 0, dtype: DType::U8, shape: &[] };
+        sampling::choose(device, logits, choices, to)?;
+        device.read(&out, 0, &mut bytes)?;
+        Ok(bytes.as_chunks::<CHOSEN_BYTES>().0.iter().map(sampling::chosen).collect())
     }
 
     /// Copies the head's rows together.
