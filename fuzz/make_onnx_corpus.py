@@ -29,7 +29,8 @@ def ints(name, numbers):
 
 def model(nodes, inputs, outputs, weights=(), opset=17, functions=(), domains=()):
     graph = helper.make_graph(list(nodes), "g", inputs, outputs, list(weights))
-    imports = [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, 1) for d in domains]
+    versions = {"ai.onnx.ml": 5}
+    imports = [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, versions.get(d, 1)) for d in domains]
     return helper.make_model(graph, opset_imports=imports, functions=list(functions), ir_version=8)
 
 
@@ -100,6 +101,107 @@ def good():
     )
 
 
+STRING, DOUBLE = TensorProto.STRING, TensorProto.DOUBLE
+# A tree of two conditions and three leaves, and one of a leaf.
+NODES = {
+    "nodes_treeids": [0, 0, 0, 0, 0, 1],
+    "nodes_nodeids": [0, 1, 2, 3, 4, 0],
+    "nodes_featureids": [0, 1, 0, 0, 0, 0],
+    "nodes_modes": ["BRANCH_LEQ", "BRANCH_GT", "LEAF", "LEAF", "LEAF", "LEAF"],
+    "nodes_values": [0.1, -0.3, 0.0, 0.0, 0.0, 0.0],
+    "nodes_truenodeids": [1, 3, 0, 0, 0, 0],
+    "nodes_falsenodeids": [2, 4, 0, 0, 0, 0],
+}
+
+
+def leaves(prefix, ids, weights):
+    """What the leaves of NODES give."""
+    names = ("treeids", "nodeids", "ids", "weights")
+    return {f"{prefix}_{name}": list(given) for name, given in zip(names, ([0, 0, 0, 1], [2, 3, 4, 0], ids, weights))}
+
+
+def fitted():
+    """ai.onnx.ml: operators whose attributes have to fit each other."""
+
+    def one(name, op, inputs, outputs, weights=(), **attributes):
+        names = [v.name for v in inputs] + [w.name for w in weights]
+        node = helper.make_node(op, names, [v.name for v in outputs], domain="ai.onnx.ml", **attributes)
+        return f"ml-{name}", model([node], inputs, outputs, weights, domains=["ai.onnx.ml"])
+
+    x, y = value("x", ["n", 3]), value("y", ["n", 3])
+    texts, labels = value("x", ["n"], STRING), value("l", ["n"], STRING)
+    scores = [labels, value("y", ["n", 3])]
+    numbered = [value("l", ["n"], INT64), value("y", ["n", 2])]
+    yield one("scaler", "Scaler", [x], [y], offset=[0.5, 1.0, -1.0], scale=[2.0])
+    yield one("imputer", "Imputer", [x], [y], imputed_value_floats=[1.0, 2.0, 3.0], replaced_value_float=float("nan"))
+    yield one("normalizer", "Normalizer", [x], [y], norm="L2")
+    yield one("binarizer", "Binarizer", [x], [y], threshold=0.25)
+    yield one("feature-vectorizer", "FeatureVectorizer", [x, value("z", ["n", 2])], [value("y", ["n", 5])], inputdimensions=[3, 2])
+    yield one("array-feature-extractor", "ArrayFeatureExtractor", [x], [value("y", ["n", 2])], [ints("i", [2, 0])])
+    coefficients = [0.5, -1.0, 0.25, 1.5, 0.125, -0.75, 2.0, 0.0, 1.0]
+    yield one(
+        "linear-regressor", "LinearRegressor", [x], [value("y", ["n", 2])],
+        coefficients=coefficients[:6], targets=2, intercepts=[0.5, -1.0], post_transform="SOFTMAX_ZERO",
+    )
+    yield one(
+        "linear-classifier", "LinearClassifier", [x], scores, coefficients=coefficients, intercepts=[0.5, 0.0, -0.5],
+        classlabels_strings=["low", "middle", "high"], post_transform="PROBIT",
+    )
+    yield one(
+        "linear-classifier-single", "LinearClassifier", [x], numbered,
+        coefficients=coefficients[:3], intercepts=[0.125], classlabels_ints=[-4, 9], post_transform="LOGISTIC",
+    )
+    for kernel in ("LINEAR", "POLY", "RBF", "SIGMOID"):
+        yield one(
+            f"svm-regressor-{kernel.lower()}", "SVMRegressor", [x], [value("y", ["n", 1])], coefficients=coefficients[:2], n_supports=2,
+            support_vectors=coefficients[3:], rho=[0.25], kernel_type=kernel, kernel_params=[0.5, 0.25, 3.0],
+        )
+    yield one(
+        "svm-regressor-one-class", "SVMRegressor", [x], [value("y", ["n", 1])],
+        coefficients=coefficients[:3], rho=[-0.2], kernel_type="LINEAR", kernel_params=[0.0, 0.0, 0.0], one_class=1,
+    )
+    yield one(
+        "label-encoder", "LabelEncoder", [texts], [value("y", ["n"])],
+        keys_strings=["a", "b"], values_floats=[1.5, 2.5], default_float=-1.0,
+    )
+    keys = helper.make_tensor("k", INT64, [2], [4, -1])
+    values = helper.make_tensor("v", STRING, [2], [b"a", b"b"])
+    yield one(
+        "label-encoder-tensors", "LabelEncoder", [value("x", ["n"], INT64)], [labels], keys_tensor=keys, values_tensor=values,
+        default_tensor=helper.make_tensor("d", STRING, [1], [b"?"]),
+    )
+    yield one("one-hot-encoder", "OneHotEncoder", [texts], [value("y", ["n", 3])], cats_strings=["b", "a", "c"], zeros=0)
+    yield one(
+        "category-mapper", "CategoryMapper", [texts], [value("y", ["n"], INT64)],
+        cats_int64s=[7, -3], cats_strings=["b", "a"], default_int64=99,
+    )
+    pair = value("x", ["n", 2])
+    target = leaves("target", [0, 0, 0, 0], [1.0, 10.0, -5.0, 0.25])
+    yield one(
+        "tree-regressor", "TreeEnsembleRegressor", [pair], [value("y", ["n", 1])],
+        **NODES, **target, n_targets=1, aggregate_function="AVERAGE", base_values=[3.5],
+    )
+    yield one(
+        "tree-regressor-f64", "TreeEnsembleRegressor", [value("x", ["n", 2], DOUBLE)], [value("y", ["n", 1])],
+        **NODES, **target, n_targets=1, aggregate_function="MIN",
+    )
+    yield one(
+        "tree-classifier", "TreeEnsembleClassifier", [pair], scores, **NODES, **leaves("class", [0, 1, 2, 0], [1.0, 10.0, -5.0, 0.25]),
+        classlabels_strings=["low", "middle", "high"], post_transform="SOFTMAX",
+    )
+    yield one(
+        "tree-classifier-single", "TreeEnsembleClassifier", [pair], numbered,
+        **NODES, **leaves("class", [1, 1, 1, 1], [0.375, 0.125, 0.25, 0.1875]), classlabels_int64s=[-4, 9], post_transform="LOGISTIC",
+    )
+    yield one(
+        "tree-ensemble", "TreeEnsemble", [pair], [value("y", ["n", 2])], n_targets=2, aggregate_function=1, post_transform=0,
+        tree_roots=[0], nodes_featureids=[0, 1], nodes_splits=helper.make_tensor("s", FLOAT, [2], [0.1, -0.3]),
+        nodes_modes=helper.make_tensor("m", TensorProto.UINT8, [2], [0, 3]), nodes_truenodeids=[1, 0], nodes_trueleafs=[0, 1],
+        nodes_falsenodeids=[2, 1], nodes_falseleafs=[1, 1], leaf_targetids=[0, 1, 0],
+        leaf_weights=helper.make_tensor("w", FLOAT, [3], [1.0, 10.0, -5.0]),
+    )
+
+
 def bad():
     node = helper.make_node
     relu = [node("Relu", ["x"], ["y"])]
@@ -147,7 +249,7 @@ def tensors():
 
 def main():
     os.makedirs(FOLDER, exist_ok=True)
-    for prefix, models in (("", good()), ("bad-", bad())):
+    for prefix, models in (("", good()), ("", fitted()), ("bad-", bad())):
         for name, made in models:
             with open(os.path.join(FOLDER, prefix + name), "wb") as file:
                 file.write(made.SerializeToString(deterministic=True))

@@ -4,8 +4,8 @@
 //! Invariant: what it says of the disputed step follows from the step's inputs by the rules of
 //! `repops::ops::dispute`; what it opens is what the judgement asked for and nothing more.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use repops::digest::tensor_digest;
 use repops::exec::{ExecError, Executor};
@@ -45,6 +45,13 @@ pub enum PlayerError {
     Program(#[from] repops::program::ProgramError),
 }
 
+/// The time since some moment.
+fn passing() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "a party's time is measured for people")]
+    static SOME: LazyLock<Instant> = LazyLock::new(Instant::now);
+    SOME.elapsed()
+}
+
 /// One party's knowledge.
 pub struct Player<'a> {
     pub(super) program: &'a Program,
@@ -65,6 +72,8 @@ pub struct Player<'a> {
     choice: Option<(u64, Known)>,
     /// Changes one of the values stated of a choice, now and then: a fault of this party.
     twist: Option<Dice>,
+    /// What tells the time of runs, for people; by default the time that passes.
+    pub clock: fn() -> Duration,
     /// Steps that were run again, in how many runs, and the time of these.
     pub steps_rerun: u64,
     pub reruns: u32,
@@ -105,6 +114,7 @@ impl<'a> Player<'a> {
             log: None,
             choice: None,
             twist: None,
+            clock: passing,
             steps_rerun: 0,
             reruns: 0,
             rerun_time: Duration::ZERO,

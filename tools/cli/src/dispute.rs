@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{DisputeReplay, DisputeSimulate, RefereeServe};
 use crate::engine::{self, Engine};
+use crate::interrupt::{interrupted, watch_for_interrupts};
 use crate::report::{note, print, print_json};
 use crate::{Answer, Failure, Result, generate, inputs};
 
@@ -86,7 +87,7 @@ struct Run<'a> {
     keep: Keep,
 }
 
-fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {
+pub fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {
     #[expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
     let start = std::time::Instant::now();
     let found = act();
@@ -170,7 +171,9 @@ fn played(
 pub fn referee(arguments: RefereeServe) -> Result<Answer> {
     let answer_ms = arguments.answer_seconds * 1000;
     let options = Options { listen: arguments.listen, data: arguments.data, answer_ms };
-    match repops_referee::serve(&options, &note)? {}
+    watch_for_interrupts();
+    repops_referee::serve(&options, &note, &interrupted)?;
+    Ok(Answer::Yes)
 }
 
 pub fn replay(arguments: &DisputeReplay) -> Result<Answer> {

@@ -1,21 +1,28 @@
 //! `repops dispute open` and `repops provider serve`: the parties' side of disputes over HTTP/2.
 //!
-//! A provider follows what the referee passes on, computes the same state, and answers from a run that it can repeat. What
-//! it has signed is in its store, on disk, before it is sent, so a provider that was killed says the same again and
+//! A provider follows what the referee passes on, computes the same state, and answers from a run that it can repeat. It does not ask
+//! again and again: one request brings its answer to the referee, which keeps the request until the next answer is owed. What
+//! it has signed is in its log, on disk, before it is sent, so a provider that was killed says the same again and
 //! contradicts nothing. Whether others' messages are signed is the referee's business: an answer counts only after the messages
 //! that the provider has seen. Opening a dispute twice opens one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use repops::Digest;
+
+use repops::exec::{HashLevel, Unobserved};
 use repops_http::{Client, HttpError, Limits, Method, Reply, Request, Server};
-use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, Stage};
+use repops_provenance::dispute::simulate::{GenerationStage, Kind, Scenario, SimulateError, Stage};
 use repops_provenance::dispute::transcript::decode_events;
-use repops_provenance::dispute::{Claimed, Followed, Message, Party, Player, Transcript};
+use repops_provenance::dispute::{
+    Claimed, Followed, Keep, Keeper, Message, Party, Player, SequenceLog, Transcript,
+};
 use repops_provenance::generation::GenerationReceipt;
 use repops_provenance::receipt::RECEIPT_BYTES_MAX;
-use repops_provenance::{Info, Key};
-use repops_referee::Store;
+use repops_provenance::{Info, Key, verify};
+use repops_referee::Said;
+use repops_referee::exchange::{Entry, Exchange, Heard, News, SPARE};
 use serde_json::{Value, json};
 
 use crate::arguments::{DisputeOpen, ProviderServe};
@@ -27,6 +34,9 @@ use crate::{Answer, Failure, Result, dispute, inputs, keys};
 const REPLY_BYTES_MAX: usize = 64 << 20;
 /// A referee, or a provider, that has not answered in this time is asked again later.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a request waits at the referee; the referee may take less for the most.
+const WAIT: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Of openings that are being sent.
@@ -88,7 +98,7 @@ pub fn open(arguments: &DisputeOpen) -> Result<Answer> {
     note(&format!("dispute {id}: {}", remote.0.at(&format!("disputes/{id}/page"))));
     loop {
         // A referee that is away comes back.
-        if let Ok(Value::Object(found)) = remote.json(&format!("disputes/{id}"))
+        if let Ok(Value::Object(found)) = remote.json(&format!("disputes/{id}/verdict/{}", WAIT.as_millis()))
             && !found.get("verdict").is_none_or(Value::is_null)
         {
             if let Some(path) = &arguments.transcript {
@@ -139,29 +149,45 @@ pub fn provide(arguments: &ProviderServe) -> Result<Answer> {
     if let Some(like) = like {
         let stage = GenerationStage::regenerate(&program, like, &engine, hash, keep)?;
         stage.prepare();
-        let (player, claim) = match &fault {
+        let (mut player, claim) = match &fault {
             None => stage.honest(),
             Some(scenario) => stage.liar(scenario)?,
         };
-        return stand_for(arguments, &key, player, claim.sign(&key, Info::default()).into(), prior);
+        player.clock = processor_time;
+        let again = || {
+            SequenceLog::run(&program, &stage.claim, &engine, hash, Keep::Nothing)
+                .map_err(SimulateError::from)?;
+            Ok(())
+        };
+        let receipt = claim.sign(&key, Info::default()).into();
+        return stand_for(arguments, &key, player, receipt, prior, &again);
     }
     let tensors = inputs::read(&arguments.inputs, &program)?;
     let stage = Stage::keeping(&program, &tensors, &engine, hash, keep)?;
     stage.prepare();
-    let (player, claim) = match &fault {
+    let (mut player, claim) = match &fault {
         None => stage.honest(),
         Some(scenario) => stage.liar(scenario)?,
     };
-    stand_for(arguments, &key, player, claim.sign(&key, Info::default()).into(), prior)
+    player.clock = processor_time;
+    let again = || {
+        let mut unobserved = Unobserved;
+        let mut keeper = Keeper::new(&program, Keep::Nothing, &mut unobserved);
+        verify::run(&program, &tensors, HashLevel::Operators, &engine, hash, &mut keeper)
+            .map_err(SimulateError::from)?;
+        Ok(())
+    };
+    stand_for(arguments, &key, player, claim.sign(&key, Info::default()).into(), prior, &again)
 }
 
 /// Answers for a receipt that this party has signed, which is the one on disk if there is one.
 fn stand_for(
     arguments: &ProviderServe,
     key: &Key,
-    mut player: Player<'_>,
+    player: Player<'_>,
     receipt: Claimed,
     prior: Option<Claimed>,
+    again: &dyn Fn() -> Result<()>,
 ) -> Result<Answer> {
     match prior {
         None => {
@@ -174,7 +200,7 @@ fn stand_for(
         Some(_) => {}
     }
     let log = arguments.log.clone().unwrap_or_else(|| arguments.claim.with_added_extension("said"));
-    let said = Store::open(&log)?;
+    let said = Said::open(&log)?;
     let server = match &arguments.listen {
         // Openings are as large as the tensors of a step.
         Some(address) => {
@@ -187,24 +213,42 @@ fn stand_for(
         note(&format!("openings at http://{}", server.address()));
     }
     let remote = arguments.referee.as_deref().map(Remote::new).transpose()?;
-    let mut disputes = Disputes::new();
     let poll = Duration::from_millis(arguments.poll_ms);
+    // Auditors are not to wait for disputes.
+    let longest = if server.is_some() { poll } else { WAIT };
+    let mut side =
+        Side { key, receipt: &receipt, player, said, disputes: BTreeMap::new(), ready: VecDeque::new() };
+    let mut meter = arguments.measure.then(|| Meter::start(again));
+    // At first the referee says at once how things stand.
+    let mut wait = Duration::ZERO;
     loop {
+        let mut is_early = true;
         if let Some(remote) = &remote {
-            match answer_all(remote, &mut disputes, &receipt, key, &mut player, &said) {
-                Ok(true) if arguments.until_over => return Ok(Answer::Yes),
-                Ok(_) => {}
+            let (took, turn) = dispute::timed(|| side.turn(remote, wait));
+            match turn {
+                Ok(turn) => {
+                    is_early = !turn.is_fruitful && took < wait / 2;
+                    if let Some(meter) = &mut meter {
+                        meter.note(&turn, &side.player)?;
+                    }
+                    if turn.is_over && arguments.until_over {
+                        return Ok(Answer::Yes);
+                    }
+                    wait = longest;
+                }
                 Err(Failure(problem)) => note(&problem),
             }
         }
+        // Whoever has no room for requests that wait, or is away, is asked again later.
+        let pause = if is_early { poll } else { Duration::ZERO };
         match &server {
+            // As many as come before it is time to look at the referee again.
             Some(server) => {
-                // As many as come before it is time to look at the referee again.
-                while let Some(request) = server.next(poll) {
-                    give(request, &receipt, &mut player);
+                while let Some(request) = server.next(pause) {
+                    give(request, &receipt, &mut side.player);
                 }
             }
-            None => std::thread::sleep(poll),
+            None => std::thread::sleep(pause),
         }
     }
 }
@@ -232,66 +276,174 @@ fn give(request: Request, receipt: &Claimed, player: &mut Player<'_>) {
     request.answer(reply);
 }
 
-/// Disputes under way, by their names, as far as they were seen; none where they are about another receipt of this key.
-type Disputes = BTreeMap<String, Option<Followed>>;
+/// What a party knows of its disputes.
+struct Side<'a> {
+    key: &'a Key,
+    receipt: &'a Claimed,
+    player: Player<'a>,
+    said: Said,
+    /// Disputes under way as far as they were seen; none where they are about another receipt of this key.
+    disputes: BTreeMap<Digest, Option<Followed>>,
+    /// Answers that are to be sent.
+    ready: VecDeque<(Digest, Vec<u8>)>,
+}
 
-/// Answers what is owed; whether there are disputes about the receipt and all are over.
-fn answer_all(
-    remote: &Remote,
-    disputes: &mut Disputes,
-    receipt: &Claimed,
-    key: &Key,
-    player: &mut Player<'_>,
-    said: &Store,
-) -> Result<bool> {
-    let listed = remote.json("disputes")?;
-    let own = receipt.signer().to_string();
-    let (mut about, mut over) = (0, 0);
-    for entry in listed.as_array().into_iter().flatten() {
-        let is_own = entry["keys"].as_array().is_some_and(|keys| keys.iter().any(|k| k == own.as_str()));
-        let Some(id) = entry["id"].as_str().filter(|_| is_own) else { continue };
-        about += 1;
-        if entry["over"] == true {
-            over += 1;
-            disputes.remove(id);
-            continue;
-        }
-        // What goes wrong on the way is begun again.
-        let followed = match disputes.remove(id) {
-            Some(None) => None,
-            Some(Some(mut followed)) => {
-                let news = remote.get(&format!("disputes/{id}/events/{}", followed.events()))?;
-                followed.go_on(&decode_events(&news)?);
-                Some(followed)
-            }
-            None => {
-                let transcript = remote.get(&format!("disputes/{id}/transcript"))?;
-                Followed::new(&Transcript::decode(&transcript)?, receipt)?
+/// What came of a request.
+struct Turn {
+    /// Whether anything was new.
+    is_fruitful: bool,
+    /// Whether there are disputes about the key and all are over.
+    is_over: bool,
+    /// How many that were followed have ended, and after how many rounds.
+    ended: u32,
+    rounds: u32,
+}
+
+impl Side<'_> {
+    /// Sends an answer, if one is ready; hears what is new, and makes what is owed ready.
+    fn turn(&mut self, remote: &Remote, wait: Duration) -> Result<Turn> {
+        let said = self.ready.pop_front();
+        let sent = said.as_ref().map(|(id, _)| *id);
+        let wait = if self.ready.is_empty() { wait } else { Duration::ZERO };
+        let events = |followed: &Option<Followed>| followed.as_ref().map_or(SPARE, Followed::events);
+        let exchange = Exchange {
+            key: self.receipt.signer(),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            known: self.disputes.iter().map(|(id, followed)| (*id, events(followed))).collect(),
+            said,
+        };
+        let heard = remote.post("exchange", &exchange.encode());
+        let heard = heard.and_then(|news| News::decode(&news).map_err(|error| Failure(error.to_string())));
+        let mut news = match heard {
+            Ok(news) => news,
+            Err(failure) => {
+                // Whether it arrived is not known: the dispute is begun again.
+                sent.into_iter().for_each(|id| drop(self.disputes.remove(&id)));
+                return Err(failure);
             }
         };
-        if let Some(followed) = followed.as_ref().filter(|followed| followed.owes()) {
-            let message = answer(followed, key, player, said)?;
-            let reply = remote.post(&format!("disputes/{id}/messages"), &message)?;
-            let reply: Value = serde_json::from_slice(&reply)?;
-            if reply["received"] == "ignored" {
-                // Perhaps it is not the dispute that it was: from the beginning again.
-                continue;
+        let mut turn = Turn {
+            is_fruitful: !news.entries.is_empty(),
+            is_over: news.about > 0 && news.about == news.over,
+            ended: 0,
+            rounds: 0,
+        };
+        if let (Heard::Ignored(_), Some(id)) = (&news.heard, sent) {
+            // Perhaps it is not the dispute that it was: from the beginning again, and not at once.
+            self.forget(&id);
+            news.entries.retain(|(other, _)| *other != id);
+            turn.is_fruitful = false;
+        }
+        for (id, entry) in news.entries {
+            match self.take(id, entry) {
+                Ok(None) => {}
+                Ok(Some(rounds)) => {
+                    turn.ended += 1;
+                    turn.rounds += rounds;
+                }
+                Err(Failure(problem)) => {
+                    note(&format!("dispute {}: {problem}", id.to_hex()));
+                    self.forget(&id);
+                    turn.is_fruitful = false;
+                }
             }
         }
-        disputes.insert(id.to_string(), followed);
+        Ok(turn)
     }
-    Ok(about > 0 && about == over)
+
+    fn forget(&mut self, id: &Digest) {
+        self.disputes.remove(id);
+        self.ready.retain(|(other, _)| other != id);
+    }
+
+    /// Follows what is new in a dispute and answers what is owed; how many rounds it had if it has ended.
+    fn take(&mut self, id: Digest, entry: Entry) -> Result<Option<u32>> {
+        let followed = match (entry, self.disputes.remove(&id)) {
+            (Entry::Events(bytes), Some(Some(mut followed))) => {
+                followed.go_on(&decode_events(&bytes)?);
+                Some(followed)
+            }
+            (Entry::Whole(bytes), _) => Followed::new(&Transcript::decode(&bytes)?, self.receipt)?,
+            (Entry::Events(_) | Entry::Gone, _) => {
+                self.forget(&id);
+                return Ok(None);
+            }
+        };
+        if let Some(followed) = &followed {
+            if followed.state().id() != id {
+                return Err(Failure::new("the referee tells another dispute"));
+            }
+            if followed.state().verdict().is_some() {
+                let rounds = followed.state().round() + 1;
+                self.forget(&id);
+                return Ok(Some(rounds));
+            }
+            if followed.owes() {
+                let message = answer(followed, self.key, &mut self.player, &mut self.said)?;
+                self.ready.retain(|(other, _)| *other != id);
+                self.ready.push_back((id, message));
+            }
+        }
+        self.disputes.insert(id, followed);
+        Ok(None)
+    }
 }
 
 /// The message that is owed.
-fn answer(followed: &Followed, key: &Key, player: &mut Player<'_>, said: &Store) -> Result<Vec<u8>> {
+fn answer(followed: &Followed, key: &Key, player: &mut Player<'_>, said: &mut Said) -> Result<Vec<u8>> {
     let (state, party) = (followed.state(), followed.party());
     let (course, round) = (state.course(), state.round());
     // In one course nothing else is ever sent, whatever became of the process in between.
-    if let Some(message) = said.said(course, round)? {
+    if let Some(message) = said.find(course, round)? {
         return Ok(message);
     }
     let message = Message::sign(course, round, party, &player.answer(state, party)?, key).encode();
-    said.add_said(course, round, &message)?;
+    said.add(course, round, &message)?;
     Ok(message)
+}
+
+/// Processor time of this whole process that disputes take, and what a run takes.
+struct Meter<'a> {
+    again: &'a dyn Fn() -> Result<()>,
+    /// When the last dispute ended, the partial runs until then and their time.
+    since: (Duration, u32, Duration),
+}
+
+/// So many runs are timed for each dispute.
+const RUNS: usize = 3;
+
+fn processor_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+impl<'a> Meter<'a> {
+    fn start(again: &'a dyn Fn() -> Result<()>) -> Meter<'a> {
+        Meter { again, since: (processor_time(), 0, Duration::ZERO) }
+    }
+
+    /// Prints what the disputes that have ended took since the last of them.
+    fn note(&mut self, turn: &Turn, player: &Player<'_>) -> Result<()> {
+        if turn.ended == 0 {
+            return Ok(());
+        }
+        let (since, reruns, rerun) = self.since;
+        let now = processor_time();
+        let mut runs = [0.0; RUNS];
+        for run in &mut runs {
+            let begin = processor_time();
+            (self.again)()?;
+            *run = crate::run::milliseconds(processor_time() - begin);
+        }
+        print_json(&json!({
+            "disputes": turn.ended,
+            "rounds": turn.rounds,
+            "processor_ms": crate::run::milliseconds(now - since),
+            "reruns": player.reruns - reruns,
+            "rerun_ms": crate::run::milliseconds(player.rerun_time - rerun),
+            "run_ms": runs,
+        }));
+        self.since = (processor_time(), player.reruns, player.rerun_time);
+        Ok(())
+    }
 }

@@ -1,5 +1,8 @@
 //! The client: requests over one HTTP/2 connection, which is made when it is needed.
 //!
+//! Everything happens on the thread that asks, while it asks: no request is handed to another thread and back. Between requests
+//! nobody reads, so a server may give up a connection that has no request; it is made again.
+//!
 //! Invariant: an answer comes within the given time or not at all. A request may be sent twice, when the connection on which it was sent
 //! first had ended: whoever asks has to mean the same by both.
 
@@ -12,6 +15,7 @@ use hyper::{Method, Request, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::body::{Unread, Whole, read};
@@ -29,9 +33,15 @@ pub struct Client {
     port: u16,
     patience: Duration,
     reply_bytes_max: usize,
-    /// One thread beside the caller's, which answers the server's pings.
+    /// Runs on the threads that ask.
     runtime: Runtime,
-    connection: Mutex<Option<SendRequest<Whole>>>,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// A connection, and what carries it; it is closed when that ends.
+struct Connection {
+    sender: SendRequest<Whole>,
+    task: JoinHandle<()>,
 }
 
 impl Client {
@@ -44,7 +54,7 @@ impl Client {
             return Err(failed("http://HOST:PORT is needed"));
         }
         let authority = uri.authority().ok_or_else(|| failed("there is no host"))?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Client {
             authority: authority.host().trim_matches(['[', ']']).to_string(),
             port: authority.port_u16().unwrap_or(80),
@@ -75,7 +85,7 @@ impl Client {
                 Ok(answer) => answer,
                 Err(_) => {
                     // It may be stuck.
-                    *self.connection() = None;
+                    self.give_up().await;
                     Err(HttpError::Late { after: self.patience })
                 }
             }
@@ -83,7 +93,8 @@ impl Client {
     }
 
     async fn ask_twice(&self, method: &Method, path: &str, body: &[u8]) -> Result<Reply, HttpError> {
-        let known = self.connection().clone().filter(|known| !known.is_closed());
+        let known = self.connection().as_ref().map(|known| known.sender.clone());
+        let known = known.filter(|known| !known.is_closed());
         if let Some(known) = known {
             match self.ask_on(known, method, path, body).await {
                 // The server may have closed it in the meantime.
@@ -91,14 +102,24 @@ impl Client {
                 answer => return answer,
             }
         }
-        *self.connection() = None;
+        self.give_up().await;
         let fresh = self.connect().await?;
-        *self.connection() = Some(fresh.clone());
-        let answer = self.ask_on(fresh, method, path, body).await;
+        let sender = fresh.sender.clone();
+        *self.connection() = Some(fresh);
+        let answer = self.ask_on(sender, method, path, body).await;
         if matches!(answer, Err(HttpError::Protocol(_))) {
-            *self.connection() = None;
+            self.give_up().await;
         }
         answer
+    }
+
+    /// Closes the connection, if there is one: nobody would read what still comes on it.
+    async fn give_up(&self) {
+        let known = self.connection().take();
+        if let Some(known) = known {
+            known.task.abort();
+            let _ = known.task.await;
+        }
     }
 
     async fn ask_on(
@@ -122,7 +143,7 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Whole>, HttpError> {
+    async fn connect(&self) -> Result<Connection, HttpError> {
         let stream = TcpStream::connect((self.authority.as_str(), self.port)).await?;
         // Without it requests wait for more to be written; no answer depends on it.
         let _ = stream.set_nodelay(true);
@@ -136,11 +157,12 @@ impl Client {
             .keep_alive_timeout(self.patience / 2)
             .handshake(stream)
             .await?;
-        self.runtime.spawn(connection);
-        Ok(sender)
+        // How it ends the requests on it are told.
+        let task = self.runtime.spawn(async { drop(connection.await) });
+        Ok(Connection { sender, task })
     }
 
-    fn connection(&self) -> MutexGuard<'_, Option<SendRequest<Whole>>> {
+    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

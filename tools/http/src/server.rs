@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::{HttpError, Limits, Patient, Reply};
 
 /// After a connection that could not be accepted, for want of descriptors for example.
 const RECOVERY: Duration = Duration::from_millis(50);
+/// How often a server that ends looks whether it can.
+const LAST: Duration = Duration::from_millis(5);
 /// Streams that a client opened and took back before they were looked at, and errors of its that were answered: with more the
 /// connection ends.
 const RESETS_MAX: usize = 32;
@@ -42,6 +45,7 @@ const HEADERS_MAX: usize = 64;
 pub struct Server {
     address: SocketAddr,
     requests: Mutex<Receiver<Request>>,
+    shared: Arc<Shared>,
     runtime: Option<Runtime>,
 }
 
@@ -61,6 +65,11 @@ impl Request {
         self.path.split('/').filter(|part| !part.is_empty()).collect()
     }
 
+    /// Whether nobody waits for an answer any more. A request may be kept as long as its client waits; it takes no thread.
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     pub fn answer(self, reply: Reply) {
         // Whoever has gone away will ask again.
         let _ = self.reply.send(reply);
@@ -75,9 +84,10 @@ impl Server {
         let address = listener.local_addr()?;
         let (queue, requests) = sync_channel(limits.waiting_max);
         let held = Arc::new(Semaphore::new(limits.held_bytes_max as usize));
-        let shared = Arc::new(Shared { limits, queue, held, places: Mutex::default() });
-        runtime.spawn(accept(listener, shared));
-        Ok(Server { address, requests: Mutex::new(requests), runtime: Some(runtime) })
+        let shared =
+            Arc::new(Shared { limits, queue, held, places: Mutex::default(), open: AtomicUsize::new(0) });
+        runtime.spawn(accept(listener, shared.clone()));
+        Ok(Server { address, requests: Mutex::new(requests), shared, runtime: Some(runtime) })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -88,6 +98,24 @@ impl Server {
     pub fn next(&self, wait: Duration) -> Option<Request> {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.recv_timeout(wait).ok()
+    }
+
+    /// Ends the server once all that was answered is sent, and after `most` in any case. Requests that nobody has answered fail.
+    pub fn finish(self, most: Duration) {
+        let Some(runtime) = &self.runtime else { return };
+        if let Ok(requests) = self.requests.lock() {
+            requests.try_iter().for_each(drop);
+        }
+        runtime.block_on(async {
+            let sent = async {
+                while self.shared.open.load(Ordering::SeqCst) > 0 {
+                    sleep(LAST).await;
+                }
+            };
+            let _ = timeout(most, sent).await;
+            // What the connections were handed they write at once.
+            sleep(LAST).await;
+        });
     }
 }
 
@@ -107,6 +135,8 @@ struct Shared {
     held: Arc<Semaphore>,
     /// Connections by address.
     places: Mutex<BTreeMap<IpAddr, usize>>,
+    /// Requests under way.
+    open: AtomicUsize,
 }
 
 impl Shared {
@@ -176,19 +206,24 @@ impl Activity {
 }
 
 /// A request under way, until its answer is sent.
-struct Open(Arc<Activity>);
+struct Open {
+    activity: Arc<Activity>,
+    shared: Arc<Shared>,
+}
 
 impl Open {
-    fn new(activity: &Arc<Activity>) -> Open {
+    fn new(activity: &Arc<Activity>, shared: &Arc<Shared>) -> Open {
         activity.state().0 += 1;
-        Open(activity.clone())
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        Open { activity: activity.clone(), shared: shared.clone() }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.activity.state();
         *state = (state.0 - 1, Instant::now());
+        self.shared.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -199,7 +234,7 @@ async fn connection(stream: TcpStream, place: Place) {
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity(Mutex::new((0, Instant::now()))));
     let service = service_fn(|request| {
-        let (shared, open) = (place.shared.clone(), Open::new(&activity));
+        let (shared, open) = (place.shared.clone(), Open::new(&activity, &place.shared));
         async move { Ok::<_, Infallible>(respond(request, shared, open).await) }
     });
     let http = protocols(limits);

@@ -1,4 +1,4 @@
-//! A referee as a process: disputes over HTTP/2 in an embedded store, and their pages.
+//! A referee as a process: disputes over HTTP/2 in an embedded store, and their pages; and what a party's process needs to talk to it.
 //!
 //! What it decides is `repops_provenance::dispute`; here are the clock, the disk and the network around it. Needs no kernels, no
 //! compiler, no program and no weights, and little memory.
@@ -6,8 +6,11 @@
 #![deny(clippy::float_arithmetic)]
 
 mod describe;
+pub mod exchange;
+mod games;
 pub mod page;
 mod replay;
+mod said;
 mod service;
 mod store;
 
@@ -17,8 +20,8 @@ use repops_provenance::dispute::{MessageError, TranscriptError};
 
 pub use describe::describe;
 pub use replay::{peak_kib, replay};
+pub use said::Said;
 pub use service::{Options, serve};
-pub use store::Store;
 
 /// Why a referee cannot serve, or go on.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use repops_referee::{Options, RefereeError};
@@ -32,6 +33,9 @@ enum Arguments {
     },
 }
 
+/// Whether Ctrl-C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
 fn say(text: &str) {
     // A closed standard error leaves nobody to tell.
     let _ = writeln!(std::io::stderr(), "{text}");
@@ -53,7 +57,14 @@ fn run(arguments: Arguments) -> Result<bool, RefereeError> {
     match arguments {
         Arguments::Serve { listen, data, answer_seconds } => {
             let options = Options { listen, data, answer_ms: answer_seconds * 1000 };
-            match repops_referee::serve(&options, &say)? {}
+            // Where no handler can be installed, Ctrl-C ends the process as it always does.
+            let _ = ctrlc::set_handler(|| {
+                if INTERRUPTED.swap(true, Ordering::SeqCst) {
+                    std::process::exit(2);
+                }
+            });
+            repops_referee::serve(&options, &say, &|| INTERRUPTED.load(Ordering::SeqCst))?;
+            Ok(true)
         }
         Arguments::Replay { transcript } => {
             let (_, referee) = repops_referee::replay(&transcript)?;

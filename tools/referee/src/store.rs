@@ -1,4 +1,4 @@
-//! What referees and providers must not forget, in an embedded store.
+//! What a referee must not forget, in an embedded store.
 //!
 //! Invariant: what a call has stored is on disk when it returns, whole or not at all, whenever the process is killed; one
 //! process at a time has a store.
@@ -16,8 +16,6 @@ type Numbered = TableDefinition<'static, (&'static [u8; 32], u64), &'static [u8]
 const DISPUTES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("disputes");
 /// What has happened in a dispute, in order.
 const EVENTS: Numbered = TableDefinition::new("events");
-/// What a party has signed, by course of the dispute and round.
-const SAID: Numbered = TableDefinition::new("said");
 
 pub struct Store {
     database: Database,
@@ -35,7 +33,6 @@ impl Store {
         store.write(|transaction| {
             transaction.open_table(DISPUTES)?;
             transaction.open_table(EVENTS)?;
-            transaction.open_table(SAID)?;
             Ok(())
         })?;
         Ok(store)
@@ -97,24 +94,6 @@ impl Store {
         };
         read().map_err(|error| self.failed(error))
     }
-
-    /// Keeps what was signed in a round, in this course of a dispute.
-    pub fn add_said(&self, course: Digest, round: u32, message: &[u8]) -> Result<()> {
-        self.write(|transaction| {
-            transaction.open_table(SAID)?.insert((&course.0, u64::from(round)), message)?;
-            Ok(())
-        })
-    }
-
-    /// What was signed in a round, in this course of a dispute.
-    pub fn said(&self, course: Digest, round: u32) -> Result<Option<Vec<u8>>> {
-        let read = || {
-            let table = self.database.begin_read()?.open_table(SAID)?;
-            let found = table.get((&course.0, u64::from(round)))?;
-            Ok::<_, redb::Error>(found.map(|message| message.value().to_vec()))
-        };
-        read().map_err(|error| self.failed(error))
-    }
 }
 
 #[cfg(test)]
@@ -135,12 +114,9 @@ mod tests {
             }
             store.add_events(ids[0], 0, &[vec![7], vec![8]]).unwrap();
             store.add_events(ids[0], 2, &[vec![9]]).unwrap();
-            store.add_said(ids[1], 3, b"words").unwrap();
         }
         let store = Store::open(&path).unwrap();
         assert_eq!(store.transcripts().unwrap(), [vec![1, 7, 8, 9], vec![2]]);
-        assert_eq!(store.said(ids[1], 3).unwrap(), Some(b"words".to_vec()));
-        assert_eq!((store.said(ids[1], 2).unwrap(), store.said(ids[0], 3).unwrap()), (None, None));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

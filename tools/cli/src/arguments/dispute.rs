@@ -76,12 +76,16 @@ pub struct ProviderServe {
     pub log: Option<PathBuf>,
     #[command(flatten)]
     pub keep: Keep,
-    /// Milliseconds between looks at the referee.
+    /// Milliseconds between looks at a referee that is away or has no room for requests that wait; auditors wait so long at most.
     #[arg(long, value_name = "MS", default_value_t = 200)]
     pub poll_ms: u64,
     /// End once there were disputes about the claim and all are over.
     #[arg(long)]
     pub until_over: bool,
+    /// After each dispute print, as JSON, the processor time that all of this process took since the last one, that of partial runs, and
+    /// that of a whole run, which is made again for that.
+    #[arg(long, requires = "referee")]
+    pub measure: bool,
     /// Be faulty, to try disputes out: a bit is wrong in this record, or in one that the seed chooses.
     #[arg(long, value_name = "STEP|random")]
     pub fault: Option<String>,

@@ -4,6 +4,7 @@
 //! from what was measured and from nothing else.
 
 mod network;
+mod party;
 mod proxy;
 
 use crate::command::{self, Error, Result};
@@ -27,6 +28,9 @@ pub struct Options {
     /// Instead of the table: three processes in network namespaces, with delay, loss and kills, so many times. Needs root.
     #[arg(long, value_name = "RUNS")]
     pub network: Option<u32>,
+    /// Instead of the table: what disputes take of a party's whole process, with transport.
+    #[arg(long)]
+    pub party: bool,
     /// The proxy of `--network`: from one address to another.
     #[arg(long, value_name = "FROM,TO", hide = true)]
     pub proxy: Option<String>,
@@ -36,6 +40,8 @@ pub struct Options {
 const KINDS: &[&str] = &["input", "wiring", "operator", "attribute", "constant", "silence"];
 const GAMES_OF_A_KIND: u32 = 20;
 const TABLE: &str = "benches/DISPUTES.md";
+/// What begins with this is kept by hand.
+const BY_HAND: &str = "\n## On a bad network";
 
 pub fn run(options: &Options) -> Result<()> {
     if let Some(addresses) = &options.proxy {
@@ -49,6 +55,9 @@ pub fn run(options: &Options) -> Result<()> {
         Some(folder) => folder.clone(),
         None => made(&repops)?,
     };
+    if options.party {
+        return measure_parties(&repops, &cases, options);
+    }
     match options.network {
         Some(runs) => network::try_out(&repops, &subject(&cases, "minilm")?, runs),
         None => measure(&repops, &cases, options),
@@ -112,6 +121,13 @@ fn subject(cases: &Path, name: &str) -> Result<Subject> {
             write("token_type_ids", npy::int64(&[1, 16], &[0; 16]))?;
             "i64[1, 16]"
         }
+        "minilm-128" => {
+            let ids: Vec<i64> = noise(128).into_iter().map(|n| i64::from(n) + 1000).collect();
+            write("input_ids", npy::int64(&[1, 128], &ids))?;
+            write("attention_mask", npy::int64(&[1, 128], &[1; 128]))?;
+            write("token_type_ids", npy::int64(&[1, 128], &[0; 128]))?;
+            "i64[1, 128]"
+        }
         "ppocr-det" => {
             write("x", image(64, 96))?;
             "f32[1, 3, 64, 96]"
@@ -122,7 +138,9 @@ fn subject(cases: &Path, name: &str) -> Result<Subject> {
         }
         other => return Err(Error::Failed(format!("there is no short input for {other}"))),
     };
-    let program = cases.join(name).join("model.rep");
+    // What stands after the model's name is the shape.
+    let model = if name.starts_with("minilm") { "minilm" } else { name };
+    let program = cases.join(model).join("model.rep");
     Ok(Subject { name: name.to_owned(), program, inputs, further: Vec::new(), shape, kinds: KINDS })
 }
 
@@ -213,14 +231,32 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
         let _ = writeln!(text, "\nThe referee's memory: {resident} KiB.");
     }
     print!("{text}");
-    // What follows is kept by hand.
+    // What follows is made by `--party`, or kept by hand.
     let table = command::root().join(TABLE);
     let known = std::fs::read_to_string(&table).unwrap_or_default();
-    if let Some(at) = known.find("\n## On a bad network") {
+    if let Some(at) = known.find("\n## The whole process of a party").or_else(|| known.find(BY_HAND)) {
         text.push_str(&known[at..]);
     }
     command::write(&table, text.as_bytes())?;
     if wrong.is_empty() { Ok(()) } else { Err(Error::Failed(wrong.join("\n"))) }
+}
+
+/// Writes the table of whole processes anew, and leaves the others.
+fn measure_parties(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
+    let mut text = String::from(party::heading());
+    for name in ["minilm", "minilm-128", "ppocr-rec"] {
+        text.push_str(&party::row(repops, &subject(cases, name)?)?);
+    }
+    if let Some(program) = &options.language {
+        text.push_str(&party::row(repops, &language(program))?);
+    }
+    print!("{text}");
+    let table = command::root().join(TABLE);
+    let known = std::fs::read_to_string(&table).unwrap_or_default();
+    let network = known.find(BY_HAND).unwrap_or(known.len());
+    let title = text.trim_start().lines().next().unwrap_or_default();
+    let begin = known.find(title).map_or(network, |at| at - 1);
+    command::write(&table, [&known[..begin], &text, &known[network..]].concat().as_bytes())
 }
 
 /// The program that is a referee and nothing else; `REPOPS_REFEREE_BIN` names one that is built already.
