@@ -45,6 +45,13 @@ def environment():
     return made
 
 
+def in_parts(message):
+    """As servers give contents to templates that know only lists of parts."""
+    if isinstance(message["content"], str):
+        return {**message, "content": [{"type": "text", "text": message["content"]}]}
+    return message
+
+
 def rendered(template, conversation, answer):
     try:
         text = template.render(
@@ -59,11 +66,13 @@ def rendered(template, conversation, answer):
 
 
 def main():
-    conversations = json.loads((FOLDER / "conversations.json").read_text())
+    conversations = {path.stem: json.loads(path.read_text()) for path in sorted((FOLDER / "conversations").glob("*.json"))}
     expected = {}
     for path in sorted(FOLDER.glob("*.jinja")):
         template = environment().from_string(path.read_text())
         for name, conversation in conversations.items():
+            if path.stem == "parts":
+                conversation = {**conversation, "messages": [in_parts(message) for message in conversation["messages"]]}
             for answer in (True, False):
                 expected[f"{path.stem}, {name}, {'answer' if answer else 'whole'}"] = rendered(template, conversation, answer)
     text = json.dumps(expected, ensure_ascii=False, indent=1)

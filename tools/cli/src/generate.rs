@@ -14,7 +14,7 @@ use repops_provenance::generation::{GenerationClaim, GenerationReceipt};
 use repops_provenance::{Info, Key, row_log};
 use repops_runtime::generation::{Event, Finish, Finished, Request, Scheduler, SchedulerOptions};
 use repops_runtime::session::{Session, SessionOptions, Vectorized};
-use repops_text::{Message, Stopped, Stops, Text, TextError};
+use repops_text::{Conversation, Message, Stopped, Stops, Text, TextError};
 use serde_json::json;
 
 use crate::arguments::{Generate, Prompt, Sample, Score};
@@ -186,10 +186,8 @@ fn prompt_tokens(prompt: &Prompt, text: Option<&Text>) -> Result<Vec<u32>> {
         return Err(failed(format!("has {size} bytes; at most {MESSAGES_BYTES_MAX} are read")));
     }
     let file = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
-    let messages: Vec<Message> = serde_json::from_slice(&file).map_err(|e| {
-        failed(format!("is no list of messages such as [{{\"role\": \"user\", \"content\": \"..\"}}]: {e}"))
-    })?;
-    Ok(text.chat_tokens(&messages)?)
+    let conversation = Conversation::parse(&file).map_err(|e| failed(e.to_string()))?;
+    Ok(text.conversation_tokens(&conversation)?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "for people; outside of what is signed")]

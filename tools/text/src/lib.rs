@@ -7,6 +7,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod bpe;
+mod conversation;
 mod stop;
 mod stream;
 mod template;
@@ -17,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use repops::program::{ConstantId, Program};
 use serde::{Deserialize, Serialize};
 
+pub use conversation::Conversation;
 pub use stop::{Stopped, Stops};
 pub use stream::Stream;
 pub use template::{Message, Template};
@@ -45,6 +47,8 @@ pub enum TextError {
     Encode { problem: String },
     #[error("the tokenizer has no text for the tokens: {problem}")]
     Decode { problem: String },
+    #[error("no list of messages such as [{{\"role\": \"user\", \"content\": \"..\"}}]: {problem}")]
+    Conversation { problem: String },
     #[error("the chat template refuses the conversation: {problem}")]
     Refused { problem: String },
     #[error("the chat template failed: {problem}")]
@@ -146,6 +150,12 @@ impl Text {
     /// The conversation as tokens.
     pub fn chat_tokens(&self, messages: &[Message]) -> Result<Vec<u32>> {
         self.encode(&self.chat(messages)?, false)
+    }
+
+    /// The same of a conversation with tools, calls of them, or contents in parts.
+    pub fn conversation_tokens(&self, conversation: &Conversation) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or(TextError::NoTemplate)?;
+        self.encode(&template.render_conversation(conversation, true)?, false)
     }
 
     /// Text from tokens as they come.

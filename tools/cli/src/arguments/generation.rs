@@ -16,7 +16,7 @@ pub struct Prompt {
     /// A question, put into the model's chat template.
     #[arg(long, value_name = "TEXT")]
     pub chat: Option<String>,
-    /// A conversation: a JSON list of objects with `role` and `content`.
+    /// A conversation: a JSON list of objects with `role` and `content`, or an object with `messages` and `tools`.
     #[arg(long, value_name = "FILE.json")]
     pub messages: Option<PathBuf>,
     /// Token ids.

@@ -44,6 +44,29 @@ pub fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> R
             }
             "splitlines" => pay(state, list(text.matches('\n').count() + 1, text.len()))?,
             "join" => return joined(state, text, args),
+            "rsplit" => return rsplit(state, text, args),
+            "partition" | "rpartition" => {
+                pay(state, list(3, text.len()))?;
+                let (separator,): (&str,) = from_args(args)?;
+                let found = match method {
+                    "partition" => text.split_once(separator),
+                    _ => text.rsplit_once(separator),
+                };
+                return Ok(match (found, method) {
+                    (Some((before, after)), _) => Value::from((before, separator, after)),
+                    (None, "partition") => Value::from((text, "", "")),
+                    (None, _) => Value::from(("", "", text)),
+                });
+            }
+            "removeprefix" | "removesuffix" => {
+                pay(state, text.len())?;
+                let (part,): (&str,) = from_args(args)?;
+                let rest = match method {
+                    "removeprefix" => text.strip_prefix(part),
+                    _ => text.strip_suffix(part),
+                };
+                return Ok(Value::from(rest.unwrap_or(text)));
+            }
             "format" => pay(state, formatted(text, args, left(state))?)?,
             // Letters of another case take three times the bytes at most.
             _ => pay(state, text.len().saturating_mul(3))?,
@@ -55,6 +78,40 @@ pub fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> R
 /// Bytes of a list of so many pieces of a text.
 fn list(pieces: usize, text: usize) -> usize {
     pieces.saturating_mul(ITEM_BYTES).saturating_add(text)
+}
+
+/// `text.rsplit(separator, count)`: pieces from the end, in the text's order.
+fn rsplit(state: &State, text: &str, args: &[Value]) -> Result<Value, Error> {
+    let (separator, count): (Option<&str>, Option<i64>) = from_args(args)?;
+    let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    let most = match separator {
+        Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "an empty separator")),
+        Some(separator) => text.matches(separator).count(),
+        None => text.split_whitespace().count(),
+    };
+    pay(state, list(most.min(count).saturating_add(1), text.len()))?;
+    let mut pieces: Vec<&str> = Vec::new();
+    let mut rest = Some(text);
+    while let Some(left) = rest.take() {
+        let cut = match separator {
+            _ if pieces.len() >= count => None,
+            Some(separator) => left.rsplit_once(separator),
+            None => left.trim_end().rsplit_once(char::is_whitespace),
+        };
+        let piece = match (cut, separator) {
+            (Some((before, after)), _) => {
+                rest = Some(before);
+                after
+            }
+            (None, Some(_)) => left,
+            (None, None) => left.trim(),
+        };
+        if separator.is_some() || !piece.is_empty() {
+            pieces.push(piece);
+        }
+    }
+    pieces.reverse();
+    Ok(Value::from(pieces.into_iter().map(Value::from).collect::<Vec<_>>()))
 }
 
 /// Bytes of what `text.replace(old, new, count)` makes.
@@ -152,43 +209,143 @@ impl Write for Limited {
     }
 }
 
-/// JSON as Python's `json.dumps` writes it: a space after commas and colons, nothing escaped that need not be.
+/// JSON as Python's `json.dumps` writes it: a space after commas and colons, nothing escaped that need not be, unless it is asked for.
 pub fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
-    for ignored in ["ensure_ascii", "sort_keys", "separators"] {
-        let _: Option<Value> = options.get(ignored)?;
-    }
+    let ascii: Option<bool> = options.get("ensure_ascii")?;
+    let sorted: Option<bool> = options.get("sort_keys")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
     options.assert_all_used()?;
     let wrong = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let between = match separators.as_deref() {
+        None if indent.is_some() => [",", ": "],
+        None => [", ", ": "],
+        Some([item, key]) => [item.as_str(), key.as_str()],
+        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators are two texts")),
+    };
     let mut out = Limited { bytes: Vec::new(), limit: left(state) };
-    match indent {
-        None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-            value.serialize(&mut serializer).map_err(wrong)?;
+    let written = Written {
+        indent: indent.map(|indent| indent.min(16)),
+        depth: 0,
+        has_items: false,
+        between,
+        ascii: ascii.unwrap_or(false),
+    };
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, written);
+    match sorted {
+        // A map of `serde_json` has its keys in order.
+        Some(true) => {
+            let mut plain = Limited { bytes: Vec::new(), limit: left(state) };
+            value.serialize(&mut serde_json::Serializer::new(&mut plain)).map_err(wrong)?;
+            // What is read takes many times the bytes of what is written.
+            pay(state, plain.bytes.len().saturating_mul(BYTES_PER_FUEL))?;
+            let sorted: Sorted = serde_json::from_slice(&plain.bytes).map_err(wrong)?;
+            sorted.serialize(&mut serializer).map_err(wrong)?;
         }
-        Some(indent) => {
-            let indent = vec![b' '; indent.min(16)];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&indent);
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-            value.serialize(&mut serializer).map_err(wrong)?;
-        }
+        _ => value.serialize(&mut serializer).map_err(wrong)?,
     }
     pay(state, out.bytes.len())?;
     Ok(Value::from(String::from_utf8_lossy(&out.bytes).into_owned()))
 }
 
-struct Spaced;
+/// JSON whose objects have their keys in order.
+#[derive(serde::Deserialize, Serialize)]
+#[serde(untagged)]
+enum Sorted {
+    List(Vec<Sorted>),
+    Object(std::collections::BTreeMap<String, Sorted>),
+    Other(serde_json::Value),
+}
 
-impl serde_json::ser::Formatter for Spaced {
+/// How `json.dumps` writes.
+struct Written<'a> {
+    indent: Option<usize>,
+    depth: usize,
+    has_items: bool,
+    /// Between items, and between a key and its value.
+    between: [&'a str; 2],
+    ascii: bool,
+}
+
+impl Written<'_> {
+    fn line<W: ?Sized + Write>(&self, writer: &mut W) -> io::Result<()> {
+        let Some(indent) = self.indent else { return Ok(()) };
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(&[b' '; 16][..indent]))
+    }
+
+    fn item<W: ?Sized + Write>(&self, writer: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            writer.write_all(self.between[0].as_bytes())?;
+        }
+        self.line(writer)
+    }
+
+    fn begin<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: u8) -> io::Result<()> {
+        self.depth += 1;
+        self.has_items = false;
+        writer.write_all(&[bracket])
+    }
+
+    fn end<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: u8) -> io::Result<()> {
+        self.depth = self.depth.saturating_sub(1);
+        if self.has_items {
+            self.line(writer)?;
+        }
+        self.has_items = true;
+        writer.write_all(&[bracket])
+    }
+}
+
+impl serde_json::ser::Formatter for Written<'_> {
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin(writer, b'[')
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.end(writer, b']')
+    }
+
     fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+        self.item(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.has_items = true;
+        Ok(())
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin(writer, b'{')
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.end(writer, b'}')
     }
 
     fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+        self.item(writer, first)
     }
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+        writer.write_all(self.between[1].as_bytes())
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.has_items = true;
+        Ok(())
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if !self.ascii || fragment.is_ascii() {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for unit in fragment.encode_utf16() {
+            match u8::try_from(unit) {
+                Ok(byte) if byte.is_ascii() => writer.write_all(&[byte])?,
+                _ => write!(writer, "\\u{unit:04x}")?,
+            }
+        }
+        Ok(())
     }
 }

@@ -1,17 +1,20 @@
 //! Chat templates: Jinja as Hugging Face renders it, sandboxed.
 //!
-//! A template sees the conversation and nothing else: no files, no clock, no other templates. Its recursion and its output are
+//! A template sees the conversation and nothing else: no files, no clock (`strftime_now` is not defined, so templates say the date
+//! that they say without one), no other templates. Its recursion and its output are
 //! limited; one budget of fuel pays for its steps and for the texts and lists that it makes (`methods.rs` where the engine would
 //! count too late). Not limited is what becomes of lists that hold lists many times over: added to each other, or turned into text by `~`.
 //! Templates are part of a program, so this is in the hands of whoever chose the program; what clients send is never one.
 
 mod methods;
+mod source;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
 use super::{Generation, Result, TextError};
+use crate::conversation::{Conversation, with_parts};
 use methods::{Limited, to_json};
 
 /// Steps of the template's interpreter, or 64 bytes each of what it makes: 32 MB at the most.
@@ -32,6 +35,8 @@ pub struct Template {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    /// Contents are lists of parts for it, and a text would be a list of letters.
+    takes_parts: bool,
 }
 
 impl Template {
@@ -48,16 +53,24 @@ impl Template {
             Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{message}")))
         });
         environment.add_filter("tojson", to_json);
-        environment.add_template_owned(NAME, source.to_string()).map_err(|error| chain(&error))?;
+        // The engine goes through none as through an empty list.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_template_owned(NAME, source::plain(source)).map_err(|error| chain(&error))?;
         Ok(Template {
             environment,
+            takes_parts: source::takes_parts(source),
             bos: generation.bos_token.clone().unwrap_or_default(),
             eos: generation.eos_token.clone().unwrap_or_default(),
         })
     }
 
-    /// The conversation as text; with `answer` up to where the model's answer begins.
+    /// The messages as text; with `answer` up to where the model's answer begins.
     pub fn render(&self, messages: &[Message], answer: bool) -> Result<String> {
+        self.render_conversation(&Conversation::of(messages), answer)
+    }
+
+    /// The same of a conversation that may have tools, calls of them, and contents in parts.
+    pub fn render_conversation(&self, conversation: &Conversation, answer: bool) -> Result<String> {
         let failed = |error: Error| {
             let problem = chain(&error);
             match problem.split_once(REFUSED) {
@@ -66,10 +79,16 @@ impl Template {
             }
         };
         let template = self.environment.get_template(NAME).map_err(failed)?;
-        let message = |m: &Message| context! { role => m.role.as_str(), content => m.content.as_str() };
-        let messages: Vec<Value> = messages.iter().map(message).collect();
+        let Conversation { messages, tools } = conversation;
+        let messages: Vec<Value> = match self.takes_parts {
+            true => messages.iter().map(with_parts).collect(),
+            false => messages.clone(),
+        };
+        // What is not there is none, as transformers has it.
         let values = context! {
             messages => messages,
+            tools => tools.clone(),
+            documents => (),
             add_generation_prompt => answer,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
