@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use repops::Tensor;
-use repops::attrs::Attrs;
+use repops::attrs::{AttrValue, Attrs};
 use repops::dtype::DType;
 
 use super::{as_f32, both_of, label_above, label_of_largest, labels, none, transformed, two, wide_input};
@@ -37,7 +37,12 @@ pub fn tree_ensemble(call: &mut Call<'_, '_>) -> Outputs {
     };
     let mut attrs = call.rest()?.with_ints("nodes_modes", &modes);
     if attrs.get("n_targets").is_none() {
-        let most = attrs.opt_ints("leaf_targetids").and_then(|ids| ids.iter().max().copied()).unwrap_or(0);
+        // Nothing has looked yet whether they are numbers.
+        let most = match attrs.get("leaf_targetids") {
+            Some(AttrValue::Ints(ids)) => ids.iter().max().copied().unwrap_or(0),
+            Some(_) => return Err(call.attribute_error("leaf_targetids", "is no list of integers")),
+            None => 0,
+        };
         attrs = attrs.with_int("n_targets", most.saturating_add(1));
     }
     let y = call.emit1("TreeEnsemble", attrs, &[Some(x), splits, weights, members])?;
