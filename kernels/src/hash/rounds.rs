@@ -25,9 +25,12 @@ pub(super) const BLOCK: usize = 64;
 /// All messages here are a byte and whole blocks: their last block is that word, zeros, and their length in bits.
 pub(super) const END_BIT: u32 = 0x0080_0000;
 
+/// Messages shorter than this have lengths of one word.
+pub(super) const MESSAGE_BYTES_END: usize = 1 << 28;
+
 /// The length in bits of a message of `bytes` bytes behind its prefix.
 pub(super) const fn message_bits(bytes: usize) -> u32 {
-    assert!(bytes >= BLOCK && bytes.is_multiple_of(BLOCK) && bytes < 1 << 28);
+    assert!(bytes >= BLOCK && bytes.is_multiple_of(BLOCK) && bytes < MESSAGE_BYTES_END);
     8 * (1 + bytes as u32)
 }
 
