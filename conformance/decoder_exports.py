@@ -22,6 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 import decoders
 
 ROOT = pathlib.Path(__file__).parent / "exports"
+# What f16 may change of the largest logit.
+HALVES = 2e-3
 STYLES = ["torchscript", "dynamo", "genai"]
 
 
@@ -369,10 +371,62 @@ def nbits(c, tensors):
     return genai(dict(c, bits=4), tensors)
 
 
+def in_halves(model):
+    """The model as it is exported after it was loaded in f16: f16 in the place of f32, but for the angles of positions."""
+    graph = model.graph
+    made = {name: node for node in graph.node for name in node.output}
+    angles, waiting = set(), [node.input[0] for node in graph.node if node.op_type in ("Cos", "Sin")]
+    while waiting:
+        node = made.get(waiting.pop())
+        if node is not None and node.name not in angles:
+            angles.add(node.name)
+            waiting.extend(node.input)
+
+    def narrowed(tensor, name):
+        # What masks is the type's least number.
+        least = float(np.finfo(np.float16).max)
+        wide = numpy_helper.to_array(tensor)
+        value = np.where(np.isfinite(wide), np.clip(wide, -least, least), wide).astype(np.float16)
+        return numpy_helper.from_array(value, name)
+
+    wide = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    others = [tensor for tensor in graph.initializer if tensor.name not in wide]
+    kept = {name for node in graph.node if node.name in angles for name in node.input if name in wide}
+    constants = others + [wide[name] for name in kept]
+    # Angles need some constants as they are, and the rest of the model may share them.
+    renamed = {name: f"{name}_half" if name in kept else name for name in wide}
+    used = {name for node in graph.node if node.name not in angles for name in node.input}
+    constants += [narrowed(tensor, renamed[name]) for name, tensor in wide.items() if name in used]
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        if node.name in angles:
+            continue
+        for at, name in enumerate(node.input):
+            node.input[at] = renamed.get(name, name)
+        if node.op_type in ("Cos", "Sin"):
+            name = node.output[0]
+            node.output[0] = name + "_wide"
+            nodes.append(helper.make_node("Cast", [node.output[0]], [name], name=node.name + "_half", to=TensorProto.FLOAT16))
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+            if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+                attribute.t.CopyFrom(narrowed(attribute.t, attribute.t.name))
+    for field, values in [(graph.initializer, constants), (graph.node, nodes)]:
+        values = [type(value).FromString(value.SerializeToString()) for value in values]
+        del field[:]
+        field.extend(values)
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return model
+
+
 BUILD = {"torchscript": torchscript, "dynamo": dynamo, "genai": genai, "nbits": nbits}
 
 
-def run(path, c, tokens, pieces):
+def run(path, c, tokens, pieces, dtype=np.float32):
     """Logits of the tokens, fed in pieces through the cache."""
     import onnxruntime
 
@@ -380,7 +434,7 @@ def run(path, c, tokens, pieces):
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
-    past = {n: np.zeros((1, c["kv_heads"], 0, c["head_dim"]), np.float32) for n in names if n.startswith("past")}
+    past = {n: np.zeros((1, c["kv_heads"], 0, c["head_dim"]), dtype) for n in names if n.startswith("past")}
     logits, at = [], 0
     for size in pieces:
         piece = tokens[at : at + size]
@@ -429,6 +483,17 @@ def tiny():
     assert error < 1e-5 * np.abs(wanted).max(), (path.name, error)
     expected[path.name] = {"tokens": decoders.TOKENS, "logits": [round(float(v), 9) for v in wanted.ravel()]}
     print(path.name, "agrees")
+    # Weights of f16, and every sum rounded to it.
+    for name, style in [("llama", "torchscript"), ("mistral", "dynamo"), ("qwen3", "genai")]:
+        c = TINY[name]
+        tensors = {n: t.astype(np.float16).astype(np.float32) for n, t in decoders.make(c, 100 + list(TINY).index(name)).items()}
+        wanted = decoders.forward(dict(c, ropes=[c["ropes"][0]] * c["layers"]), tensors, decoders.TOKENS)
+        path = ROOT / f"{name}.{style}.f16.onnx"
+        onnx.save(in_halves(BUILD[style](c, tensors)), path)
+        error = np.abs(run(path, c, decoders.TOKENS, [6, 1, 1, 2], np.float16) - wanted).max() / np.abs(wanted).max()
+        print(f"{path.name}: ONNX Runtime is off by {error:.1e} of the largest")
+        assert error < HALVES
+        expected[path.name] = {"tokens": decoders.TOKENS, "within": HALVES, "logits": [round(float(v), 9) for v in wanted.ravel()]}
     (ROOT / "expected.json").write_text(json.dumps(expected) + "\n")
 
 

@@ -5,6 +5,7 @@
 //! sees the keys up to its own position, all of them or the last `window`. A masked score is -infinity, or so low that its
 //! weight is +0 beside any score that is a number of sensible size. The factor of the products is the export's; a division by
 //! c becomes a product with 1 / c, rounded once. Guards against rows without any key (IsNaN) never act and are dropped.
+//! Queries, keys and values of f16 and bf16 are widened and attended in f32; only the result is rounded to their type.
 
 use repops::attrs::Attrs;
 use repops::dtype::DType;
@@ -15,8 +16,8 @@ use super::view::{Extent, Factor, View};
 use super::{Call, Refusal, Value, Walk, What, elements};
 use crate::graph::ValueId;
 
-/// A score at most this low is masked.
-const MASKED_MAX: f32 = -1e30;
+/// A score at most this low is masked: f16 has none below -65504.
+const MASKED_MAX: f32 = -6e4;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Step {
@@ -127,7 +128,7 @@ impl Walk<'_> {
         });
         let at = at.ok_or_else(|| Refusal::new("it has no scores"))?;
         let what = call.input(at)?.what.clone();
-        if name == "Identity" || (matches!(name, "Cast" | "CastLike") && call.ty().dtype == DType::F32) {
+        if name == "Identity" || (matches!(name, "Cast" | "CastLike") && is_attended(call.ty().dtype)) {
             return Ok(call.gives(what));
         }
         match what {
@@ -214,8 +215,10 @@ impl Walk<'_> {
     fn attend(&mut self, query: &View, key: &View, value: &View, shape: &Shape) -> Result<View, Refusal> {
         let rank = query.rank();
         for view in [query, key, value] {
-            if view.dtype != DType::F32 {
-                return Err(Refusal(format!("its type is {}; attention in f32 is converted", view.dtype)));
+            if !is_attended(view.dtype) {
+                let problem =
+                    format!("its type is {}; attention in f32, f16 and bf16 is converted", view.dtype);
+                return Err(Refusal(problem));
             }
             if view.rank() != rank || !view.is_rows(rank - 2) {
                 return Err(Refusal::new("queries, keys and values have not the same axes"));
@@ -236,11 +239,16 @@ impl Walk<'_> {
             .with_float("scale", shape.scale)
             .with_int("window", shape.window as i64)
             .with_float("softcap", shape.softcap);
-        let base = self.out.node("SequenceAttention", attrs, &[q, k, v])?;
+        let mut wide = Vec::new();
+        for (id, view) in [(q, query), (k, key), (v, value)] {
+            wide.push(self.out.in_type(id, view.dtype, DType::F32)?);
+        }
+        let base = self.out.node("SequenceAttention", attrs, &wide)?;
+        let base = self.out.in_type(base, DType::F32, value.dtype)?;
         let mut extents: Vec<Extent> = (0..rank - 2).map(|axis| Extent::Size(query.extent(axis))).collect();
         extents.push(Extent::Rows);
         extents.push(Extent::Size(e));
-        let mut view = View::plain(base, DType::F32, &extents);
+        let mut view = View::plain(base, value.dtype, &extents);
         view.shape = vec![heads * e];
         Ok(view)
     }
@@ -346,6 +354,11 @@ impl Walk<'_> {
         whats.extend(views.drain(1..).map(What::Rows));
         Ok(call.gives_all(whats))
     }
+}
+
+/// Whether attention of this type is that of f32 but for roundings.
+fn is_attended(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
 fn swapped(rank: usize) -> Vec<usize> {

@@ -87,6 +87,11 @@ impl Builder {
         Ok(self.nodes(op, attrs, &inputs, 1)?[0])
     }
 
+    /// `x`, which has type `from`, in type `to`.
+    pub fn in_type(&mut self, x: ValueId, from: DType, to: DType) -> Result<ValueId, Refusal> {
+        if from == to { Ok(x) } else { super::elements::cast(self, x, to) }
+    }
+
     fn reshape(&mut self, x: ValueId, extents: &[usize]) -> Result<ValueId, Refusal> {
         // 0 keeps the positions.
         let shape: Vec<i64> = std::iter::once(0).chain(extents.iter().map(|&e| e as i64)).collect();

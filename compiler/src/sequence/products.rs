@@ -97,8 +97,11 @@ impl Walk<'_> {
             }
             _ => return Err(Refusal::new("its input has not three or four axes")),
         };
-        if call.ty().dtype != DType::F32 {
-            return Err(Refusal(format!("its type is {}; rotations of f32 are converted", call.ty().dtype)));
+        let dtype = call.ty().dtype;
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return Err(Refusal(format!(
+                "its type is {dtype}; rotations of f32, f16 and bf16 are converted"
+            )));
         }
         let x = match view.rank() {
             4 => self.out.gather(&view, &[Some(1), Some(3)])?,
@@ -131,8 +134,13 @@ impl Walk<'_> {
         let attrs = Attrs::new()
             .with_int("heads", heads as i64)
             .with_int("interleaved", call.node.attrs.int("interleaved"));
-        let base = self.out.node("SequenceRotary", attrs, &[x, angles[0], angles[1]])?;
-        let flat = View::plain_whole(base, DType::F32, &[Extent::Rows, Extent::Size(heads * d)]);
+        let mut wide = Vec::new();
+        for id in [x, angles[0], angles[1]] {
+            wide.push(self.out.in_type(id, dtype, DType::F32)?);
+        }
+        let base = self.out.node("SequenceRotary", attrs, &wide)?;
+        let base = self.out.in_type(base, DType::F32, dtype)?;
+        let flat = View::plain_whole(base, dtype, &[Extent::Rows, Extent::Size(heads * d)]);
         let four = [Extent::Size(1), Extent::Rows, Extent::Size(heads), Extent::Size(d)];
         let turned = match view.rank() {
             4 => flat.reshaped(&four)?.transposed(&[0, 2, 1, 3]),
