@@ -4,14 +4,18 @@
 
 constexpr u32 CHUNK = 256;
 
+// One operation each, named alike for both precisions.
+DEVICE float sum_of(float a, float b) { return __fadd_rn(a, b); }
+DEVICE double sum_of(double a, double b) { return __dadd_rn(a, b); }
+
 // The tree over parts that arrive one after another, as a binary counter: level `l` holds the result of 2^l parts.
 // Levels are counted at compile time, so that the counter lives in registers. FULL: there are at most 2^(LEVELS - 1) parts, so
 // that the last level is the result of all of them.
-template <int LEVELS, bool FULL = false> struct Tree {
-    float level[LEVELS];
+template <int LEVELS, bool FULL = false, typename T = float> struct Tree {
+    T level[LEVELS];
 
     // `count`: the parts before this one.
-    DEVICE_METHOD void push(float part, u32 count) {
+    DEVICE_METHOD void push(T part, u32 count) {
         bool carries = true;
 #pragma unroll
         for (int l = 0; l < LEVELS; l++) {
@@ -20,7 +24,7 @@ template <int LEVELS, bool FULL = false> struct Tree {
                 continue;
             }
             bool full = (count >> l) & 1u;
-            float sum = __fadd_rn(level[l], part);
+            T sum = sum_of(level[l], part);
             level[l] = carries && !full ? part : level[l];
             part = carries && full ? sum : part;
             carries = carries && full;
@@ -28,13 +32,13 @@ template <int LEVELS, bool FULL = false> struct Tree {
     }
 
     // The result over `count` parts: the smaller subtrees are the right ones. Of no parts, +0.
-    DEVICE_METHOD float result(u32 count) const {
-        float sum = 0.0f;
+    DEVICE_METHOD T result(u32 count) const {
+        T sum = 0;
         bool any = false;
 #pragma unroll
         for (int l = 0; l < LEVELS; l++) {
             if ((count >> l) & 1u) {
-                sum = any && !(FULL && l == LEVELS - 1) ? __fadd_rn(level[l], sum) : level[l];
+                sum = any && !(FULL && l == LEVELS - 1) ? sum_of(level[l], sum) : level[l];
                 any = true;
             }
         }

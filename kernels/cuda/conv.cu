@@ -1,6 +1,7 @@
 // targets: 75
 // Convolutions over one or two axes: those with many channels of a group as products of weights and pixels, which are
 // gathered as they are staged; others directly, a thread for each output.
+#include "direct.cuh"
 #include "gemm.cuh"
 
 #define CONV(NAME, GM, GN, WM, WN)                                                                                        \
@@ -34,41 +35,5 @@ KERNEL __launch_bounds__(256) find_infinite(const float* x, u32* flag, u64 count
         if ((bits(x[i]) & 0x7f800000u) == 0x7f800000u) mark(flag);
 }
 
-// One output a thread; m: outputs of a group, channels: of a group. Grid-stride over count = images * groups * m * outputs.
-KERNEL __launch_bounds__(256) conv_direct(const float* w, const float* x, float* out, const float* bias, u64 count, u32 m, u32 outputs,
-                                          u32 channels, u32 groups, u32 flags, u32 height, u32 width, u32 kernel_y, u32 kernel_x,
-                                          u32 stride_y, u32 stride_x, u32 dilation_y, u32 dilation_x, u32 pad_y, u32 pad_x,
-                                          u32 out_width) {
-    for (u64 i = (u64)block_x() * 256 + thread_x(); i < count; i += (u64)grid_x() * 256) {
-        u32 at = i % outputs, channel = i / outputs % ((u64)groups * m);
-        u64 image = i / outputs / ((u64)groups * m);
-        u32 group = channel / m;
-        i32 y0 = (i32)(at / out_width * stride_y) - (i32)pad_y, x0 = (i32)(at % out_width * stride_x) - (i32)pad_x;
-        const float* plane = x + (image * groups * channels + (u64)group * channels) * height * width;
-        const float* weight = w + (u64)channel * channels * kernel_y * kernel_x;
-        Tree<12> tree{};
-        float sum = 0.0f;
-        u32 p = 0, parts = 0;
-#pragma unroll 1
-        for (u32 c = 0; c < channels; c++, plane += (u64)height * width) {
-#pragma unroll 1
-            for (u32 ky = 0; ky < kernel_y; ky++) {
-                u32 row = y0 + (i32)(ky * dilation_y);
-#pragma unroll 1
-                for (u32 kx = 0; kx < kernel_x; kx++) {
-                    u32 column = x0 + (i32)(kx * dilation_x);
-                    if (row < height && column < width) sum = __fmaf_rn(plane[(u64)row * width + column], *weight, sum);
-                    weight++;
-                    if (++p == CHUNK) {
-                        tree.push(__fadd_rn(sum, 0.0f), parts++);
-                        sum = 0.0f;
-                        p = 0;
-                    }
-                }
-            }
-        }
-        if (p > 0) tree.push(__fadd_rn(sum, 0.0f), parts++);
-        float result = tree.result(parts);
-        out[i] = canonical(flags ? __fadd_rn(result, bias[channel]) : result);
-    }
-}
+DIRECT(conv_direct, float, false)
+DIRECT(conv_direct_f64, double, false)

@@ -1,4 +1,4 @@
-//! Convolutions of bytes and of 16-bit floats, transposed ones, and Resize.
+//! Convolutions of bytes, of 16-bit floats and of doubles, transposed ones, and Resize.
 
 use repops::attrs::Attrs;
 use repops::dtype::DType;
@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     bytes(&mut out);
     halves(&mut out);
+    doubles(&mut out);
     transposed(&mut out);
     resized(&mut out);
     out
@@ -128,6 +129,42 @@ fn halves(out: &mut Vec<Case>) {
     }
 }
 
+/// A number with all bits of a double; now and then one that is no number, or infinite.
+fn double(draw: &mut Draw) -> f64 {
+    let bits = draw.bits();
+    match draw.below(2000) {
+        0 => f64::NAN,
+        1 => f64::INFINITY,
+        _ => f64::from_bits(bits & 0x800f_ffff_ffff_ffff | (1003 + draw.below(40) as u64) << 52),
+    }
+}
+
+fn doubles(out: &mut Vec<Case>) {
+    let mut draw = Draw::new(118);
+    for window in windows() {
+        let (image, weights, ..) = &window;
+        let mut inputs = vec![draw.tensor(image, double), draw.tensor(weights, double)];
+        out.push(Case::new("Conv", attrs(&window), inputs.clone()));
+        inputs.push(draw.tensor(&weights[..1], double));
+        out.push(Case::new("Conv", attrs(&window), inputs));
+    }
+    // Three chunks and more, products of one pixel, loops of threads, zeros whose signs a chunk's end settles.
+    let mut push = |op, image: &[usize], weights: &[usize], draw: &mut Draw| {
+        let inputs = vec![draw.tensor(image, double), draw.tensor(weights, double)];
+        out.push(Case::new(op, Attrs::new(), inputs).aligned().in_blocks(1));
+    };
+    push("Conv", &[1, 90, 3, 4], &[2, 90, 3, 3], &mut draw);
+    push("Conv", &[2, 300, 2, 2], &[3, 300, 1, 1], &mut draw);
+    push("Conv", &[1, 1, 17, 18], &[2, 1, 2, 2], &mut draw);
+    push("ConvTranspose", &[1, 130, 2, 2], &[130, 2, 3, 2], &mut draw);
+    push("ConvTranspose", &[1, 1, 16, 15], &[1, 2, 1, 2], &mut draw);
+    let mut tiny = |shape: &[usize]| {
+        draw.tensor(shape, |draw| f64::from_bits(draw.bits() & 1 << 63 | 0x0010_0000_0000_0001))
+    };
+    out.push(Case::new("Conv", Attrs::new(), vec![tiny(&[1, 1, 6, 6]), tiny(&[2, 1, 2, 2])]));
+    out.push(Case::new("ConvTranspose", Attrs::new(), vec![tiny(&[1, 1, 9, 9]), tiny(&[1, 2, 2, 2])]));
+}
+
 fn transposed(out: &mut Vec<Case>) {
     let mut draw = Draw::new(112);
     let ints = |name: &str, values: &[i64]| Attrs::new().with_ints(name, values);
@@ -155,6 +192,9 @@ fn transposed(out: &mut Vec<Case>) {
             out.push(Case::new("ConvTranspose", attrs.clone(), vec![x.clone(), w.clone()]));
             out.push(Case::new("ConvTranspose", attrs.clone(), vec![x, w, bias]));
         }
+        let groups = usize::try_from(attrs.opt_int("group").unwrap_or(1)).expect("small");
+        let inputs = [image, weights, &[weights[1] * groups]].map(|shape| draw.tensor(shape, double));
+        out.push(Case::new("ConvTranspose", attrs.clone(), inputs.into()));
     }
     // What is not finite, zeros whose signs a chunk's end settles, loops of threads.
     let inputs = vec![draw.hard_tensor(&[1, 2, 4, 4]), draw.hard_tensor(&[2, 2, 3, 3])];

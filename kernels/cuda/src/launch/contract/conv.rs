@@ -3,7 +3,7 @@
 //! A convolution by one pixel is a product of weights and images as they lie. One whose groups have several outputs is a
 //! product of weights and of pixels that are gathered as they are staged; others are computed directly. Taps outside of
 //! the image are zeros there unless a weight is not finite, which a kernel looks for first; then each is skipped. 16-bit floats are
-//! widened before and rounded after.
+//! widened before and rounded after; f64 is computed directly.
 
 use repops::attrs::Attrs;
 use repops::dtype::DType;
@@ -24,6 +24,7 @@ kernels! {
     CONV_64X64 = "conv_64x64";
     CONV_16X128 = "conv_16x128";
     CONV_DIRECT = "conv_direct";
+    CONV_DIRECT_F64 = "conv_direct_f64";
     FIND_INFINITE = "find_infinite";
 }
 
@@ -33,7 +34,7 @@ const STAGED_OUTPUTS: usize = 8;
 /// The launch for the operands' types.
 pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let x = inputs.first()?.as_ref()?;
-    let is_known = matches!(x.dtype, DType::F32 | DType::F16 | DType::BF16);
+    let is_known = matches!(x.dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16);
     (is_known && matches!(x.shape.len(), 3 | 4)).then_some(launch::<D>)
 }
 
@@ -48,7 +49,7 @@ pub fn launch_cut<D: Device>(device: &D, call: &Call<'_, D::Buffer>, cut: Option
     if out.is_empty() {
         return Ok(());
     }
-    if x.dtype != DType::F32 {
+    if matches!(x.dtype, DType::F16 | DType::BF16) {
         return widened(device, [Some(x), Some(w), bias], out, |x, w, bias, out| {
             convolve(device, call.attrs, x, w, bias, out, cut)
         });
@@ -105,7 +106,9 @@ fn convolve<D: Device>(
     let (axes, _) = Window::new(attrs, &kernel)?.placed(&x.shape[2..])?;
     let groups = usize::try_from(attrs.int("group")).unwrap_or(1).max(1);
     let conv = Conv { x, w, out, bias, axes, groups };
-    if conv.is_product() {
+    if x.dtype == DType::F64 {
+        conv.directly(device)
+    } else if conv.is_product() {
         conv.by_product(device)
     } else if conv.outputs() >= STAGED_OUTPUTS {
         conv.by_tiles(device, cut)
@@ -298,7 +301,8 @@ impl<B> Conv<'_, B> {
         ];
         arguments.extend(plane.arguments()?);
         let grid = count.div_ceil(256).min(1 << 16) as u32;
-        device.launch(&CONV_DIRECT, [grid, 1, 1], [256, 1, 1], 0, &arguments)
+        let kernel = if self.x.dtype == DType::F64 { &CONV_DIRECT_F64 } else { &CONV_DIRECT };
+        device.launch(kernel, [grid, 1, 1], [256, 1, 1], 0, &arguments)
     }
 }
 

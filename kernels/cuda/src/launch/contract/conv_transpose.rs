@@ -14,12 +14,13 @@ use crate::{Error, kernels};
 kernels! {
     MODULE = "conv_transpose";
     CONV_TRANSPOSE = "conv_transpose";
+    CONV_TRANSPOSE_F64 = "conv_transpose_f64";
 }
 
 /// The launch for the operands' types.
 pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let x = inputs.first()?.as_ref()?;
-    let is_known = matches!(x.dtype, DType::F32 | DType::F16 | DType::BF16);
+    let is_known = matches!(x.dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16);
     (is_known && matches!(x.shape.len(), 3 | 4)).then_some(launch::<D>)
 }
 
@@ -29,7 +30,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     if out.is_empty() {
         return Ok(());
     }
-    if x.dtype == DType::F32 {
+    if matches!(x.dtype, DType::F32 | DType::F64) {
         return transpose(device, call.attrs, x, w, bias, out);
     }
     widened(device, [Some(x), Some(w), bias], out, |x, w, bias, out| {
@@ -69,5 +70,6 @@ fn transpose<D: Device>(
     ];
     arguments.extend(plane.arguments()?);
     let grid = count.div_ceil(256).min(1 << 16) as u32;
-    device.launch(&CONV_TRANSPOSE, [grid, 1, 1], [256, 1, 1], 0, &arguments)
+    let kernel = if x.dtype == DType::F64 { &CONV_TRANSPOSE_F64 } else { &CONV_TRANSPOSE };
+    device.launch(kernel, [grid, 1, 1], [256, 1, 1], 0, &arguments)
 }
