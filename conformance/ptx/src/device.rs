@@ -315,7 +315,11 @@ impl Device for Interpreter {
     }
 
     fn join(&self) -> Result<(), Error> {
-        locked(&self.state).turn(Doing::Join)
+        let mut state = locked(&self.state);
+        if state.machine.memory.order.beside > 0 {
+            return Err(Error::unsupported("waiting for work beside, beside"));
+        }
+        state.turn(Doing::Join)
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<Recording, Error> {

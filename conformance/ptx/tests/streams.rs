@@ -52,6 +52,7 @@ fn who_does_not_wait_for_work_beside_meets_an_error() {
     // Nothing is read beside, and nothing beside that.
     told(device.beside(&mut || device.read(&out, 0, &mut [0; 32])));
     told(device.beside(&mut || device.beside(&mut || Ok(()))));
+    told(device.beside(&mut || device.join()));
     device.join().unwrap();
 }
 

@@ -158,6 +158,10 @@ fn doubles(out: &mut Vec<Case>) {
     push("Conv", &[1, 1, 17, 18], &[2, 1, 2, 2], &mut draw);
     push("ConvTranspose", &[1, 130, 2, 2], &[130, 2, 3, 2], &mut draw);
     push("ConvTranspose", &[1, 1, 16, 15], &[1, 2, 1, 2], &mut draw);
+    // Products that are infinite.
+    let mut great = |shape: &[usize]| draw.tensor(shape, |draw| 1e200 * (1.0 + draw.below(9) as f64));
+    out.push(Case::new("Conv", Attrs::new(), vec![great(&[1, 2, 4, 4]), great(&[2, 2, 2, 2])]));
+    out.push(Case::new("ConvTranspose", Attrs::new(), vec![great(&[1, 2, 4, 4]), great(&[2, 2, 2, 2])]));
     let mut tiny = |shape: &[usize]| {
         draw.tensor(shape, |draw| f64::from_bits(draw.bits() & 1 << 63 | 0x0010_0000_0000_0001))
     };

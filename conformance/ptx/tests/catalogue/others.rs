@@ -98,6 +98,14 @@ fn attentions(long: bool) -> impl Iterator<Item = Check> {
         (of(2, 1, 1040, 3, 0), 5, 1),
     ]
     .into_iter()
+    // Parts of as many splits as make trees of every shape.
+    .chain([2, 4, 5, 7, 8, 9, 16, 23, 33].map(|chunks| (of(1, 1, 2, 1, 0), chunks * 256 - 3, 1)))
+    .chain(
+        [64, 96, 127]
+            .map(|chunks| (of(1, 1, 2, 1, 0), chunks * 256 - 3, 1))
+            .into_iter()
+            .filter(move |_| long),
+    )
     // Rows of each number of blocks of 4096 that a sum is made of.
     .chain([3, 5].map(|blocks| (of(1, 1, 2, 1, 0), blocks * 4096 - 20, 1)).into_iter().filter(move |_| long))
     .flat_map(|(shape, position, rows): (AttentionShape, usize, usize)| {

@@ -210,14 +210,12 @@ impl Device for Driver {
         let address = to.range(offset, bytes.len())?;
         self.inner.bind()?;
         self.at_once("writing", false)?;
-        lock(&self.staging).upload(address, bytes)?;
-        let turn = self.inner.streams.turn();
-        if turn.is_beside {
-            // Bytes arrive on the main stream.
+        let stream = {
+            let turn = self.inner.streams.turn();
             to.used(&turn);
-            self.inner.streams.fork()?;
-        }
-        Ok(())
+            self.inner.streams.of(&turn)
+        };
+        lock(&self.staging).upload(stream, address, bytes)
     }
 
     fn read(&self, from: &Buffer, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
@@ -299,7 +297,11 @@ impl Device for Driver {
 
     fn join(&self) -> Result<(), Error> {
         self.inner.bind()?;
-        self.inner.streams.join(&mut self.inner.streams.turn())
+        let mut turn = self.inner.streams.turn();
+        if turn.is_beside {
+            return Err(Error::unsupported("waiting for work beside, beside"));
+        }
+        self.inner.streams.join(&mut turn)
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<(), Error>) -> Result<Recording, Error> {

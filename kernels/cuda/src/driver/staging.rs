@@ -25,34 +25,41 @@ pub(super) struct Staging {
     now: usize,
 }
 
-/// Pinned memory, and an event.
+/// Pinned memory, and an event for each stream that copies out of it or into it.
 struct Part {
     memory: *mut u8,
-    event: sys::CUevent,
+    events: [sys::CUevent; 2],
     used: usize,
 }
 
-// SAFETY: the memory is this part's alone, and the event a name that the driver takes in any thread.
+// SAFETY: the memory is this part's alone, and an event a name that the driver takes in any thread.
 unsafe impl Send for Part {}
 
 impl Part {
     fn new() -> Result<Part, Error> {
         // SAFETY: freed in `Staging::drop`.
         let memory = unsafe { result::malloc_host(PART_BYTES, 0) }.map_err(|e| failed("pinned memory", e))?;
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
-            .map_err(|e| failed("an event", e))?;
-        Ok(Part { memory: memory.cast(), event, used: 0 })
+        let event = || {
+            let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+            result::event::create(flags).map_err(|e| failed("an event", e))
+        };
+        Ok(Part { memory: memory.cast(), events: [event()?, event()?], used: 0 })
     }
 
-    /// Waits until the copies before the event are done; an event that was never recorded is.
+    /// Waits until the copies before the events are done; an event that was never recorded is.
     fn wait(&self) -> Result<(), Error> {
-        // SAFETY: the event lives as long as the part.
-        unsafe { result::event::synchronize(self.event) }.map_err(|e| failed("waiting for a copy", e))
+        self.events.iter().try_for_each(|event| {
+            // SAFETY: the events live as long as the part.
+            unsafe { result::event::synchronize(*event) }.map_err(|e| failed("waiting for a copy", e))
+        })
     }
 
-    fn record(&self, inner: &Inner) -> Result<(), Error> {
-        // SAFETY: event and stream live, in the same context.
-        unsafe { result::event::record(self.event, inner.streams.main) }.map_err(|e| failed("an event", e))
+    /// Behind the copies on these streams.
+    fn record(&self, streams: &[sys::CUstream]) -> Result<(), Error> {
+        self.events.iter().zip(streams).try_for_each(|(event, stream)| {
+            // SAFETY: event and stream live, in the same context.
+            unsafe { result::event::record(*event, *stream) }.map_err(|e| failed("an event", e))
+        })
     }
 }
 
@@ -64,11 +71,17 @@ impl Staging {
         Ok(Staging { inner, up, down, now: 0 })
     }
 
-    /// Copies bytes to an address; they may change as soon as this returns.
-    pub fn upload(&mut self, mut to: sys::CUdeviceptr, mut bytes: &[u8]) -> Result<(), Error> {
+    /// Copies bytes to an address, on the main stream or the one beside; they may change as soon as this returns.
+    pub fn upload(
+        &mut self,
+        stream: sys::CUstream,
+        mut to: sys::CUdeviceptr,
+        mut bytes: &[u8],
+    ) -> Result<(), Error> {
         while !bytes.is_empty() {
             if self.up[self.now].used == PART_BYTES {
-                self.up[self.now].record(&self.inner)?;
+                let streams = &self.inner.streams;
+                self.up[self.now].record(&[streams.main, streams.beside])?;
                 self.now = (self.now + 1) % PARTS;
                 self.up[self.now].wait()?;
                 self.up[self.now].used = 0;
@@ -83,8 +96,7 @@ impl Staging {
                 staged
             };
             // SAFETY: the caller's address has so many bytes; the part is not written before the event behind this.
-            unsafe { result::memcpy_htod_async(to, staged, self.inner.streams.main) }
-                .map_err(|e| failed("uploading", e))?;
+            unsafe { result::memcpy_htod_async(to, staged, stream) }.map_err(|e| failed("uploading", e))?;
             part.used = (part.used + piece.len()).next_multiple_of(ALIGN).min(PART_BYTES);
             (to, bytes) = (to + piece.len() as u64, rest);
         }
@@ -102,7 +114,7 @@ impl Staging {
                 result::memcpy_dtoh_async(staged, from + (at * PART_BYTES) as u64, staging.inner.streams.main)
             }
             .map_err(|e| failed("downloading", e))?;
-            part.record(&staging.inner)
+            part.record(&[staging.inner.streams.main])
         };
         let lens: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
         for (at, len) in lens.iter().enumerate().take(PARTS - 1) {
@@ -128,9 +140,10 @@ impl Drop for Staging {
             return;
         }
         for part in self.up.iter().chain(&self.down) {
-            // SAFETY: nothing is under way, and both are this part's own.
+            // SAFETY: nothing is under way, and all are this part's own.
             let _ = unsafe {
-                result::event::destroy(part.event).and_then(|()| result::free_host(part.memory.cast()))
+                let [first, second] = part.events.map(|event| result::event::destroy(event));
+                first.and(second).and_then(|()| result::free_host(part.memory.cast()))
             };
         }
     }

@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 
 pub(super) struct Streams {
     pub main: sys::CUstream,
-    beside: sys::CUstream,
+    pub beside: sys::CUstream,
     /// Is never recorded.
     pub aside: sys::CUstream,
     /// Of the main stream, and of the one beside.

@@ -10,6 +10,8 @@ mod live;
 mod log;
 mod places;
 mod pools;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -54,6 +56,8 @@ pub(super) struct DeviceWork<D: Device> {
     /// By numbers of rows and of head rows.
     shapes: BTreeMap<(usize, usize), Arc<Shape<D::Buffer>>>,
     recordings: Recordings<D::Recording>,
+    /// [`KEPT_BYTES_MAX`].
+    kept_bytes_max: usize,
     room: Growing<D::Buffer>,
     tables: Growing<D::Buffer>,
     leaves: Growing<D::Buffer>,
@@ -226,6 +230,7 @@ impl<D: Device> DeviceWork<D> {
             memory: Memory::default(),
             shapes: BTreeMap::new(),
             recordings: Recordings::default(),
+            kept_bytes_max: KEPT_BYTES_MAX,
             room: Growing(None),
             tables: Growing(None),
             leaves: Growing(None),
@@ -242,7 +247,7 @@ impl<D: Device> DeviceWork<D> {
         let inputs = session.program.header().inputs.len();
         let traced = session.level == HashLevel::Operators;
         let mut places = Places::new(plan, inputs, rows, head, true)?;
-        if places.bytes > KEPT_BYTES_MAX {
+        if places.bytes > self.kept_bytes_max {
             places = Places::new(plan, inputs, rows, head, false)?;
         }
         let log = if traced { Some(Log::new(&self.pools.device, plan, &places)?) } else { None };

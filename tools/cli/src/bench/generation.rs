@@ -84,8 +84,8 @@ struct Unhashed {
 
 /// The same steps hashed and not, token by token in turn, so that both see the machine as it is at that moment.
 fn beside_unhashed(session: &Session, prompts: &[Vec<u32>], arguments: &Bench) -> Result<Unhashed> {
-    let options = SessionOptions { level: HashLevel::None, cache_bytes: session.cache_limit() };
-    let plain = Session::new(session.runtime().clone(), session.program().clone(), options)?;
+    let (program, cache) = (session.program(), session.cache_limit());
+    let plain = crate::generate::session(program, &arguments.engine, HashLevel::None, cache)?;
     let (mut hashed, mut unhashed) = (Vec::new(), Vec::new());
     for index in 0..arguments.warm_up + arguments.runs {
         let (mut with, _) = Writing::after(session, prompts)?;
