@@ -2,6 +2,7 @@
 //!
 //! Invariant: with the compiler in the build, this one names nothing of it, so that it is not linked with LLVM.
 #![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
 
 #[cfg(not(feature = "compile"))]
 mod extension;
