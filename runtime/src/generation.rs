@@ -410,8 +410,8 @@ impl Scheduler {
     }
 }
 
-/// Bytes of logits that a piece of known rows makes.
-const LOGITS_BYTES_MAX: usize = 4 << 20;
+/// Known rows that are computed at once: more take more memory, and hardly less time.
+const KNOWN_ROWS: usize = 96;
 
 /// Rows of a sequence whose tokens are all known, in pieces.
 impl RowsExecutor for Session {
@@ -427,16 +427,8 @@ impl RowsExecutor for Session {
             return Err(SessionError::Foreign.into());
         }
         let mut state = self.begin();
-        // Logits of all rows of a piece are held at once, and a vocabulary may be large.
-        let held = LOGITS_BYTES_MAX / (4 * self.sequence().vocabulary.max(1));
-        let rows = SchedulerOptions::default().prefill_rows.min(held.max(1));
-        for piece in tokens.chunks(rows) {
-            let from = state.tokens().len();
-            let feed = Feed { state: &mut state, tokens: piece, logits_from: first };
-            let logits = self.step(&mut [feed])?;
-            for (at, row) in logits.of(0).enumerate() {
-                visit(from.max(first) + at, row)?;
-            }
+        for piece in tokens.chunks(KNOWN_ROWS) {
+            self.step_visiting(Feed { state: &mut state, tokens: piece, logits_from: first }, visit)?;
         }
         let traced = traced && self.level() == HashLevel::Operators;
         Ok(if traced { state.root(first) } else { None })

@@ -137,7 +137,8 @@ fn those_who_leave_hurt_nobody() {
 fn room_is_kept_within_the_limit() {
     let decoder = Decoder { layers: 1, ..Decoder::default() };
     // A page of 256 positions takes 32 KiB: room for three requests at once.
-    let options = SessionOptions { level: HashLevel::None, cache_bytes: 100 << 10 };
+    let options =
+        SessionOptions { level: HashLevel::None, cache_bytes: 100 << 10, ..SessionOptions::default() };
     let session = session(&decoder, options);
     let mut scheduler = Scheduler::new(session.clone(), SchedulerOptions::default());
     let ids: Vec<RequestId> =
@@ -194,8 +195,7 @@ fn one_that_fails_fails_alone() {
 #[test]
 fn a_session_verifies_by_rows() {
     let decoder = Decoder::default();
-    let session = session(&decoder, SessionOptions::default());
-    let tokens: Vec<u32> = (0..40).map(|i| i * 3 % 50).collect();
+    let tokens: Vec<u32> = (0..150).map(|i| i * 3 % 50).collect();
     let collect = |executor: &dyn RowsExecutor| {
         let mut rows = Vec::new();
         let root = executor.rows(&decoder.program(), &tokens, 30, true, &mut |position, logits| {
@@ -204,5 +204,10 @@ fn a_session_verifies_by_rows() {
         });
         (rows, root.expect("rows"))
     };
-    assert_eq!(collect(session.as_ref()), collect(&Reference));
+    let expected = collect(&Reference);
+    // All logits of a piece at once, some, and those of one row.
+    for logits_bytes in [1 << 20, 3000, 0] {
+        let session = session(&decoder, SessionOptions { logits_bytes, ..SessionOptions::default() });
+        assert_eq!(collect(session.as_ref()), expected, "{logits_bytes}");
+    }
 }

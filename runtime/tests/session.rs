@@ -164,7 +164,8 @@ fn shared_beginnings_change_nothing() {
 fn what_cannot_be_stepped() {
     let program = Decoder::default().program();
     let runtime = Arc::new(Runtime::new(RuntimeOptions::default()).expect("a runtime"));
-    let options = SessionOptions { level: HashLevel::None, cache_bytes: 150_000 };
+    let options =
+        SessionOptions { level: HashLevel::None, cache_bytes: 150_000, ..SessionOptions::default() };
     let session = Session::new(runtime, Arc::new(program), options).expect("a session");
     let mut state = session.begin();
     let mut step =

@@ -31,6 +31,8 @@ const TENSOR: u8 = b'r';
 struct Step {
     number: u32,
     head: bool,
+    /// The first of its rows, among all or among those of the head.
+    first: usize,
     rows: usize,
     outputs: usize,
 }
@@ -85,14 +87,19 @@ impl Leaves {
 
     /// Takes the rows of a step's outputs.
     pub fn add(&mut self, step: usize, head: bool, outputs: &[(&Row, &[u8])]) {
-        let rows = if head { self.head_rows } else { self.rows };
+        self.add_part(step, head, 0..if head { self.head_rows } else { self.rows }, outputs);
+    }
+
+    /// Takes some of the rows of a step's outputs.
+    pub fn add_part(&mut self, step: usize, head: bool, rows: Range<usize>, outputs: &[(&Row, &[u8])]) {
+        let (first, rows) = (rows.start, rows.len());
         let size: usize = outputs.iter().map(|(_, bytes)| bytes.len()).sum();
         let large = size >= GATHER_BYTES;
         if large {
             self.flush();
         }
         let gathered = &mut self.gathered;
-        gathered.steps.push(Step { number: step as u32, head, rows, outputs: outputs.len() });
+        gathered.steps.push(Step { number: step as u32, head, first, rows, outputs: outputs.len() });
         for (row, bytes) in outputs {
             let start = gathered.bindings.len();
             bind_prefix(&mut gathered.bindings, row.dtype, Layout::RowMajor, &row.shape, row.bytes() as u64);
@@ -141,21 +148,25 @@ impl Leaves {
         }
     }
 
-    /// The roots over the leaves: of every row, and of every head row.
-    pub fn finish(&mut self) -> (Vec<Digest>, Vec<Digest>) {
-        self.flush();
-        let mut parts = loop {
-            let mut hashed = lock(&self.hashed);
-            if hashed.parts.len() == self.parts {
-                self.spare.append(&mut hashed.spare);
-                break std::mem::take(&mut hashed.parts);
-            }
-            drop(hashed);
+    /// Waits for what other threads hash. Before anything else is given to the pool: a thread that waits within such a task may
+    /// take up what is given, and would then wait for the task that lies beneath.
+    pub fn settle(&self) {
+        while lock(&self.hashed).parts.len() != self.parts {
             // On a thread of the pool this runs what waits; elsewhere, or with nothing to run, it gives way.
             if rayon::yield_now() != Some(rayon::Yield::Executed) {
                 std::thread::yield_now();
             }
-        };
+        }
+    }
+
+    /// The roots over the leaves: of every row, and of every head row.
+    pub fn finish(&mut self) -> (Vec<Digest>, Vec<Digest>) {
+        self.flush();
+        self.settle();
+        let mut hashed = lock(&self.hashed);
+        self.spare.append(&mut hashed.spare);
+        let mut parts = std::mem::take(&mut hashed.parts);
+        drop(hashed);
         self.spare.truncate(SPARE_MAX);
         parts.sort_unstable_by_key(|(number, ..)| *number);
         let mut all: Vec<Vec<Digest>> = vec![Vec::new(); self.rows + self.head_rows];
@@ -163,7 +174,8 @@ impl Leaves {
             let mut next = leaves.iter();
             for step in steps {
                 let of = if step.head { &mut all[self.rows..] } else { &mut all[..self.rows] };
-                of.iter_mut().zip(next.by_ref().take(step.rows)).for_each(|(of, leaf)| of.push(*leaf));
+                let of = &mut of[step.first..][..step.rows];
+                of.iter_mut().zip(next.by_ref()).for_each(|(of, leaf)| of.push(*leaf));
             }
         }
         let counts: Vec<usize> = all.iter().map(Vec::len).collect();

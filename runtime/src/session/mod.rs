@@ -10,7 +10,7 @@ mod plan;
 mod spot;
 mod step;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use repops::Program;
 use repops::exec::HashLevel;
@@ -42,11 +42,13 @@ pub struct SessionOptions {
     pub level: HashLevel,
     /// Bytes that keys and values of all its sequences may take.
     pub cache_bytes: usize,
+    /// Bytes of logits that are held at once where those of many rows are looked at one after the other: of one row at least.
+    pub logits_bytes: usize,
 }
 
 impl Default for SessionOptions {
     fn default() -> SessionOptions {
-        SessionOptions { level: HashLevel::Operators, cache_bytes: 4 << 30 }
+        SessionOptions { level: HashLevel::Operators, cache_bytes: 4 << 30, logits_bytes: 4 << 20 }
     }
 }
 
@@ -130,6 +132,7 @@ pub struct Session {
     sequence: Sequence,
     plan: Plan,
     level: HashLevel,
+    logits_bytes: usize,
     budget: Arc<Budget>,
     pages: Arc<dyn Pages>,
     work: Mutex<Box<dyn Worker>>,
@@ -139,6 +142,11 @@ pub struct Session {
 trait Worker: Send {
     /// As [`Session::step`], of tokens and states that fit the program.
     fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError>;
+
+    /// The one that can compute the tail for some rows at a time.
+    fn in_parts(&mut self) -> Option<&mut Work> {
+        None
+    }
 
     /// The same, but for tokens that are chosen where the logits are, if all that are wished for can be.
     fn step_choosing(
@@ -163,7 +171,8 @@ impl Session {
         let budget = Arc::new(Budget::new(options.cache_bytes));
         let work: Mutex<Box<dyn Worker>> = Mutex::new(Box::new(Work::default()));
         let pages = Arc::new(HostPages);
-        Ok(Session { runtime, program, sequence, plan, level: options.level, budget, pages, work })
+        let SessionOptions { level, logits_bytes, .. } = options;
+        Ok(Session { runtime, program, sequence, plan, level, logits_bytes, budget, pages, work })
     }
 
     /// The same on a device, where keys and values stay; a step that it has no kernel for runs on the CPU, of which `warn` is
@@ -240,14 +249,52 @@ impl Session {
         self.work(feeds, |work, feeds| work.step_choosing(self, feeds, wishes))
     }
 
-    fn work<T>(
+    /// As [`Session::step`] of one feed, whose logits `visit` is given row by row, with the position: few are held at once.
+    pub(crate) fn step_visiting<E: From<SessionError>>(
+        &self,
+        feed: Feed<'_>,
+        visit: &mut dyn FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let first = feed.state.tokens().len().max(feed.logits_from);
+        let feeds = &mut [feed];
+        self.check(feeds)?;
+        let mut guard = self.worker();
+        let Some(work) = guard.in_parts() else {
+            drop(guard);
+            let logits = self.step(feeds)?;
+            return logits.of(0).enumerate().try_for_each(|(at, row)| visit(first + at, row));
+        };
+        let mut batch = self.install(|| {
+            let batch = work.body(self, feeds)?;
+            work.settle();
+            Ok(batch)
+        })?;
+        let vocabulary = self.sequence.vocabulary.max(1);
+        let (rows, most) = (batch.head.len(), (self.logits_bytes / (4 * vocabulary)).max(1));
+        for start in (0..rows).step_by(most) {
+            let part = start..rows.min(start + most);
+            let logits = self.install(|| work.part(self, &mut batch, feeds, part))?;
+            for (at, row) in logits.chunks_exact(vocabulary).enumerate() {
+                visit(first + start + at, row)?;
+            }
+        }
+        self.install(|| Ok(work.finish(self, batch, feeds, AlignedBytes::default())))?;
+        Ok(())
+    }
+
+    fn work<T: Send>(
         &self,
         feeds: &mut [Feed<'_>],
         step: impl FnOnce(&mut dyn Worker, &mut [Feed<'_>]) -> Result<T, SessionError> + Send,
-    ) -> Result<T, SessionError>
-    where
-        T: Send,
-    {
+    ) -> Result<T, SessionError> {
+        self.check(feeds)?;
+        let mut guard = self.worker();
+        let work: &mut dyn Worker = guard.as_mut();
+        self.install(|| step(work, feeds))
+    }
+
+    /// Whether the program and this session's states have such feeds.
+    fn check(&self, feeds: &[Feed<'_>]) -> Result<(), SessionError> {
         let rows = feeds.iter().map(|feed| feed.tokens.len()).sum();
         if rows == 0 || rows > ROWS_MAX {
             return Err(SessionError::Rows { rows, max: ROWS_MAX });
@@ -262,12 +309,21 @@ impl Session {
                 return Err(SessionError::Foreign);
             }
         }
-        let mut guard = self.work.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let work: &mut dyn Worker = guard.as_mut();
+        Ok(())
+    }
+
+    fn worker(&self) -> MutexGuard<'_, Box<dyn Worker>> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn install<T: Send>(
+        &self,
+        compute: impl FnOnce() -> Result<T, SessionError> + Send,
+    ) -> Result<T, SessionError> {
         self.runtime.pool.install(|| {
             let _env = FloatEnv::enter();
             fma::check()?;
-            step(work, feeds)
+            compute()
         })
     }
 }

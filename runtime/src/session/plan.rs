@@ -36,6 +36,8 @@ pub(super) struct Operands {
     pub row: Option<Row>,
     /// Computed for head rows alone, or for all.
     pub head: bool,
+    /// Computed in the tail.
+    pub tail: bool,
 }
 
 pub(super) struct Target {
@@ -63,12 +65,17 @@ pub(super) struct PlannedStep {
     pub inputs: Vec<Option<Operands>>,
     pub outputs: Vec<Target>,
     pub head: bool,
+    /// One of the last steps, from the one on that gives a number for each token: each needs the head's rows alone, and may be
+    /// computed for some of them at a time.
+    pub tail: bool,
     /// For messages.
     pub name: String,
 }
 
 pub(super) struct Plan {
     pub steps: Vec<PlannedStep>,
+    /// The number of the first step of the tail.
+    pub tail: usize,
     pub buffers: usize,
     pub attention: Vec<AttentionShape>,
     pub logits: Operands,
@@ -87,8 +94,17 @@ impl Plan {
         };
         let firsts = program.first_outputs(BlockId(0));
         let params = program.first_param(BlockId(0)).index();
-        // Slots first, then buffers of their own.
-        let mut slots: BTreeMap<u32, usize> = BTreeMap::new();
+        let all = &program.main().steps;
+        let is_wide = |at: usize| {
+            let rows = (0..all[at].outputs.len()).map(|index| &sequence.rows[firsts[at].index() + index]);
+            rows.flatten().any(|row| row.shape.iter().product::<usize>() >= sequence.vocabulary)
+        };
+        let of_head = |at: &usize| !sequence.carried[*at] && all[*at].def().name != "SequenceAttention";
+        let tail =
+            (0..all.len()).rev().take_while(of_head).filter(|&at| is_wide(at)).min().unwrap_or(all.len());
+        // Slots first, then buffers of their own. What the tail reads stays while parts of it are computed.
+        let mut slots: BTreeMap<(u32, bool), usize> = BTreeMap::new();
+        let mut tails = vec![false; program.value_count()];
         let mut buffers = 0;
         let mut places: Vec<Option<Place>> = vec![None; program.value_count()];
         let mut heads = vec![false; program.value_count()];
@@ -107,6 +123,7 @@ impl Plan {
                 place: places[value.index()].expect("a checked program defines values before their use"),
                 row: sequence.rows[value.index()].clone(),
                 head: heads[value.index()],
+                tail: tails[value.index()],
             };
             let inputs: Vec<Option<Operands>> = step.inputs.iter().map(|v| v.map(&operands)).collect();
             let how = how(program, step, &inputs, &prepare, &mut attention)?;
@@ -115,15 +132,17 @@ impl Plan {
                 let value = firsts[at].index() + index;
                 let row = sequence.rows[value].clone().expect("proven to have rows");
                 heads[value] = head;
+                tails[value] = at >= tail;
                 let buffer = match (&how, &inputs.first()) {
                     // A view that computes nothing new for fewer rows stays where its input is.
                     (How::View, Some(Some(viewed))) if viewed.head == head => {
                         places[value] = Some(viewed.place);
+                        tails[value] = viewed.tail;
                         None
                     }
                     _ => {
                         let new = match output.slot {
-                            Some(slot) => *slots.entry(slot.0).or_insert(buffers),
+                            Some(slot) => *slots.entry((slot.0, at >= tail)).or_insert(buffers),
                             None => buffers,
                         };
                         buffers += usize::from(new == buffers);
@@ -141,6 +160,7 @@ impl Plan {
                 inputs,
                 outputs,
                 head,
+                tail: at >= tail,
                 name,
             });
         }
@@ -150,8 +170,9 @@ impl Plan {
             place: places[logits.index()].expect("defined"),
             row: sequence.rows[logits.index()].clone(),
             head: heads[logits.index()],
+            tail: tails[logits.index()],
         };
-        Ok(Plan { steps, buffers, attention, logits })
+        Ok(Plan { steps, tail, buffers, attention, logits })
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Batch {
     pub rows: usize,
     /// Rows that the head is computed for, by their number among all.
     pub head: Vec<usize>,
+    /// Those of the head that its tail is computed for at present.
+    part: Range<usize>,
     /// For each feed its rows among all, and its head rows among those of the head.
     pub feeds: Vec<(Range<usize>, Range<usize>)>,
     /// The program's inputs.
@@ -53,6 +55,7 @@ impl Batch {
         let mut batch = Batch {
             rows: 0,
             head: Vec::new(),
+            part: 0..0,
             feeds: Vec::new(),
             inputs: Vec::new(),
             picked: BTreeMap::new(),
@@ -75,12 +78,18 @@ impl Batch {
             let values = if index == session.sequence.tokens { &tokens } else { &positions };
             batch.inputs.push(AlignedBytes::copy_of(bytemuck::cast_slice(values))?);
         }
+        batch.part = 0..batch.head.len();
         Ok(batch)
     }
 
     /// The number of rows of a value or step.
     pub fn count(&self, head: bool) -> usize {
         if head { self.head.len() } else { self.rows }
+    }
+
+    /// The number of rows that a step computes at present.
+    fn count_of(&self, step: &PlannedStep) -> usize {
+        if step.tail { self.part.len() } else { self.count(step.head) }
     }
 
     /// Appends the rows to their states, with the leaves of their logs if there are any.
@@ -118,6 +127,21 @@ impl Batch {
 
 impl Worker for Work {
     fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
+        let mut batch = self.body(session, feeds)?;
+        self.tail(session, &mut batch, feeds)?;
+        let bytes = 4 * batch.head.len() * session.sequence.vocabulary;
+        let values = self.logits(session, &batch, bytes)?;
+        Ok(self.finish(session, batch, feeds, values))
+    }
+
+    fn in_parts(&mut self) -> Option<&mut Work> {
+        Some(self)
+    }
+}
+
+impl Work {
+    /// Computes all steps but the tail.
+    pub(super) fn body(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Batch, SessionError> {
         let plan = &session.plan;
         for feed in feeds.iter_mut() {
             feed.state.reserve(
@@ -128,23 +152,72 @@ impl Worker for Work {
             )?;
         }
         let mut batch = Batch::new(session, feeds)?;
-        let traced = session.level == HashLevel::Operators;
         self.buffers.resize_with(plan.buffers, AlignedBytes::default);
         self.leaves.begin(batch.rows, batch.head.len());
-        for (index, step) in plan.steps.iter().enumerate() {
-            self.compute(session, step, &mut batch, feeds)?;
-            if traced && batch.count(step.head) > 0 {
-                self.hash(session, index, step, &batch);
+        self.steps(session, 0..plan.tail, &mut batch, feeds)?;
+        Ok(batch)
+    }
+
+    /// Waits for what is hashed beside: between two tasks of the pool.
+    pub(super) fn settle(&self) {
+        self.leaves.settle();
+    }
+
+    /// Computes the tail for the batch's part of the head.
+    fn tail(
+        &mut self,
+        session: &Session,
+        batch: &mut Batch,
+        feeds: &mut [Feed<'_>],
+    ) -> Result<(), SessionError> {
+        self.steps(session, session.plan.tail..session.plan.steps.len(), batch, feeds)
+    }
+
+    /// Computes the tail for some rows of the head; gives their logits.
+    pub(super) fn part<'a>(
+        &'a mut self,
+        session: &'a Session,
+        batch: &'a mut Batch,
+        feeds: &mut [Feed<'_>],
+        part: Range<usize>,
+    ) -> Result<&'a [f32], SessionError> {
+        batch.part = part;
+        self.tail(session, batch, feeds)?;
+        self.settle();
+        let rows = Rows { session, buffers: &self.buffers, batch };
+        let all = rows.in_part(&session.plan.logits);
+        Ok(floats(&all[..4 * batch.part.len() * session.sequence.vocabulary]))
+    }
+
+    /// Appends what was computed to the states.
+    pub(super) fn finish(
+        &mut self,
+        session: &Session,
+        batch: Batch,
+        feeds: &mut [Feed<'_>],
+        logits: AlignedBytes,
+    ) -> Logits {
+        let log = (session.level == HashLevel::Operators).then(|| self.leaves.finish());
+        batch.append(feeds, log, logits, session.sequence.vocabulary)
+    }
+
+    fn steps(
+        &mut self,
+        session: &Session,
+        numbers: Range<usize>,
+        batch: &mut Batch,
+        feeds: &mut [Feed<'_>],
+    ) -> Result<(), SessionError> {
+        let traced = session.level == HashLevel::Operators;
+        for (index, step) in session.plan.steps[numbers.clone()].iter().enumerate() {
+            self.compute(session, step, batch, feeds)?;
+            if traced && batch.count_of(step) > 0 {
+                self.hash(session, numbers.start + index, step, batch);
             }
         }
-        let (carried, heads) = if traced { self.leaves.finish() } else { (Vec::new(), Vec::new()) };
-        let vocabulary = session.sequence.vocabulary;
-        let values = self.logits(session, &batch, 4 * batch.head.len() * vocabulary)?;
-        Ok(batch.append(feeds, traced.then_some((carried, heads)), values, vocabulary))
+        Ok(())
     }
-}
 
-impl Work {
     /// The first bytes of the logits: a copy where they are few, so that their buffer serves again, else the buffer.
     fn logits(
         &mut self,
@@ -168,7 +241,7 @@ impl Work {
         batch: &mut Batch,
         feeds: &mut [Feed<'_>],
     ) -> Result<(), SessionError> {
-        let rows = batch.count(step.head);
+        let rows = batch.count_of(step);
         if step.head && batch.picks() && rows > 0 {
             self.pick(session, step, batch)?;
         }
@@ -225,13 +298,14 @@ impl Work {
         let bytes = |target: &Target| {
             let all = match (target.buffer, step.inputs.first()) {
                 (Some(buffer), _) => self.buffers[buffer].as_slice(),
-                (None, Some(Some(viewed))) => view.read(viewed, step.head),
+                (None, Some(Some(viewed))) => view.read_by(step, viewed),
                 (None, _) => unreachable!("a view has an input"),
             };
-            &all[..batch.count(step.head) * target.row.bytes()]
+            &all[..batch.count_of(step) * target.row.bytes()]
         };
         let outputs: Vec<(&Row, &[u8])> = step.outputs.iter().map(|t| (&t.row, bytes(t))).collect();
-        self.leaves.add(index, step.head, &outputs);
+        let rows = if step.tail { batch.part.clone() } else { 0..batch.count(step.head) };
+        self.leaves.add_part(index, step.head, rows, &outputs);
     }
 }
 
@@ -242,9 +316,9 @@ struct Rows<'a> {
     batch: &'a Batch,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
     /// The bytes of a value that has rows, as computed.
-    fn all_bytes(&self, operand: &Operands) -> &[u8] {
+    fn all_bytes(&self, operand: &Operands) -> &'a [u8] {
         match operand.place {
             Place::Constant(id) => self.session.program.constant_bytes(id),
             Place::Input(at) => self.batch.inputs[at].as_slice(),
@@ -253,7 +327,7 @@ impl Rows<'_> {
     }
 
     /// The bytes that a step of the head, or another, reads.
-    fn read(&self, operand: &Operands, head: bool) -> &[u8] {
+    fn read(&self, operand: &Operands, head: bool) -> &'a [u8] {
         if head
             && !operand.head
             && self.batch.picks()
@@ -262,6 +336,17 @@ impl Rows<'_> {
             return picked.as_slice();
         }
         self.all_bytes(operand)
+    }
+
+    /// The same, from the first row on that the step computes.
+    fn read_by(&self, step: &PlannedStep, operand: &Operands) -> &'a [u8] {
+        if step.tail { self.in_part(operand) } else { self.read(operand, step.head) }
+    }
+
+    /// What the tail reads, from the first row of the part on. Values of the tail are those of the part alone.
+    fn in_part(&self, operand: &Operands) -> &'a [u8] {
+        let first = if operand.tail { 0 } else { self.batch.part.start };
+        &self.read(operand, true)[first * operand.row.as_ref().map_or(0, Row::bytes)..]
     }
 
     fn evaluate(
@@ -275,7 +360,7 @@ impl Rows<'_> {
         let (in_shapes, out_shapes) = shapes(step, rows);
         let operands = operands(session, step, &in_shapes, |operand| {
             let row_bytes = operand.row.as_ref().map_or(0, Row::bytes);
-            &self.read(operand, step.head)[..rows * row_bytes]
+            &self.read_by(step, operand)[..rows * row_bytes]
         });
         let mut targets = targets(step, &out_shapes, outputs);
         compute_on_host(session, step, how, &operands, &out_shapes, &mut targets)

@@ -119,7 +119,7 @@ pub fn session(
     level: HashLevel,
     cache_bytes: usize,
 ) -> Result<Arc<Session>> {
-    let options = SessionOptions { level, cache_bytes };
+    let options = SessionOptions { level, cache_bytes, ..SessionOptions::default() };
     Ok(Arc::new(Engine::session(arguments, program, options)?))
 }
 

@@ -22,6 +22,7 @@ pub fn serve(arguments: &Serve) -> Result<Answer> {
     let options = SessionOptions {
         level: arguments.hash.into(),
         cache_bytes: usize::try_from(arguments.cache_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20),
+        ..SessionOptions::default()
     };
     let session = Arc::new(Engine::session(&arguments.engine, &program, options)?);
     // Receipts will say that these constants computed.
