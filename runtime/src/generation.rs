@@ -411,7 +411,7 @@ impl Scheduler {
 }
 
 /// Known rows that are computed at once: more take more memory, and hardly less time.
-const KNOWN_ROWS: usize = 96;
+const KNOWN_ROWS: usize = 64;
 
 /// Rows of a sequence whose tokens are all known, in pieces.
 impl RowsExecutor for Session {
