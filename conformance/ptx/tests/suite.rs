@@ -17,7 +17,7 @@ use repops_ptx::suite::Draw;
 use repops_ptx::{Interpreter, Reached};
 
 /// Steps of warps that a faulty kernel may take in one launch; sound ones take less.
-const STEPS_MAX: u64 = 20_000_000;
+const STEPS_MAX: u64 = 60_000_000;
 
 /// Of a hundred planted faults at least 95 are found.
 const HIDDEN_MAX: usize = 5;

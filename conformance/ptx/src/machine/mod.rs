@@ -135,6 +135,7 @@ impl Machine {
                 order,
             },
             steps_left,
+            steps_max: steps_left,
             executed: 0,
             reached: &mut reached,
             floats: self.floats.as_mut(),

@@ -28,6 +28,8 @@ pub struct Context<'m> {
     pub clock: Clock,
     /// Steps of warps still allowed.
     pub steps_left: u64,
+    /// Of the launch, for the message.
+    pub steps_max: u64,
     /// Instructions of threads.
     pub executed: u64,
     /// By instruction: whether a thread has executed it.
@@ -218,7 +220,7 @@ impl<'c> Warp<'c> {
             while group.pc < stop {
                 let inst = &code.code[group.pc as usize];
                 if context.steps_left == 0 {
-                    return Err((Fault::StepLimit { limit: super::STEPS_MAX }, 0, inst.line));
+                    return Err((Fault::StepLimit { limit: context.steps_max }, 0, inst.line));
                 }
                 context.steps_left -= 1;
                 let exec = if inst.guard == NONE {
