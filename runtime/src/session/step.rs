@@ -25,9 +25,6 @@ use super::hashing::Leaves;
 use super::plan::{How, Operands, Place, PlannedStep, Target, constant};
 use super::{Feed, Logits, Session, SessionError, Worker};
 
-/// Bytes of logits that are copied out of the buffer that they were computed in.
-const LOGITS_COPIED_MAX: usize = 1 << 20;
-
 /// Buffers, kept between steps.
 #[derive(Default)]
 pub(super) struct Work {
@@ -129,8 +126,7 @@ impl Worker for Work {
     fn step(&mut self, session: &Session, feeds: &mut [Feed<'_>]) -> Result<Logits, SessionError> {
         let mut batch = self.body(session, feeds)?;
         self.tail(session, &mut batch, feeds)?;
-        let bytes = 4 * batch.head.len() * session.sequence.vocabulary;
-        let values = self.logits(session, &batch, bytes)?;
+        let values = self.logits(session, &batch)?;
         Ok(self.finish(session, batch, feeds, values))
     }
 
@@ -218,16 +214,9 @@ impl Work {
         Ok(())
     }
 
-    /// The first bytes of the logits: a copy where they are few, so that their buffer serves again, else the buffer.
-    fn logits(
-        &mut self,
-        session: &Session,
-        batch: &Batch,
-        bytes: usize,
-    ) -> Result<AlignedBytes, SessionError> {
-        if let (Place::Buffer(at), true) = (session.plan.logits.place, bytes > LOGITS_COPIED_MAX) {
-            return Ok(std::mem::take(&mut self.buffers[at]));
-        }
+    /// The logits of all rows of the head: a copy, so that their buffer serves again.
+    fn logits(&self, session: &Session, batch: &Batch) -> Result<AlignedBytes, SessionError> {
+        let bytes = 4 * batch.head.len() * session.sequence.vocabulary;
         let rows = Rows { session, buffers: &self.buffers, batch };
         let all = if bytes == 0 { &[] } else { &rows.all_bytes(&session.plan.logits)[..bytes] };
         Ok(AlignedBytes::copy_of(all)?)
