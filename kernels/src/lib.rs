@@ -34,6 +34,7 @@ pub use hash::{
 };
 pub use isa::Isa;
 pub use mapped::MappedFile;
+pub use parallel::{parallel, parallel_chunks, pool, spawn, take_up_work};
 
 /// An input of a kernel. The bytes are aligned for the type.
 #[derive(Clone, Copy)]

@@ -184,8 +184,7 @@ fn decode(rest: &mut &[u8], depth: usize) -> Result<Value, PackedError> {
         }
         1 => {
             let shape = decode_shape(rest)?;
-            // Each takes four bytes at least.
-            byte_len(DType::I32, &shape)?;
+            Strings::check_shape(&shape)?;
             let count = element_count(&shape);
             if count > rest.len() / 4 {
                 return Err(PackedError::Short { what: "strings" });
@@ -216,6 +215,11 @@ fn decode(rest: &mut &[u8], depth: usize) -> Result<Value, PackedError> {
 }
 
 impl Strings {
+    /// Whether strings may have this shape: those that numbers of eight bytes may have, which stand for them in operators.
+    pub fn check_shape(shape: &[usize]) -> Result<(), TensorError> {
+        byte_len(DType::U64, shape).map(drop)
+    }
+
     /// Of any shape. Panics when the number of values is not the shape's: the caller made both.
     pub fn new<S: Into<String>>(shape: &[usize], values: impl IntoIterator<Item = S>) -> Strings {
         let values: Vec<String> = values.into_iter().map(Into::into).collect();

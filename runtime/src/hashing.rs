@@ -133,7 +133,7 @@ impl Hashing {
         let cell = RootCell::default();
         self.pending_bytes.fetch_add(len, Ordering::AcqRel);
         let (buffer, filled, pending) = (buffer.clone(), cell.clone(), self.pending_bytes.clone());
-        rayon::spawn(move || {
+        repops_kernels::spawn(move || {
             let root = repops_kernels::merkle_root(buffer.as_slice());
             // The buffer is let go before the root is seen, so that whoever waits may write it.
             drop(buffer);
@@ -164,10 +164,7 @@ impl Hashing {
             if self.records.is_empty() {
                 return self.trace;
             }
-            // On a thread of the pool this runs what waits; elsewhere, or with nothing to run, it gives way.
-            if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                std::thread::yield_now();
-            }
+            repops_kernels::take_up_work();
         }
     }
 }

@@ -89,12 +89,7 @@ impl Runtime {
         if options.threads > THREADS_MAX {
             return Err(RuntimeError::TooManyThreads { threads: options.threads });
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            // For good: these threads run nothing but kernels and hashing.
-            .start_handler(|_| std::mem::forget(FloatEnv::enter()))
-            .thread_name(|index| format!("repops-{index}"))
-            .build()
+        let pool = repops_kernels::pool(options.threads)
             .map_err(|e| RuntimeError::Threads { threads: options.threads, problem: e.to_string() })?;
         let tiles = TileRegions { isa };
         Ok(Runtime { isa, pool, tiles, regions: options.regions, state: Mutex::new(None) })

@@ -87,7 +87,7 @@ pub const STRING: i32 = tensor_proto::DataType::String as i32;
 fn strings(tensor: &TensorProto) -> Result<repops::Tensor, TensorProblem> {
     let shape = shape(tensor)?;
     // Each string takes four bytes at least.
-    byte_len(DType::I32, &shape)?;
+    Strings::check_shape(&shape)?;
     let (elements, found) = (element_count(&shape), tensor.string_data.len());
     if elements != found {
         return Err(TensorProblem::Elements { elements, field: "string_data", found });

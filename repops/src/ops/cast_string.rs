@@ -7,7 +7,7 @@ use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError
 use crate::attrs::AttrKind;
 use crate::dtype::DType;
 use crate::packed::Strings;
-use crate::tensor::{Tensor, TensorView, byte_len};
+use crate::tensor::{Tensor, TensorView};
 
 pub static TO_STRING: OpDef = OpDef {
     id: 783,
@@ -27,7 +27,7 @@ pub static TO_STRING: OpDef = OpDef {
     eval: |ctx| {
         let x = ctx.input(0);
         // Each string takes four bytes at least.
-        byte_len(DType::I32, x.shape)?;
+        Strings::check_shape(x.shape)?;
         Ok(vec![Strings::new(x.shape, texts(x)?).into_tensor()])
     },
 };

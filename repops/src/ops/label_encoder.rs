@@ -7,7 +7,7 @@ use super::{Arity, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError, SymType
 use crate::attrs::Attrs;
 use crate::dtype::DType;
 use crate::packed::Value;
-use crate::tensor::{Tensor, TensorView};
+use crate::tensor::{Tensor, TensorView, byte_len};
 
 pub static DEF: OpDef = OpDef {
     id: 774,
@@ -72,6 +72,8 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let table = apply("Concat", Attrs::new().with_int("axis", 0), &[&values?, &default?])?;
     let found: Vec<i64> =
         x.iter().map(|key| places.get(key.as_slice()).copied().unwrap_or(keys.len() as i64)).collect();
+    // Of no elements the shape may still be one of too many bytes, had it some.
+    byte_len(DType::I64, &shape)?;
     let indices = Tensor::from_slice(&shape, &found);
     // As many values as keys, and one default: else an index or a shape does not fit.
     let count = apply("Size", Attrs::new(), &[&table])?;

@@ -29,7 +29,7 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let (x, y) = (strings_of(ctx.input(0))?, strings_of(ctx.input(1))?);
     let shape = broadcast_extents(&[&x.shape, &y.shape])?;
     // What is asked of memory before it is taken: a few bytes may broadcast to any number of strings.
-    crate::tensor::byte_len(DType::I32, &shape)?;
+    Strings::check_shape(&shape)?;
     let (left, right) = (Walk::broadcast(&x.shape, &shape), Walk::broadcast(&y.shape, &shape));
     let values =
         left.zip(right).take(element_count(&shape)).map(|(p, q)| format!("{}{}", x.values[p], y.values[q]));

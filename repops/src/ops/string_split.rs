@@ -5,7 +5,7 @@ use super::{Arity, AttrDef, EvalCtx, InferCtx, Inferred, OpClass, OpDef, OpError
 use crate::attrs::{AttrKind, AttrValue, Attrs};
 use crate::dtype::DType;
 use crate::packed::Strings;
-use crate::tensor::{RANK_MAX, Tensor, TensorError, byte_len};
+use crate::tensor::{RANK_MAX, Tensor, TensorError};
 
 pub static DEF: OpDef = OpDef {
     id: 772,
@@ -48,7 +48,7 @@ fn eval(ctx: &EvalCtx<'_>) -> Result<Vec<Tensor>, OpError> {
     let cut: Vec<Vec<&str>> = x.values.iter().map(|text| pieces(text, ctx.attrs)).collect();
     let most = cut.iter().map(Vec::len).max().unwrap_or(0);
     let shape = [x.shape.as_slice(), &[most]].concat();
-    byte_len(DType::I32, &shape)?;
+    Strings::check_shape(&shape)?;
     let padded = |pieces: &Vec<&str>| {
         let mut row: Vec<String> = pieces.iter().map(|piece| piece.to_string()).collect();
         row.resize(most, String::new());

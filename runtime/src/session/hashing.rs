@@ -7,11 +7,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rayon::prelude::*;
 use repops::Digest;
 use repops::digest::{LEAF_BYTES, Layout, bind_prefix, merkle_root};
 use repops::sequence::Row;
-use repops_kernels::{hashes_behind, node_hashes};
+use repops_kernels::{hashes_behind, node_hashes, parallel_chunks};
 
 /// Bytes of rows that are gathered before they are hashed together: many enough to fill the lanes, few enough to
 /// stay in a cache.
@@ -144,7 +143,7 @@ impl Leaves {
         if rayon::current_num_threads() == 1 || waiting > WAITING_MAX {
             work();
         } else {
-            rayon::spawn(work);
+            repops_kernels::spawn(work);
         }
     }
 
@@ -152,10 +151,7 @@ impl Leaves {
     /// take up what is given, and would then wait for the task that lies beneath.
     pub fn settle(&self) {
         while lock(&self.hashed).parts.len() != self.parts {
-            // On a thread of the pool this runs what waits; elsewhere, or with nothing to run, it gives way.
-            if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                std::thread::yield_now();
-            }
+            repops_kernels::take_up_work();
         }
     }
 
@@ -281,8 +277,7 @@ fn in_tasks<T: Sync>(from: &[T], out: &mut [Digest], hash: impl Fn(&[T], &mut [D
     if from.len() <= 2 * TASK_HASHES || rayon::current_num_threads() == 1 {
         return hash(from, out);
     }
-    let parts = from.par_chunks(TASK_HASHES).zip(out.par_chunks_mut(TASK_HASHES));
-    parts.for_each(|(from, out)| hash(from, out));
+    parallel_chunks(from, out, TASK_HASHES, hash);
 }
 
 /// The Merkle roots over groups of nodes that stand one after the other: level by level, all groups beside each other.

@@ -124,7 +124,7 @@ fn string_type(descr: &str) -> Option<(usize, bool)> {
 }
 
 fn strings(header: &Header, units: usize, is_big_endian: bool, data: &[u8]) -> Result<Tensor, NpyError> {
-    byte_len(DType::I32, &header.shape)?;
+    Strings::check_shape(&header.shape)?;
     let size = 4 * units;
     let needed = element_count(&header.shape) as u64 * size as u64;
     let found = data.len() as u64;

@@ -132,7 +132,7 @@ fn optional(proto: OptionalProto) -> Result<Value, ProtoError> {
 
 fn strings(proto: &TensorProto) -> Result<Tensor, ProtoError> {
     let shape = shape_of(proto)?;
-    byte_len(DType::I32, &shape)?;
+    Strings::check_shape(&shape)?;
     let (elements, found) = (element_count(&shape), proto.string_data.len());
     if elements != found {
         return Err(field("string_data", format!("{found} strings; dims {shape:?} need {elements}")));

@@ -92,7 +92,7 @@ fn own_register<E>(mut at: *const E) -> *const E {
     // SAFETY: no instruction.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     unsafe {
-        std::arch::asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags, readonly, pure));
+        std::arch::asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags, nomem, pure));
     }
     at
 }
@@ -220,6 +220,85 @@ impl<E: Accumulate + Element> TileLane for One<E> {
     }
 }
 
+/// Where the next term is.
+struct At<E, const ROWS: usize> {
+    a: *const E,
+    b: *const E,
+    offset: *const usize,
+    /// Of every third row, where the left operand is in place.
+    thirds: [*const E; ROWS],
+}
+
+/// The sums of one chunk. A function of its own, in which every index into the sums is known when the loops are unrolled: then
+/// they live in registers. Beside loops that are not, the compiler stores all of them with every term, which costs half the
+/// speed where a cycle stores one register.
+///
+/// # Safety
+/// As for [`TileFn`]; `terms` more are there.
+#[inline(always)]
+unsafe fn chunk_sums<
+    V: TileLane,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: bool,
+    const GATHERED: bool,
+>(
+    t: &Tile<V::Elem>,
+    at: &mut At<V::Elem, ROWS>,
+    terms: usize,
+) -> [[V; VECTORS]; ROWS] {
+    let per_panel = PANEL / V::LANES;
+    let b_panel = if GATHERED && !PACKED { PANEL } else { t.b_panel };
+    let column = |v: usize| (v / per_panel) * b_panel + (v % per_panel) * V::LANES;
+    let (mut a, mut b, mut offset, mut thirds) = (at.a, at.b, at.offset, at.thirds);
+    let mut acc = [[V::zero(); VECTORS]; ROWS];
+    for _ in 0..terms {
+        // SAFETY: `a` and `b` stay inside of the operands for `terms` terms; the caller's promise.
+        unsafe {
+            if GATHERED && PACKED {
+                a = t.a.add(*offset);
+                prefetch(t.a.wrapping_add(*offset.add(AHEAD)));
+                offset = offset.add(1);
+            } else if GATHERED {
+                b = t.b.add(*offset);
+                let ahead = t.b.wrapping_add(*offset.add(AHEAD));
+                for v in (0..VECTORS).step_by(per_panel) {
+                    prefetch(ahead.wrapping_add(column(v)));
+                }
+                offset = offset.add(1);
+            }
+            let mut right = [V::zero(); VECTORS];
+            for v in 0..VECTORS {
+                right[v] = V::load(b.add(column(v)));
+            }
+            for r in 0..ROWS {
+                let left = if PACKED { a.add(r) } else { thirds[r / 3].wrapping_add(r % 3 * t.a_row) };
+                let left = V::splat(*left);
+                for v in 0..VECTORS {
+                    acc[r][v] = left.fma(right[v], acc[r][v]);
+                }
+            }
+            if PACKED && !GATHERED {
+                a = a.add(ROWS);
+            } else if !PACKED {
+                for third in &mut thirds[..ROWS.div_ceil(3)] {
+                    *third = own_register(third.wrapping_add(1));
+                }
+            }
+            if PACKED || !GATHERED {
+                b = b.add(PANEL);
+            }
+        }
+    }
+    (at.a, at.b, at.offset, at.thirds) = (a, b, offset, thirds);
+    for r in 0..ROWS {
+        for v in 0..VECTORS {
+            acc[r][v] = acc[r][v].add(V::zero());
+        }
+    }
+    acc
+}
+
 /// `ROWS` rows by `VECTORS` registers of columns.
 ///
 /// # Safety
@@ -235,13 +314,10 @@ pub(crate) unsafe fn tile<
     t: &Tile<V::Elem>,
 ) {
     let per_panel = PANEL / V::LANES;
-    let b_panel = if GATHERED && !PACKED { PANEL } else { t.b_panel };
-    let column = |v: usize| (v / per_panel) * b_panel + (v % per_panel) * V::LANES;
     // Left as it is: zeroing it takes as long as a few dozen terms.
     let mut earlier = [const { MaybeUninit::<[[V; VECTORS]; ROWS]>::uninit() }; SPAN_LEVELS];
-    let (mut a, mut b, mut offset) = (t.a, t.b, t.offsets);
-    // Of every third row, where the left operand is in place.
-    let mut thirds: [*const V::Elem; ROWS] = std::array::from_fn(|i| t.a.wrapping_add(3 * i * t.a_row));
+    let thirds = std::array::from_fn(|i| t.a.wrapping_add(3 * i * t.a_row));
+    let mut at = At { a: t.a, b: t.b, offset: t.offsets, thirds };
     let (mut rest, mut chunk) = (t.k, 0usize);
     // The lines of the result arrive while the terms are added up.
     for r in 0..ROWS {
@@ -250,51 +326,9 @@ pub(crate) unsafe fn tile<
         }
     }
     let mut acc = loop {
-        let mut acc = [[V::zero(); VECTORS]; ROWS];
         let terms = rest.min(CHUNK);
-        for _ in 0..terms {
-            // SAFETY: `a` and `b` stay inside of the operands for `t.k` terms; the caller's promise.
-            unsafe {
-                if GATHERED && PACKED {
-                    a = t.a.add(*offset);
-                    prefetch(t.a.wrapping_add(*offset.add(AHEAD)));
-                    offset = offset.add(1);
-                } else if GATHERED {
-                    b = t.b.add(*offset);
-                    let ahead = t.b.wrapping_add(*offset.add(AHEAD));
-                    for v in (0..VECTORS).step_by(per_panel) {
-                        prefetch(ahead.wrapping_add(column(v)));
-                    }
-                    offset = offset.add(1);
-                }
-                let mut right = [V::zero(); VECTORS];
-                for v in 0..VECTORS {
-                    right[v] = V::load(b.add(column(v)));
-                }
-                for r in 0..ROWS {
-                    let left = if PACKED { a.add(r) } else { thirds[r / 3].wrapping_add(r % 3 * t.a_row) };
-                    let left = V::splat(*left);
-                    for v in 0..VECTORS {
-                        acc[r][v] = left.fma(right[v], acc[r][v]);
-                    }
-                }
-                if PACKED && !GATHERED {
-                    a = a.add(ROWS);
-                } else if !PACKED {
-                    for third in &mut thirds[..ROWS.div_ceil(3)] {
-                        *third = own_register(third.wrapping_add(1));
-                    }
-                }
-                if PACKED || !GATHERED {
-                    b = b.add(PANEL);
-                }
-            }
-        }
-        for row in &mut acc {
-            for sum in row {
-                *sum = sum.add(V::zero());
-            }
-        }
+        // SAFETY: as for the whole: a span's terms, one chunk of them after the other.
+        let mut acc = unsafe { chunk_sums::<V, ROWS, VECTORS, PACKED, GATHERED>(t, &mut at, terms) };
         rest -= terms;
         // Binary counter: chunk i completes the subtrees of its trailing one bits; the last completes all.
         let free = chunk.trailing_ones() as usize;

@@ -72,9 +72,27 @@ pub(crate) fn sum_terms<V: VectorLane>(len: usize, term: impl FnMut(usize, usize
 pub(crate) fn sum_terms_from<V: VectorLane>(
     first: usize,
     len: usize,
+    term: impl FnMut(usize, usize) -> V,
+) -> f32 {
+    if const { V::LANES == 16 } {
+        sum_in_registers::<V, { LANES / 16 }>(first, len, term)
+    } else if const { V::LANES == 8 } {
+        sum_in_registers::<V, { LANES / 8 }>(first, len, term)
+    } else if const { V::LANES == 4 } {
+        sum_in_registers::<V, { LANES / 4 }>(first, len, term)
+    } else {
+        sum_in_registers::<V, LANES>(first, len, term)
+    }
+}
+
+/// The same, by so many registers, which together are the lanes.
+#[inline(always)]
+fn sum_in_registers<V: VectorLane, const REGISTERS: usize>(
+    first: usize,
+    len: usize,
     mut term: impl FnMut(usize, usize) -> V,
 ) -> f32 {
-    let registers = LANES / V::LANES;
+    assert!(REGISTERS * V::LANES == LANES);
     let mut tree = Tree::<f32>::new();
     for _ in 0..first / BLOCK {
         tree.push(0.0);
@@ -82,17 +100,17 @@ pub(crate) fn sum_terms_from<V: VectorLane>(
     let mut start = first;
     while start < len {
         let end = len.min((start / BLOCK + 1) * BLOCK);
-        let mut sums = [V::splat(0.0); LANES];
+        let mut sums = [V::splat(0.0); REGISTERS];
         let mut at = start;
         while at + LANES <= end {
-            for (r, sum) in sums.iter_mut().enumerate().take(registers) {
-                *sum = sum.add(term(at + r * V::LANES, V::LANES));
+            for r in 0..REGISTERS {
+                sums[r] = sums[r].add(term(at + r * V::LANES, V::LANES));
             }
             at += LANES;
         }
         let mut lanes = [0.0f32; LANES];
-        for (r, sum) in sums.iter().enumerate().take(registers) {
-            // SAFETY: `LANES / V::LANES` registers of `V::LANES` numbers fill the array.
+        for (r, sum) in sums.iter().enumerate() {
+            // SAFETY: the registers fill the array.
             unsafe { sum.store(lanes.as_mut_ptr().add(r * V::LANES)) };
         }
         let mut lane = 0;

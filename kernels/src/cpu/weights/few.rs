@@ -172,9 +172,7 @@ impl<F: Stored> Task<'_, F> {
     #[inline(always)]
     fn tile<V: VectorLane, const ROWS: usize, const VECTORS: usize>(&mut self, panel: usize, row: usize) {
         let per_panel = PANEL / V::LANES;
-        let panels = VECTORS / per_panel;
         let panel_bytes = self.panel_bytes;
-        let zero = || <V as FloatLane>::splat(0.0);
         let all = self.n.div_ceil(PANEL);
         let starts: [usize; VECTORS] =
             std::array::from_fn(|v| (v / per_panel).min(all - 1 - panel) * panel_bytes);
@@ -190,58 +188,16 @@ impl<F: Stored> Task<'_, F> {
                 && ROWS * VECTORS * V::LANES <= TILE_MAX
                 && self.out.len() >= TILE_MAX
         );
-        let (mut block, mut x) = (bytes.as_ptr(), self.x.as_ptr().wrapping_add(row * self.k));
+        let mut at = At {
+            block: bytes.as_ptr(),
+            x: self.x.as_ptr().wrapping_add(row * self.k),
+            left_bytes: panel_bytes,
+        };
         let (mut rest, mut chunk) = (self.k, 0usize);
-        let mut left_bytes = panel_bytes;
         let sums = loop {
-            let mut sums = [[zero(); VECTORS]; ROWS];
             let terms = rest.min(CHUNK);
-            for _ in 0..terms / F::BLOCK {
-                // What comes after the last block is the group's next panel: the next group's blocks are wanted.
-                let ahead = if left_bytes > AHEAD { AHEAD } else { AHEAD + (panels - 1) * panel_bytes };
-                for band in 0..F::BLOCK / F::BAND {
-                    let share = F::BYTES * F::BAND / F::BLOCK;
-                    for v in (0..VECTORS).step_by(per_panel) {
-                        for line in 0..share.div_ceil(64) {
-                            let at = starts[v] + ahead + band * share + 64 * line;
-                            prefetch(block.wrapping_add(at));
-                        }
-                    }
-                    let mut scales = [(zero(), zero()); VECTORS];
-                    for v in 0..VECTORS {
-                        // SAFETY: the panels hold `k` positions, as asserted.
-                        scales[v] = unsafe {
-                            let block = block.add(starts[v]);
-                            F::scales::<V>(block, band, v % per_panel * V::LANES)
-                        };
-                    }
-                    for at in (band * F::BAND..(band + 1) * F::BAND).step_by(F::STEP) {
-                        let mut weights = [[zero(); STEP_MAX]; VECTORS];
-                        for v in 0..VECTORS {
-                            // SAFETY: as above.
-                            weights[v] = unsafe {
-                                let block = block.add(starts[v]);
-                                F::weights(scales[v], block, at, v % per_panel * V::LANES)
-                            };
-                        }
-                        for i in 0..F::STEP {
-                            for r in 0..ROWS {
-                                // SAFETY: `x` holds `k` terms of `rows` rows, as asserted.
-                                let left = <V as FloatLane>::splat(unsafe { *x.add(r) });
-                                for v in 0..VECTORS {
-                                    sums[r][v] = FloatLane::fma(left, weights[v][i], sums[r][v]);
-                                }
-                            }
-                            x = x.wrapping_add(ROWS);
-                        }
-                    }
-                }
-                block = block.wrapping_add(F::BYTES);
-                left_bytes -= F::BYTES;
-            }
-            for sum in sums.as_flattened_mut() {
-                *sum = FloatLane::add(*sum, zero());
-            }
+            // SAFETY: the panels hold `k` positions, and `x` as many terms of `ROWS` rows, as asserted.
+            let mut sums = unsafe { chunk_sums::<F, V, ROWS, VECTORS>(&mut at, &starts, terms, panel_bytes) };
             rest -= terms;
             // Binary counter: chunk i completes the subtrees of its trailing one bits; the last completes all.
             let free = chunk.trailing_ones() as usize;
@@ -269,4 +225,80 @@ impl<F: Stored> Task<'_, F> {
             unsafe { Lane::canonical_nan(*sum).store(self.out.as_mut_ptr().add(index * V::LANES)) };
         }
     }
+}
+
+/// Where the next term is.
+struct At {
+    block: *const u8,
+    x: *const f32,
+    /// Of the panel, from `block` on.
+    left_bytes: usize,
+}
+
+/// The sums of a chunk of `terms`. A function of its own, so that the sums stay in registers: see that of `contract::tile`.
+///
+/// # Safety
+/// Panels that start at `starts` from the block on hold these terms, and so does `x` of `ROWS` rows.
+#[inline(always)]
+unsafe fn chunk_sums<F: Stored, V: VectorLane, const ROWS: usize, const VECTORS: usize>(
+    place: &mut At,
+    starts: &[usize; VECTORS],
+    terms: usize,
+    panel_bytes: usize,
+) -> [[V; VECTORS]; ROWS] {
+    let per_panel = PANEL / V::LANES;
+    let panels = VECTORS / per_panel;
+    let zero = || <V as FloatLane>::splat(0.0);
+    let At { mut block, mut x, mut left_bytes } = *place;
+    let mut sums = [[zero(); VECTORS]; ROWS];
+    for _ in 0..terms / F::BLOCK {
+        // What comes after the last block is the group's next panel: the next group's blocks are wanted.
+        let ahead = if left_bytes > AHEAD { AHEAD } else { AHEAD + (panels - 1) * panel_bytes };
+        for band in 0..F::BLOCK / F::BAND {
+            let share = F::BYTES * F::BAND / F::BLOCK;
+            for v in (0..VECTORS).step_by(per_panel) {
+                for line in 0..share.div_ceil(64) {
+                    let at = starts[v] + ahead + band * share + 64 * line;
+                    prefetch(block.wrapping_add(at));
+                }
+            }
+            let mut scales = [(zero(), zero()); VECTORS];
+            for v in 0..VECTORS {
+                // SAFETY: the panels hold `k` positions, as asserted.
+                scales[v] = unsafe {
+                    let block = block.add(starts[v]);
+                    F::scales::<V>(block, band, v % per_panel * V::LANES)
+                };
+            }
+            for at in (band * F::BAND..(band + 1) * F::BAND).step_by(F::STEP) {
+                let mut weights = [[zero(); STEP_MAX]; VECTORS];
+                for v in 0..VECTORS {
+                    // SAFETY: as above.
+                    weights[v] = unsafe {
+                        let block = block.add(starts[v]);
+                        F::weights(scales[v], block, at, v % per_panel * V::LANES)
+                    };
+                }
+                for i in 0..F::STEP {
+                    for r in 0..ROWS {
+                        // SAFETY: `x` holds the terms of `ROWS` rows; the caller's promise.
+                        let left = <V as FloatLane>::splat(unsafe { *x.add(r) });
+                        for v in 0..VECTORS {
+                            sums[r][v] = FloatLane::fma(left, weights[v][i], sums[r][v]);
+                        }
+                    }
+                    x = x.wrapping_add(ROWS);
+                }
+            }
+        }
+        block = block.wrapping_add(F::BYTES);
+        left_bytes -= F::BYTES;
+    }
+    *place = At { block, x, left_bytes };
+    for r in 0..ROWS {
+        for v in 0..VECTORS {
+            sums[r][v] = FloatLane::add(sums[r][v], zero());
+        }
+    }
+    sums
 }

@@ -1,13 +1,16 @@
-//! Dividing work among the threads of the current rayon pool.
+//! Dividing work among the threads of the current rayon pool, which may be one that waits awake ([`pool`]).
 //!
 //! Invariant: which thread runs a task, and how many there are, never changes what a task computes.
+
+mod team;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::float_env::FloatEnv;
+pub use team::{pool, spawn, take_up_work};
 
-/// Runs `task(0) .. task(count - 1)`, each once, in ascending order of their start.
-pub(crate) fn parallel(count: usize, task: impl Fn(usize) + Sync) {
+/// Runs `task(0) .. task(count - 1)`, each once, in ascending order of their start, on the threads of the current pool.
+pub fn parallel(count: usize, task: impl Fn(usize) + Sync) {
     let threads = rayon::current_num_threads().min(count);
     if threads <= 1 {
         let _env = FloatEnv::enter();
@@ -25,11 +28,16 @@ pub(crate) fn parallel(count: usize, task: impl Fn(usize) + Sync) {
             task(index);
         }
     };
-    rayon::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|_| worker());
-        }
-        worker();
+    if team::together(threads, &worker) {
+        return;
+    }
+    team::below(|| {
+        rayon::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|_| worker());
+            }
+            worker();
+        })
     });
 }
 
@@ -49,6 +57,22 @@ pub(crate) fn parallel_ranges(
     let step = grains.div_ceil(tasks) * grain.max(1);
     let count = len.div_ceil(step.max(1));
     parallel(count, |index| task(index * step..len.min((index + 1) * step)));
+}
+
+/// Calls `task` on so many elements of `from` at a time, and on those of `out` that stand where they do.
+pub fn parallel_chunks<T: Sync, U: Send>(
+    from: &[T],
+    out: &mut [U],
+    len: usize,
+    task: impl Fn(&[T], &mut [U]) + Sync,
+) {
+    assert_eq!(from.len(), out.len());
+    let shared = Shared::new(out);
+    parallel(from.len().div_ceil(len), |index| {
+        let range = index * len..from.len().min((index + 1) * len);
+        // SAFETY: the ranges do not overlap.
+        task(&from[range.clone()], unsafe { shared.slice(range) });
+    });
 }
 
 /// A pointer that tasks share; each writes its own part.
