@@ -272,8 +272,12 @@ mod tests {
         assert_eq!(Value::decode(&[1, 0, 0, 1, 0, 0, 0, 0xff]), Err(PackedError::Utf8));
         assert_eq!(Value::decode(&[[3, 1].repeat(6), vec![3, 0]].concat()), Err(PackedError::Nesting));
         // More than there is: no memory is asked for.
-        let claimed = [&[1u8, 1, 0][..], &(1u64 << 38).to_le_bytes()].concat();
+        let claimed = [&[1u8, 1, 0][..], &(1u64 << 37).to_le_bytes()].concat();
         assert_eq!(Value::decode(&claimed), Err(PackedError::Short { what: "strings" }));
+        // None, of a shape that numbers in their place could not have.
+        let shape = [0, 1u64 << 38].map(u64::to_le_bytes).concat();
+        let empty = [&[1u8, 2, 0][..], &shape].concat();
+        assert!(matches!(Value::decode(&empty), Err(PackedError::Tensor(TensorError::TooLarge { .. }))));
         let claimed = [&[2u8][..], &u64::MAX.to_le_bytes()].concat();
         assert_eq!(Value::decode(&claimed), Err(PackedError::Short { what: "a kind" }));
     }
