@@ -11,7 +11,7 @@ fn roots(c: &mut Criterion) {
         let bytes: Vec<u8> = (0..size).map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 8) as u8).collect();
         group.throughput(Throughput::Bytes(size as u64));
         for threads in [1, 0] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let pool = repops_kernels::pool(threads).expect("threads");
             let name = format!("{name}, {} threads", pool.current_num_threads());
             let root = || {
                 std::hint::black_box(merkle_root(&bytes));

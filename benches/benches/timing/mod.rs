@@ -14,7 +14,7 @@ pub fn time(c: &mut Criterion, group: &str, cases: Vec<Case>) {
     for mut case in cases {
         group.throughput(Throughput::Elements(case.amount));
         for threads in [1, 0] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let pool = repops_kernels::pool(threads).expect("threads");
             let threads = pool.current_num_threads();
             let name = format!("{}, {threads} threads", case.name);
             group.bench_function(name, |bencher| bencher.iter_custom(|n| timed(&pool, n, || case.call())));

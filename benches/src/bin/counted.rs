@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         eprintln!("no such kernel: {name:?}");
         return ExitCode::from(2);
     };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let pool = repops_kernels::pool(1).expect("a thread");
     pool.install(|| {
         case.call();
         counted_call(case);

@@ -17,7 +17,7 @@ fn main() {
     let panel = args.get(5).is_some_and(|s| s == "panel");
     let seconds: f64 = args.get(6).map_or(1.0, |s| s.parse().expect("seconds"));
     let mut case = cases::product(isa, m, k, n, panel);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let pool = repops_kernels::pool(threads).expect("threads");
     let mut times = Vec::new();
     pool.install(|| {
         let start = Instant::now();

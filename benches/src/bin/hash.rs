@@ -13,7 +13,7 @@ const SIZES: [usize; 8] = [100, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 1
 fn main() {
     let seconds: f64 = std::env::args().nth(1).map_or(0.5, |s| s.parse().expect("seconds"));
     let bytes: Vec<u8> = (0..64u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let pool = repops_kernels::pool(1).expect("a thread");
     pool.install(|| {
         report("plain", &bytes, seconds, |bytes| {
             let leaves: Vec<Digest> = bytes.chunks(LEAF_BYTES).map(leaf_hash).collect();

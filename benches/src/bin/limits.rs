@@ -17,7 +17,7 @@ fn main() {
     let number = |index: usize| args[index].parse::<usize>().expect("a number");
     let (what, threads, bytes) = (args[0].as_str(), number(1), number(2) << 20);
     let seconds: f64 = args.get(3).map_or(1.0, |s| s.parse().expect("seconds"));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let pool = repops_kernels::pool(threads).expect("threads");
     let words: Vec<u64> = pool.install(|| (0..bytes as u64 / 8).into_par_iter().collect());
     let time = pool.install(|| match what {
         "read" => median(seconds, || sum(&words)),

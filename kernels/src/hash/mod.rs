@@ -117,7 +117,7 @@ mod tests {
     fn trees_over_few_and_many_tasks() {
         let bytes: Vec<u8> = (0..900_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for threads in [1, 2, 7] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = crate::pool(threads).unwrap();
             let lengths = (1..=9).flat_map(|i| {
                 [i * TASK_LEAVES * 256 - 1, i * TASK_LEAVES * 256, i * TASK_LEAVES * 256 + 1025]
             });

@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::LocalKey;
@@ -169,6 +169,7 @@ impl Team {
         self.called.fetch_sub(1, Ordering::Relaxed);
     }
 
+    #[expect(clippy::disallowed_methods, reason = "how long a thread waits awake decides no result")]
     fn look_out(&self) {
         let (mut seen, mut since) = (0, Instant::now());
         loop {
@@ -196,7 +197,7 @@ impl Team {
     fn join(&self) {
         let before = self.joined.fetch_add(1, Ordering::SeqCst);
         let job = self.call.job.load(Ordering::SeqCst).cast_const();
-        if job != null() {
+        if !job.is_null() {
             // SAFETY: `joined` was raised before the pointer was read and is lowered after the last use, so that `End` waits for it.
             let job = unsafe { &*job };
             if before < job.room {

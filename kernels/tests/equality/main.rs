@@ -30,9 +30,8 @@ use repops::reference::pack;
 use repops::tensor::{Tensor, TensorView};
 use repops_kernels::{Isa, KernelCtx, Operand, lookup};
 
-static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(|| {
-    [1, 2, 7].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).into()
-});
+static POOLS: LazyLock<Vec<rayon::ThreadPool>> =
+    LazyLock::new(|| [1, 2, 7].map(|n| repops_kernels::pool(n).unwrap()).into());
 
 /// One application of an operator.
 pub struct Case {

@@ -87,6 +87,7 @@ fn prefetch_for_write<E>(at: *mut E) {
 /// A pointer of which the compiler knows nothing else. Rows of an operand in place are addressed by one pointer for three
 /// of them, the distance of rows and its double; left to itself the compiler adds up the address of every row in every
 /// step, and the additions take issue slots of the multiply-adds.
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
 #[inline(always)]
 fn own_register<E>(mut at: *const E) -> *const E {
     // SAFETY: no instruction.
@@ -229,9 +230,9 @@ struct At<E, const ROWS: usize> {
     thirds: [*const E; ROWS],
 }
 
-/// The sums of one chunk. A function of its own, in which every index into the sums is known when the loops are unrolled: then
-/// they live in registers. Beside loops that are not, the compiler stores all of them with every term, which costs half the
-/// speed where a cycle stores one register.
+/// The sums of one chunk. A function of its own, in which every index into the sums is known when its loops are unrolled: they
+/// live in registers however much else the compiler sees through. Next to iterators over them that were not inlined it stored all
+/// of them with every term, which took half the speed.
 ///
 /// # Safety
 /// As for [`TileFn`]; `terms` more are there.

@@ -94,7 +94,7 @@ fn every_engine_computes_the_sums() {
         for engine in Engine::all(isa).iter().filter(|engine| (engine.available)()) {
             ran += 1;
             for threads in [1, 3] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let pool = crate::pool(threads).unwrap();
                 for (index, (batches, m, n, k)) in sizes.into_iter().enumerate() {
                     let signed = [(false, true), (true, false), (false, false), (true, true)];
                     for (which, signed) in signed.into_iter().enumerate() {
