@@ -136,10 +136,19 @@ fn subject(cases: &Path, name: &str) -> Result<Subject> {
             write("x", image(48, 64))?;
             "f32[1, 3, 48, 64]"
         }
+        // As large as photographs and lines of text are given to these models.
+        "ppocr-det-640" => {
+            write("x", image(640, 640))?;
+            "f32[1, 3, 640, 640]"
+        }
+        "ppocr-rec-320" => {
+            write("x", image(48, 320))?;
+            "f32[1, 3, 48, 320]"
+        }
         other => return Err(Error::Failed(format!("there is no short input for {other}"))),
     };
     // What stands after the model's name is the shape.
-    let model = if name.starts_with("minilm") { "minilm" } else { name };
+    let model = name.trim_end_matches(|last: char| last == '-' || last.is_ascii_digit());
     let program = cases.join(model).join("model.rep");
     Ok(Subject { name: name.to_owned(), program, inputs, further: Vec::new(), shape, kinds: KINDS })
 }
@@ -244,7 +253,7 @@ fn measure(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
 /// Writes the table of whole processes anew, and leaves the others.
 fn measure_parties(repops: &Repops, cases: &Path, options: &Options) -> Result<()> {
     let mut text = String::from(party::heading());
-    for name in ["minilm", "minilm-128", "ppocr-rec"] {
+    for name in ["minilm", "minilm-128", "ppocr-rec", "ppocr-rec-320", "ppocr-det-640"] {
         text.push_str(&party::row(repops, &subject(cases, name)?)?);
     }
     if let Some(program) = &options.language {
