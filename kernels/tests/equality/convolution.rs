@@ -164,6 +164,22 @@ proptest! {
         conv.check(dtype, fill)?;
     }
 
+    /// Kernels of 3 x 3 and 5 x 5, whose taps are written out.
+    #[test]
+    fn conv_depthwise_of_usual_kernels(
+        conv in Conv::strategy(1..=5usize, Just(1usize), 1..=2usize, axes(2..=2, 5)),
+        kernel in select(&[3usize, 5][..]),
+        strides in (1..=2i64, 1..=3i64),
+        fill in fill(),
+    ) {
+        let mut conv = conv;
+        for (axis, stride) in conv.axes.iter_mut().zip([strides.0, strides.1]) {
+            (axis.kernel, axis.stride) = (kernel, stride);
+        }
+        conv.axes[0].dilation = 1;
+        conv.check(DType::F32, fill)?;
+    }
+
     #[test]
     fn conv_three_axes(
         conv in Conv::strategy(1..=2usize, 1..=4usize, 1..=5usize, axes(3..=3, 3)),

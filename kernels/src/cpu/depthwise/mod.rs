@@ -4,6 +4,8 @@
 //! neighbouring outputs is a contiguous run. A few lines of outputs are computed together: what is loaded of
 //! a line serves all outputs that it is under. Lanes span outputs; the chain over taps is the reference's.
 
+mod plane;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +18,7 @@ use super::lane::dispatch::{Vectorized, dispatch};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
+use plane::Plane;
 
 /// Lines of outputs that are computed together.
 const ROWS: usize = 4;
@@ -33,6 +36,8 @@ pub(crate) struct Depthwise {
     image: (usize, usize),
     kernel: (usize, usize),
     stride: (usize, usize),
+    /// Of the kernel's lines.
+    dilation: usize,
     pad: (usize, usize),
     out: (usize, usize),
     /// Lines of the padded plane, and columns of each of its phases.
@@ -111,6 +116,7 @@ impl Depthwise {
             image,
             kernel,
             stride,
+            dilation: dilation.0,
             pad,
             out,
             lines,
@@ -123,10 +129,36 @@ impl Depthwise {
     /// Copies a plane of the image into the places that are inside of the image; outside of them, `to` is zero already.
     #[inline(always)]
     fn spread(&self, plane: &[f32], to: &mut [f32]) {
-        if self.stride.1 == 1 && self.lines >= self.pad.0 && self.columns > self.pad.1 {
-            self.spread_lines(plane, to);
-        } else {
-            self.spread_phases(plane, to);
+        match self.stride.1 {
+            1 if self.lines >= self.pad.0 && self.columns > self.pad.1 => self.spread_lines(plane, to),
+            2 if self.lines >= self.pad.0 => self.spread_pairs(plane, to),
+            _ => self.spread_phases(plane, to),
+        }
+    }
+
+    /// The same for a stride of two: every other element of a line stands in the phase of its place.
+    #[inline(always)]
+    fn spread_pairs(&self, plane: &[f32], to: &mut [f32]) {
+        let (width, pad) = (self.image.1, self.pad.1);
+        let (even, odd) = to.split_at_mut(self.lines * self.columns);
+        // Places `pad` and `pad + 1` of a line are those of the first two elements.
+        let (first, second) = if pad.is_multiple_of(2) { (even, odd) } else { (odd, even) };
+        let inside = |place: usize, count: usize| count.min(self.columns.saturating_sub(place));
+        let (a, b) = (pad / 2, pad.div_ceil(2));
+        let (of_first, of_second) = (inside(a, width.div_ceil(2)), inside(b, width / 2));
+        for row in 0..self.image.0.min(self.lines - self.pad.0) {
+            let (from, line) = (&plane[row * width..][..width], (self.pad.0 + row) * self.columns);
+            let first = &mut first[line + a.min(self.columns)..][..of_first];
+            let second = &mut second[line + b.min(self.columns)..][..of_second];
+            let mut at = 0;
+            at = split::<32, 16>(from, first, second, at);
+            at = split::<16, 8>(from, first, second, at);
+            for at in at..of_first {
+                first[at] = from[2 * at];
+            }
+            for at in at..of_second {
+                second[at] = from[2 * at + 1];
+            }
         }
     }
 
@@ -154,8 +186,11 @@ impl Depthwise {
             }
             // The next line's own places are written next; what is between is padding.
             if row + 1 < rows {
-                for to in &mut to[start + inside..start + self.columns] {
-                    *to = 0.0;
+                let between = self.columns - inside;
+                let to = &mut to[start + inside..];
+                match to.first_chunk_mut::<PIECE>() {
+                    Some(to) if between <= PIECE => *to = [0.0; PIECE],
+                    _ => to[..between].fill(0.0),
                 }
             }
         }
@@ -179,12 +214,7 @@ impl Depthwise {
                 to[high..].fill(0.0);
                 let from = &plane[row * width + low * step + phase - self.pad.1..];
                 let to = &mut to[low..high];
-                match step {
-                    1 => to.copy_from_slice(&from[..to.len()]),
-                    // A constant step lets compilers shuffle vectors.
-                    2 => to.iter_mut().zip(from.iter().step_by(2)).for_each(|(to, from)| *to = *from),
-                    _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
-                }
+                to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from);
             }
         }
     }
@@ -199,33 +229,17 @@ impl Depthwise {
         y: &mut [f32],
         not_finite: &AtomicBool,
     ) {
-        let taps = self.kernel.0 * self.kernel.1;
-        let (image, pixels) = (self.image.0 * self.image.1, self.out.0 * self.out.1);
+        let (taps, pixels) = (self.kernel.0 * self.kernel.1, self.out.0 * self.out.1);
         let size = self.lines * self.columns * self.stride.1;
         let shared = Shared::new(y);
-        let one = |plane: usize, padded: &mut [f32]| {
-            with_wide_moves(
-                #[inline(always)]
-                || self.spread(&x[plane * image..][..image], &mut padded[..size]),
-            );
-            for multiple in 0..self.multiples {
-                let channel = plane % self.channels * self.multiples + multiple;
-                let at = (plane / self.channels * self.channels * self.multiples + channel) * pixels;
-                // SAFETY: each output plane belongs to one input plane.
-                let y = unsafe { shared.slice(at..at + pixels) };
-                let weights = &w[channel * taps..][..taps];
-                let bias = bias.map(|bias| bias[channel]);
-                let plane = Plane { shape: self, padded, weights, bias, y };
-                if !dispatch(isa, plane) {
-                    not_finite.store(true, Ordering::Relaxed);
-                }
-            }
-        };
-        // The padding is the same for all planes.
         let body = |planes: Range<usize>| {
             with_scratch(size + SLACK, |padded: &mut [f32]| {
-                padded.fill(0.0);
-                planes.for_each(|plane| one(plane, padded));
+                let own = pixels * self.multiples;
+                // SAFETY: each output plane belongs to one input plane.
+                let y = unsafe { shared.slice(planes.start * own..planes.end * own) };
+                if !dispatch(isa, Planes { shape: self, x, w, bias, y, planes, padded }) {
+                    not_finite.store(true, Ordering::Relaxed);
+                }
             });
         };
         let planes = self.images * self.channels;
@@ -233,156 +247,75 @@ impl Depthwise {
             body(0..planes);
         } else {
             // Neighbouring planes together, so that tasks are not too many.
-            let group = (1usize << 15).div_ceil(pixels * taps * self.multiples).max(1);
+            let least = (1usize << 15).div_ceil(pixels * taps * self.multiples).max(1);
+            let group = least.max(planes / (16 * rayon::current_num_threads()));
             parallel(planes.div_ceil(group), |task| body(task * group..planes.min((task + 1) * group)));
         }
     }
 }
 
-/// One plane of outputs; tells whether all are finite.
-struct Plane<'a> {
+/// Planes of the image, one after the other, and the outputs of each; tells whether all are finite.
+struct Planes<'a> {
     shape: &'a Depthwise,
-    padded: &'a [f32],
-    weights: &'a [f32],
-    bias: Option<f32>,
+    x: &'a [f32],
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
     y: &'a mut [f32],
+    planes: Range<usize>,
+    padded: &'a mut [f32],
 }
 
-impl Vectorized for Plane<'_> {
+impl Vectorized for Planes<'_> {
     type Output = bool;
     #[inline(always)]
-    fn run<V: VectorLane>(mut self) -> bool {
-        let (out, lanes) = (self.shape.out, V::LANES);
-        // One lane at a time leaves vectors to the compiler.
-        let wide = if lanes == 1 { 8 } else { 2 };
-        let mut seen = V::splat(0.0);
-        let mut row = 0;
-        while row < out.0 {
-            let rows = ROWS.min(out.0 - row);
-            let mut column = 0;
-            while column < out.1 {
-                let at = (row, column);
-                let whole = out.1 - column > lanes || lanes == 1;
-                column += if whole { wide * lanes } else { lanes };
-                // SAFETY: the last place that is read lies within the plane or its slack: lanes past a line's
-                // end are fewer than `SLACK`.
-                unsafe {
-                    match (rows, lanes, whole) {
-                        (4, 1, _) => self.block::<V, 4, 8>(at, &mut seen),
-                        (3, 1, _) => self.block::<V, 3, 8>(at, &mut seen),
-                        (2, 1, _) => self.block::<V, 2, 8>(at, &mut seen),
-                        (_, 1, _) => self.block::<V, 1, 8>(at, &mut seen),
-                        (4, _, true) => self.block::<V, 4, 2>(at, &mut seen),
-                        (3, _, true) => self.block::<V, 3, 2>(at, &mut seen),
-                        (2, _, true) => self.block::<V, 2, 2>(at, &mut seen),
-                        (_, _, true) => self.block::<V, 1, 2>(at, &mut seen),
-                        (4, _, false) => self.block::<V, 4, 1>(at, &mut seen),
-                        (3, _, false) => self.block::<V, 3, 1>(at, &mut seen),
-                        (2, _, false) => self.block::<V, 2, 1>(at, &mut seen),
-                        (_, _, false) => self.block::<V, 1, 1>(at, &mut seen),
-                    }
-                }
+    fn run<V: VectorLane>(self) -> bool {
+        let d = self.shape;
+        let (image, pixels) = (d.image.0 * d.image.1, d.out.0 * d.out.1);
+        let (taps, size) = (d.kernel.0 * d.kernel.1, d.lines * d.columns * d.stride.1);
+        // The padding is the same for all planes.
+        self.padded.fill(0.0);
+        let mut outputs = self.y.chunks_exact_mut(pixels);
+        let mut are_finite = true;
+        for plane in self.planes {
+            let (from, to) = (&self.x[plane * image..][..image], &mut self.padded[..size]);
+            if V::LANES > 1 {
+                d.spread(from, to);
+            } else {
+                with_wide_moves(
+                    #[inline(always)]
+                    || d.spread(from, to),
+                );
             }
-            row += rows;
+            let first = plane % d.channels * d.multiples;
+            for (channel, y) in (first..first + d.multiples).zip(&mut outputs) {
+                let weights = &self.w[channel * taps..][..taps];
+                let bias = self.bias.map(|bias| bias[channel]);
+                are_finite &= Plane::new(d, self.padded, weights, bias, y).compute::<V>();
+            }
         }
-        let mut lanes = [0.0f32; SLACK];
-        // SAFETY: the array has at least `LANES` elements.
-        unsafe { seen.store(lanes.as_mut_ptr()) };
-        !lanes.iter().any(|seen| seen.is_nan())
+        are_finite
     }
 }
 
-impl Plane<'_> {
-    /// `R` lines by `C` registers of outputs from line `row` and column `column` on; `seen` becomes NaN where
-    /// one is not finite.
-    ///
-    /// # Safety
-    /// The lines exist, the column is one of theirs, and `padded` has slack for `C` registers.
-    #[inline(always)]
-    unsafe fn block<V: VectorLane, const R: usize, const C: usize>(
-        &mut self,
-        (row, column): (usize, usize),
-        seen: &mut V,
-    ) {
-        let d = self.shape;
-        debug_assert!(R <= ROWS && d.kernel.1 == d.taps.len());
-        let mut acc = [[V::splat(0.0); C]; R];
-        // SAFETY: lines of the padded plane that the outputs' windows cover.
-        let start = unsafe { self.padded.as_ptr().add(row * d.stride.0 * d.columns + column) };
-        for (line, under) in d.schedules[R - 1].iter().enumerate() {
-            // SAFETY: as above; weights are the kernel's lines times taps.
-            unsafe {
-                let start = start.add(line * d.columns);
-                // The common cases have loops without branches.
-                match (under.low, under.high, under.are_neighbours) {
-                    (0, 4, true) => self.line::<V, R, C, 0, 4>(start, &under.weights, &mut acc),
-                    (0, 3, true) => self.line::<V, R, C, 0, 3>(start, &under.weights, &mut acc),
-                    (0, 2, true) => self.line::<V, R, C, 0, 2>(start, &under.weights, &mut acc),
-                    (0, 1, true) => self.line::<V, R, C, 0, 1>(start, &under.weights, &mut acc),
-                    (1, 4, true) => self.line::<V, R, C, 1, 4>(start, &under.weights, &mut acc),
-                    (1, 3, true) => self.line::<V, R, C, 1, 3>(start, &under.weights, &mut acc),
-                    (2, 4, true) => self.line::<V, R, C, 2, 4>(start, &under.weights, &mut acc),
-                    (2, 3, true) => self.line::<V, R, C, 2, 3>(start, &under.weights, &mut acc),
-                    (3, 4, true) => self.line::<V, R, C, 3, 4>(start, &under.weights, &mut acc),
-                    _ => {
-                        for r in (0..R).filter(|&r| under.weights[r] != usize::MAX) {
-                            let own = std::slice::from_mut(&mut acc[r]);
-                            let own: &mut [[V; C]; 1] = own.try_into().unwrap_or_else(|_| unreachable!());
-                            self.line::<V, 1, C, 0, 1>(start, &[under.weights[r]; ROWS], own);
-                        }
-                    }
-                }
-            }
+/// Splits pairs of elements from the `at`-th on, `HALF` of them at a time, which compilers turn into shuffles of registers;
+/// gives how many are done.
+#[inline(always)]
+fn split<const BOTH: usize, const HALF: usize>(
+    from: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    mut at: usize,
+) -> usize {
+    let most = first.len().min(second.len());
+    while at + HALF <= most {
+        let pairs: &[f32; BOTH] = from[2 * at..][..BOTH].try_into().unwrap_or_else(|_| unreachable!());
+        let (mut even, mut odd) = ([0.0; HALF], [0.0; HALF]);
+        for i in 0..HALF {
+            (even[i], odd[i]) = (pairs[2 * i], pairs[2 * i + 1]);
         }
-        for (r, acc) in acc.iter().enumerate() {
-            let y = &mut self.y[(row + r) * d.out.1 + column..(row + r + 1) * d.out.1];
-            for (c, &sum) in acc.iter().enumerate() {
-                let mut sum = sum.add(V::splat(0.0));
-                if let Some(bias) = self.bias {
-                    sum = sum.add(V::splat(bias));
-                }
-                // Lanes past the line's end may hold anything: then weights are looked at in vain.
-                *seen = sum.fma(V::splat(0.0), *seen);
-                let sum = sum.canonical_nan();
-                let Some(rest) = y.len().checked_sub(c * V::LANES) else { break };
-                if rest >= V::LANES {
-                    // SAFETY: as many elements as lanes.
-                    unsafe { sum.store(y.as_mut_ptr().add(c * V::LANES)) };
-                } else {
-                    // SAFETY: `rest` elements are left.
-                    unsafe { sum.store_first(y.as_mut_ptr().add(c * V::LANES), rest) };
-                }
-            }
-        }
+        first[at..at + HALF].copy_from_slice(&even);
+        second[at..at + HALF].copy_from_slice(&odd);
+        at += HALF;
     }
-
-    /// Adds the taps of one line to the outputs of lines `LOW .. HIGH`, of which line `r` has the weights from
-    /// `kernel_line[r]` on.
-    ///
-    /// # Safety
-    /// As for `block`; `start` is the line's first place.
-    #[inline(always)]
-    unsafe fn line<V: VectorLane, const R: usize, const C: usize, const LOW: usize, const HIGH: usize>(
-        &self,
-        start: *const f32,
-        kernel_line: &[usize; ROWS],
-        acc: &mut [[V; C]; R],
-    ) {
-        for (k, &tap) in self.shape.taps.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let from = start.add(tap);
-                let mut x = [V::splat(0.0); C];
-                for (c, x) in x.iter_mut().enumerate() {
-                    *x = V::load(from.add(c * V::LANES));
-                }
-                for r in LOW..HIGH.min(R) {
-                    let weight = V::splat(*self.weights.get_unchecked(kernel_line[r] + k));
-                    for c in 0..C {
-                        acc[r][c] = x[c].fma(weight, acc[r][c]);
-                    }
-                }
-            }
-        }
-    }
+    at
 }
