@@ -113,6 +113,9 @@ unsafe fn strips<const ROWS: usize, const SIGNED_LEFT: bool>(
             for column in (0..width).step_by(STRIP) {
                 let mask = u64::MAX >> (STRIP - (width - column).min(STRIP));
                 let load = |t: usize| {
+                    // The same columns of the terms that come next: often a page each, which no processor foresees.
+                    let next = terms[t].wrapping_add(TERMS * few.term + column);
+                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
                     let bytes = _mm512_maskz_loadu_epi8(mask, terms[t].add(column).cast());
                     _mm512_xor_si512(bytes, flip)
                 };
