@@ -1,10 +1,12 @@
-//! Biases: what is added to a convolution channel by channel becomes its bias.
+//! Biases: what is added to a convolution channel by channel becomes its bias, and what is added to the product of two
+//! matrices, a bias or a residual, Gemm's input C.
 //!
-//! A convolution adds its bias to the finished sums in one addition, as the operator Add does, and both make NaNs
-//! canonical: no bit changes. f16 and bf16 stay as they are, since there the convolution alone rounds before the Add.
+//! A convolution adds its bias to the finished sums in one addition, as the operator Add does, Gemm likewise with a beta of 1, and all
+//! make NaNs canonical: no bit changes. f16 and bf16 stay as they are, since there what is joined alone rounds before the Add.
 
 use std::sync::Arc;
 
+use repops::attrs::AttrValue;
 use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::SymType;
@@ -13,7 +15,7 @@ use super::infer::constant;
 use super::{Session, all_ops};
 use crate::Result;
 use crate::mlir::tensor::{self, SymTypes};
-use crate::mlir::{At, Op, ops, origin};
+use crate::mlir::{At, Op, Value, ops, origin};
 use crate::weights::Weight;
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
@@ -22,6 +24,9 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     for add in all_ops(session.body()?) {
         if ops::applied_name(add) == Some("Add") && add.operand_count() == 2 && add.result_count() == 1 {
             let sides = [0, 1].map(|index| (add.operand(index), add.operand(1 - index)));
+            if sides.into_iter().any(|(sums, other)| join_product(session, &mut types, add, sums, other)) {
+                continue;
+            }
             let found = sides.into_iter().find_map(|(sums, other)| {
                 let (conv, bias) = (sums.defining_op()?, constant(session, other)?);
                 Some(Sums { conv, bias, constant: other.defining_op()? })
@@ -32,6 +37,46 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets a Gemm without C add the other operand too, if it can.
+fn join_product<'a>(
+    session: &'a Session<'a>,
+    types: &mut SymTypes,
+    add: Op<'a>,
+    sums: Value<'a>,
+    other: Value<'a>,
+) -> bool {
+    let Some(gemm) = sums.defining_op().filter(|op| op.operand_count() == 2 && op.result_count() == 1) else {
+        return false;
+    };
+    let Some(applied) = ops::applied(gemm).filter(|applied| applied.op == "Gemm") else { return false };
+    let mut of = |value: Value<'a>| types.get(value.ty());
+    let (Some(ty), Some(added), Some(result)) = (of(sums), of(other), of(add.result(0))) else {
+        return false;
+    };
+    let float = matches!(ty.dtype, DType::F32 | DType::F64) && added.dtype == ty.dtype;
+    // The same matrix, or numbers for each column.
+    let columns = match added.shape.as_slice() {
+        [columns] => Some(columns),
+        [rows, columns] if rows.as_const() == Some(1) => Some(columns),
+        _ => None,
+    };
+    let is_row = columns.is_some_and(|n| n.as_const() == Some(1) || Some(n) == ty.shape.last());
+    let fits = float && ty == result && (added.shape == ty.shape || is_row);
+    // Read here alone, and where the product is: not once for each iteration.
+    let is_own = sums.uses_up_to(2).is_some_and(|uses| uses.len() == 1) && gemm.block() == add.block();
+    // Beta counts from now on.
+    if !fits || !is_own || !matches!(applied.attrs.get("beta"), None | Some(AttrValue::Float(1.0))) {
+        return false;
+    }
+    let location = origin::fuse(session.context(), [gemm.location(), add.location()]);
+    let operands = [gemm.operand(0), gemm.operand(1), other];
+    let module = &session.module;
+    let joined = module.create_apply(At::Before(add), location, &applied, &operands, &[add.result(0).ty()]);
+    module.replace(add, &[joined.result(0)]);
+    module.erase(gemm);
+    true
 }
 
 /// The operands of an addition.

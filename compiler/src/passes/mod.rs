@@ -104,8 +104,12 @@ pub const PASSES: &[Pass] = &[
     Pass::new("canonicalize", "Remove operations that change nothing.", canonicalize::run),
     Pass::new("cse", "Let equal operations be computed once.", cse::run),
     Pass::new("prune", "Remove what no output needs.", prune::run),
-    Pass::new("bias", "Let convolutions add what is added to their channels.", bias::run)
-        .optional(Choice::Fuse),
+    Pass::new(
+        "bias",
+        "Let convolutions add what is added to their channels, and Gemm what is added to it.",
+        bias::run,
+    )
+    .optional(Choice::Fuse),
     Pass::new("layout", "Store matrices as contractions read them.", layout::run).optional(Choice::Layout),
     Pass::new("fuse", "Join element-wise neighbours into regions.", fuse::run).optional(Choice::Fuse),
     Pass::new("plan", "Give values memory that they can share.", plan::run),
