@@ -8,7 +8,7 @@ as every executor gives the bits of these values (the test `random`), this compa
 relative (f16: two units in the last place) and 1e-7 absolute, everything else exactly.
 
 LIST has a line `OPERATOR [TYPE] [ATTRIBUTE=VALUE ...] [TRAIT ...]: REASON` for what may differ; TYPE is the first input's, and a
-TRAIT is what one of the inputs is or holds (scalar, empty, single, nan, negative, flat: somewhere of no variance along an axis, or all but the second), what the node's graphs do
+TRAIT is what one of the inputs is or holds (scalar, empty, blank: a string without characters, single, nan, negative, flat: somewhere of no variance along an axis, or all but the second), what the node's graphs do
 (twice: give one value as two outputs; inner:OPERATOR: hold such a node), or how much differs (tiny: a millionth of the largest element at most). A difference that no line has is a finding, and a line that nothing needed is one too, unless it ends with `(rare)`.
 Exit code 1 with findings. Needs onnx, onnxruntime, numpy.
 """
@@ -112,7 +112,7 @@ def difference(ours, theirs):
     return f"element {list(map(int, at))} of {list(ours.shape)}: ours {ours[at]!r}, theirs {theirs[at]!r}, {int((~same).sum())} differ"
 
 
-TRAITS = ("scalar", "empty", "single", "nan", "negative", "flat", "twice", "tiny")
+TRAITS = ("scalar", "empty", "blank", "single", "nan", "negative", "flat", "twice", "tiny")
 
 
 def traits(node, arrays, ours, theirs):
@@ -121,6 +121,7 @@ def traits(node, arrays, ours, theirs):
     for array in arrays:
         found.update({"scalar"} if array.ndim == 0 else ())
         found.update({"empty"} if array.size == 0 else ())
+        found.update({"blank"} if array.dtype == object and any(text in ("", b"") for text in array.flat) else ())
         if array.dtype in RELATIVE:
             wide = array.astype(np.float64)
             with np.errstate(invalid="ignore", over="ignore"):
