@@ -306,7 +306,10 @@ fn asked(ask: &Ask) -> String {
         Ask::Record { index } => format!("record {index}"),
         Ask::Tensor { of } => format!("{of:?}: type and frontier"),
         Ask::Leaf { index } => format!("leaf {index} of the output"),
-        Ask::Claims { terms } => format!("values of {} terms, from {:?}", terms.len(), terms.first()),
+        Ask::Claims { terms } => match terms.first() {
+            Some(first) => format!("values of {} terms, from {first:?}", terms.len()),
+            None => "values of no terms".to_string(),
+        },
         Ask::Witness => "the element that meets the fault".to_string(),
         Ask::Evidence(question) => {
             let text = format!("{question:?}");
