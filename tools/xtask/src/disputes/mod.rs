@@ -81,7 +81,7 @@ pub struct Subject {
     inputs: Vec<(String, PathBuf)>,
     /// Of a generation.
     further: Vec<String>,
-    shape: &'static str,
+    shape: String,
     /// Lies besides faults in outputs.
     kinds: &'static [&'static str],
 }
@@ -94,10 +94,21 @@ fn language(program: &Path) -> Subject {
         program: program.to_path_buf(),
         inputs: Vec::new(),
         further: words.map(str::to_owned).to_vec(),
-        shape: "a prompt of 5 words and 12 tokens",
+        shape: "a prompt of 5 words and 12 tokens".to_owned(),
         kinds: &["wiring", "operator", "length", "digest", "outcome", "token", "silence"],
     }
 }
+
+/// Models, and the inputs that they are given: token ids or an image; with a number behind the name as large as texts, photographs
+/// and lines of text are.
+const SHAPES: &[(&str, &[usize])] = &[
+    ("minilm", &[1, 16]),
+    ("minilm-128", &[1, 128]),
+    ("ppocr-det", &[1, 3, 64, 96]),
+    ("ppocr-det-640", &[1, 3, 640, 640]),
+    ("ppocr-rec", &[1, 3, 48, 64]),
+    ("ppocr-rec-320", &[1, 3, 48, 320]),
+];
 
 /// A model's program, with inputs that are written beside it.
 fn subject(cases: &Path, name: &str) -> Result<Subject> {
@@ -112,41 +123,20 @@ fn subject(cases: &Path, name: &str) -> Result<Subject> {
         inputs.push((input.to_owned(), path));
         Ok(())
     };
-    let image = |h: usize, w: usize| npy::float32_of(&[1, 3, h, w], &noise(3 * h * w));
-    let shape = match name {
-        "minilm" => {
-            let ids: Vec<i64> = noise(16).into_iter().map(|n| i64::from(n) + 1000).collect();
-            write("input_ids", npy::int64(&[1, 16], &ids))?;
-            write("attention_mask", npy::int64(&[1, 16], &[1; 16]))?;
-            write("token_type_ids", npy::int64(&[1, 16], &[0; 16]))?;
-            "i64[1, 16]"
-        }
-        "minilm-128" => {
-            let ids: Vec<i64> = noise(128).into_iter().map(|n| i64::from(n) + 1000).collect();
-            write("input_ids", npy::int64(&[1, 128], &ids))?;
-            write("attention_mask", npy::int64(&[1, 128], &[1; 128]))?;
-            write("token_type_ids", npy::int64(&[1, 128], &[0; 128]))?;
-            "i64[1, 128]"
-        }
-        "ppocr-det" => {
-            write("x", image(64, 96))?;
-            "f32[1, 3, 64, 96]"
-        }
-        "ppocr-rec" => {
-            write("x", image(48, 64))?;
-            "f32[1, 3, 48, 64]"
-        }
-        // As large as photographs and lines of text are given to these models.
-        "ppocr-det-640" => {
-            write("x", image(640, 640))?;
-            "f32[1, 3, 640, 640]"
-        }
-        "ppocr-rec-320" => {
-            write("x", image(48, 320))?;
-            "f32[1, 3, 48, 320]"
-        }
-        other => return Err(Error::Failed(format!("there is no short input for {other}"))),
+    let known = SHAPES.iter().find(|(known, _)| *known == name);
+    let (_, shape) = known.ok_or_else(|| Error::Failed(format!("there is no input for {name}")))?;
+    let count = shape.iter().product();
+    let dtype = if let [_, _] = shape {
+        let ids: Vec<i64> = noise(count).into_iter().map(|n| i64::from(n) + 1000).collect();
+        write("input_ids", npy::int64(shape, &ids))?;
+        write("attention_mask", npy::int64(shape, &vec![1; count]))?;
+        write("token_type_ids", npy::int64(shape, &vec![0; count]))?;
+        "i64"
+    } else {
+        write("x", npy::float32_of(shape, &noise(count)))?;
+        "f32"
     };
+    let shape = format!("{dtype}{shape:?}");
     // What stands after the model's name is the shape.
     let model = name.trim_end_matches(|last: char| last == '-' || last.is_ascii_digit());
     let program = cases.join(model).join("model.rep");
