@@ -79,6 +79,7 @@ impl Case {
         };
         let params = 1 + scalars.len();
         let region = Region {
+            products: Vec::new(),
             params: vec![DType::F32; params],
             instructions: steps.iter().map(instruction).collect(),
             results: vec![(params + steps.len() - 1) as u16],
@@ -104,7 +105,7 @@ impl Case {
             Work::Operator { kernel, attrs } => {
                 let operands: Vec<Option<Operand<'_>>> =
                     self.inputs.iter().map(|i| Some(i.operand())).collect();
-                let ctx = KernelCtx { isa: self.isa, attrs };
+                let ctx = KernelCtx::new(self.isa, attrs);
                 kernel(&ctx, &operands, &mut [self.output.view_mut()]).expect("inputs without faults");
             }
             Work::Region(kernel) => {

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use repops::ops::REGION;
+use repops::ops::{PRODUCT_REGION, REGION};
 use repops::program::{
     Block as ProgramBlock, BlockId, Header, Output, Program, ProgramParts, SPEC_VERSION, SlotId,
 };
 use repops::program::{Step, ValueId};
-use repops::region::{Instruction, Region};
+use repops::region::{Instruction, Product, Region, is_product};
 
 use crate::mlir::tensor::{self, SymTypes};
 use crate::mlir::{Block, Key, Op, Value, attr, ops, origin};
@@ -153,7 +153,7 @@ impl<'a> Emitter<'a> {
             let region = region(op)?;
             let (version, attrs) = (1, repops::attrs::Attrs::new());
             return Ok(Step {
-                op: REGION,
+                op: if region.is_elementwise() { REGION } else { PRODUCT_REGION },
                 version,
                 attrs,
                 inputs,
@@ -198,14 +198,32 @@ fn region(op: Op<'_>) -> Result<Region> {
         numbers.insert(value.key(), next);
         Ok::<(), CompileError>(())
     };
-    let mut params = Vec::new();
-    for param in body.arguments() {
+    // Products come first, and take the first parameters.
+    let (mut products, mut params, mut taken) = (Vec::new(), Vec::new(), 0);
+    let inner = body.ops();
+    for &product in &inner {
+        let Ok((def, attrs)) = applied(product) else { break };
+        if !is_product(def) {
+            break;
+        }
+        let inputs = u16::try_from(product.operand_count()).map_err(|_| malformed())?;
+        let own = body.arguments().skip(taken).map(|argument| argument.key());
+        if !product.operands().map(|operand| operand.key()).eq(own.take(product.operand_count())) {
+            return Err(malformed());
+        }
+        let result = product.results().next().ok_or_else(malformed)?;
+        number(&mut numbers, result)?;
+        params.push(dtype(result)?);
+        products.push(Product { op: def.id, version: def.version, attrs, inputs });
+        taken += product.operand_count();
+    }
+    for param in body.arguments().skip(taken) {
         number(&mut numbers, param)?;
         params.push(dtype(param)?);
     }
     let mut instructions = Vec::new();
     let mut results = Vec::new();
-    for inner in body.ops() {
+    for &inner in &inner[products.len()..] {
         let args = inner.operands().map(|value| numbers.get(&value.key()).copied().ok_or_else(malformed));
         let args: Vec<u16> = args.collect::<Result<_>>()?;
         if inner.name() == ops::YIELD {
@@ -223,5 +241,5 @@ fn region(op: Op<'_>) -> Result<Region> {
         });
         number(&mut numbers, result)?;
     }
-    Ok(Region { params, instructions, results })
+    Ok(Region { products, params, instructions, results })
 }

@@ -115,7 +115,8 @@ fn every_operator_alone() {
         let args = (0..params.len() as u16).collect();
         let result = params.len() as u16;
         let instruction = Instruction { op: def.id, version: def.version, attrs, args, dtype };
-        let region = Region { params, instructions: vec![instruction], results: vec![result] };
+        let region =
+            Region { products: Vec::new(), params, instructions: vec![instruction], results: vec![result] };
         for (count, seed) in [(20_011, 0), (7, 1), (1, 2)] {
             check(&native, &region, count, seed);
         }
@@ -150,7 +151,7 @@ fn grown(choices: &[(usize, [usize; 3])]) -> Region {
     }
     let last = types.len() as u16 - 1;
     let results = if instructions.len() > 2 { vec![last, last - 1] } else { vec![last] };
-    Region { params, instructions, results }
+    Region { products: Vec::new(), params, instructions, results }
 }
 
 proptest! {
@@ -185,6 +186,7 @@ fn huge_regions_are_left_to_others() {
         dtype: DType::F32,
     };
     let chain = |length: u16| Region {
+        products: Vec::new(),
         params: vec![DType::F32],
         instructions: (0..length).map(instruction).collect(),
         results: vec![length],

@@ -27,6 +27,7 @@ use repops::tensor::{TensorView, TensorViewMut, element_count};
 
 pub use cpu::elementwise::broadcast::evaluate_broadcast;
 pub use cpu::elementwise::region::TileRegions;
+pub use cpu::products::{Epilogue, evaluate_products};
 pub use float_env::FloatEnv;
 pub use hash::{
     HashIsa, bytes_digest, hashes_behind, hashes_behind_by, merkle_root, merkle_root_by, node_hashes,
@@ -84,6 +85,15 @@ pub struct KernelCtx<'a> {
     pub isa: Isa,
     /// With defaults filled in.
     pub attrs: &'a Attrs,
+    /// What a kernel of a product may do with its results itself, if it claims to; the caller does it otherwise.
+    pub epilogue: Option<&'a Epilogue<'a>>,
+}
+
+impl<'a> KernelCtx<'a> {
+    /// For an operator that stands alone.
+    pub fn new(isa: Isa, attrs: &'a Attrs) -> KernelCtx<'a> {
+        KernelCtx { isa, attrs, epilogue: None }
+    }
 }
 
 /// Computes an operator. Inference has succeeded on the same inputs; outputs have the inferred shapes

@@ -9,7 +9,7 @@ use repops::digest::Layout;
 use repops::exec::{ExecError, Executor, HashLevel, Observer, StepEvent};
 use repops::ops::OpError;
 use repops::program::{BlockId, Program, Step, ValueId};
-use repops::reference::{region_values, unpack};
+use repops::reference::{region_products, region_values, unpack};
 use repops::region::Region;
 use repops::tensor::TensorError;
 use repops::trace::{Frame, StepRecord};
@@ -32,7 +32,7 @@ pub enum InsideError {
     Execution(#[from] ExecError),
 }
 
-/// The values of the region of the step at `path`, which is run `index`-th, one for each instruction.
+/// The values of the region of the step at `path`, which is run `index`-th: one for each product, and one for each instruction.
 pub fn region_at<'a>(
     program: &'a Program,
     inputs: &[Tensor],
@@ -45,7 +45,10 @@ pub fn region_at<'a>(
     let region = step.region.as_ref().ok_or(InsideError::NotFused { op: step.def().name })?;
     let tensors = step_inputs(program, inputs, step, index, executor, observer)?;
     let views: Vec<Option<TensorView<'_>>> = tensors.iter().map(|t| Some(t.view())).collect();
-    Ok((region, region_values(region, &views).map_err(InsideError::Region)?))
+    let (products, rest) = region_products(region, &views).map_err(InsideError::Region)?;
+    let params: Vec<_> = products.iter().map(|p| Some(p.view())).chain(rest.iter().copied()).collect();
+    let computed = region_values(region, &params).map_err(InsideError::Region)?;
+    Ok((region, products.into_iter().chain(computed).collect()))
 }
 
 /// The inputs of a step, by running the program up to it.

@@ -117,7 +117,7 @@ fn a_single_step_is_disputed_as_briefly() {
     }
     println!("at most {:?} rounds", played.values().max());
     assert!(played.contains_key(&("Div", Kind::Fault)));
-    for name in ["MatMul", "Region", "Attention", "GRU", "Resize", "TopK"] {
+    for name in ["MatMul", "Region", "ProductRegion", "Attention", "GRU", "Resize", "TopK"] {
         assert!(played.contains_key(&(name, Kind::Output)), "{name}");
     }
 }

@@ -12,7 +12,7 @@ use crate::exec::{
     node_name,
 };
 use crate::fma;
-use crate::ops::{self, EvalCtx, OpClass, OpError};
+use crate::ops::{self, EvalCtx, InferInput, OpClass, OpError, SymType};
 use crate::program::{BlockId, Program, Step, ValueId};
 use crate::region::Region;
 use crate::tensor::{Tensor, TensorView};
@@ -259,8 +259,36 @@ impl BlockRunner for Blocks<'_, '_> {
     }
 }
 
-/// A region, instruction by instruction, each by its operator's own `eval` over whole tensors.
+/// A step's region, its products first.
 pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let (products, rest) = region_products(region, inputs)?;
+    let params: Vec<_> = products.iter().map(|p| Some(p.view())).chain(rest.iter().copied()).collect();
+    evaluate_elementwise(region, &params)
+}
+
+/// The products of a step's region, each by its operator's own `eval`, and the other inputs.
+pub fn region_products<'i, 'a>(
+    region: &Region,
+    inputs: &'i [Option<TensorView<'a>>],
+) -> Result<(Vec<Tensor>, &'i [Option<TensorView<'a>>]), OpError> {
+    let types: Vec<_> = inputs.iter().map(|t| t.map(|t| SymType::of(t.dtype, t.shape))).collect();
+    let known = inputs.iter().zip(&types);
+    let known = known.map(|(t, ty)| ty.as_ref().map(|ty| InferInput { ty, tensor: *t, sym: None }));
+    // What inference refuses no evaluation is prepared for.
+    region.infer(&known.collect::<Vec<_>>(), &std::cell::Cell::new(0))?;
+    let mut products = Vec::with_capacity(region.products.len());
+    for (product, range) in region.products() {
+        let ctx = EvalCtx { attrs: &product.attrs, inputs: &inputs[range], outputs: 1 };
+        products.extend(product.def().evaluate(&ctx)?.into_iter().take(1));
+    }
+    Ok((products, &inputs[region.first_elementwise()..]))
+}
+
+/// A region from its parameters, instruction by instruction, each by its operator's own `eval` over whole tensors.
+pub fn evaluate_elementwise(
+    region: &Region,
+    inputs: &[Option<TensorView<'_>>],
+) -> Result<Vec<Tensor>, OpError> {
     let computed = region_values(region, inputs)?;
     let shapes: Vec<&[usize]> = inputs.iter().flatten().map(|t| t.shape).collect();
     let full = ops::infer::broadcast_extents(&shapes)?;
@@ -268,7 +296,7 @@ pub fn evaluate_region(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Re
     region.results.iter().map(result).collect()
 }
 
-/// What each instruction of a region gives, before results are expanded to the region's full shape.
+/// What each instruction of a region gives from its parameters, before results are expanded to the region's full shape.
 pub fn region_values(region: &Region, inputs: &[Option<TensorView<'_>>]) -> Result<Vec<Tensor>, OpError> {
     for (index, (input, dtype)) in inputs.iter().zip(&region.params).enumerate() {
         let found = input.ok_or(OpError::MissingInput { index })?.dtype;

@@ -7,9 +7,9 @@
 
 use std::cell::Cell;
 
-use repops::ops::{InferCtx, InferInput, Inferred, OpClass, SymTensor, SymType, infer::broadcast};
+use repops::ops::{InferCtx, InferInput, Inferred, OpClass, SymTensor, SymType};
 use repops::program::{BlockId, Step};
-use repops::{DType, DimExpr, Program, Tensor};
+use repops::{DType, Program, Tensor};
 
 /// An element type and extents.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,13 +74,7 @@ fn infer_step(step: &Step, values: &[Option<Known<'_>>], fresh: &Cell<u32>) -> O
     }
     if let Some(region) = &step.region {
         // A step whose types do not fit is left to say so when it runs.
-        if inputs.iter().flatten().zip(&region.params).any(|(input, dtype)| input.ty.dtype != *dtype) {
-            return None;
-        }
-        let shapes: Vec<&[DimExpr]> = inputs.iter().flatten().map(|i| i.ty.shape.as_slice()).collect();
-        let full = broadcast(&shapes).ok()?;
-        let result = |&r: &u16| Inferred::new(region.value_dtype(r), full.clone());
-        return Some(region.results.iter().map(result).collect());
+        return region.infer(&inputs, fresh).ok();
     }
     let def = step.def();
     if matches!(def.class, OpClass::Control) {

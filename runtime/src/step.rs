@@ -2,18 +2,19 @@
 //!
 //! Invariant: which of them is used changes no bit. Nothing here knows where values live.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use repops::digest::Layout;
 use repops::exec::Evaluation;
 use repops::ops::infer::broadcast_extents;
-use repops::ops::{self, EvalCtx, Fault, OpError};
+use repops::ops::{self, EvalCtx, Fault, InferInput, Inferred, OpError, SymType};
 use repops::program::{BlockId, Program, Step, ValueId};
 use repops::reference::unpack;
 use repops::region::{Region, RegionBackend, RegionKernel};
 use repops::{DType, Digest, Tensor, TensorView, TensorViewMut};
 use repops_kernels::isa::Isa;
-use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, lookup};
+use repops_kernels::{KernelCtx, Operand, TileRegions, evaluate_broadcast, evaluate_products, lookup};
 
 use crate::Regions;
 use crate::bind::Shape;
@@ -99,19 +100,27 @@ impl<'a> HostStep<'a> {
     /// Fills the outputs by a kernel, or by the reference where there is none.
     pub fn write(&self, outputs: &mut [TensorViewMut<'_>]) -> Result<Evaluation, OpError> {
         if let Some(region) = &self.step.region {
-            let inputs = self.region_views();
             return match &self.prepared.region {
-                Some((kernel, backend)) => {
+                Some((kernel, backend)) if region.is_elementwise() => {
                     let full = outputs[0].shape;
-                    evaluate_broadcast(kernel.as_ref(), full, &inputs, outputs);
+                    evaluate_broadcast(kernel.as_ref(), full, &views(&self.operands), outputs);
                     Ok(Evaluation::Region(backend))
                 }
-                None => self.write_unfused(region, &inputs, outputs),
+                Some((kernel, backend)) => {
+                    evaluate_products(self.isa, region, kernel.as_ref(), &self.operands, outputs)?;
+                    Ok(Evaluation::Region(backend))
+                }
+                None => {
+                    let products = self.products(region, outputs[0].shape)?;
+                    let mut inputs: Vec<TensorView<'_>> = products.iter().map(Tensor::view).collect();
+                    inputs.extend(views(&self.operands[region.first_elementwise()..]));
+                    self.write_unfused(region, &inputs, outputs)
+                }
             };
         }
         let dtypes: Vec<_> = self.operands.iter().map(|o| o.as_ref().map(|o| o.dtype)).collect();
         if let Some(kernel) = lookup(self.step.op, self.step.version, &dtypes) {
-            let ctx = KernelCtx { isa: self.isa, attrs: &self.step.attrs };
+            let ctx = KernelCtx::new(self.isa, &self.step.attrs);
             kernel(&ctx, &self.operands, outputs)?;
             return Ok(Evaluation::Kernel);
         }
@@ -122,6 +131,22 @@ impl<'a> HostStep<'a> {
             output.bytes.copy_from_slice(computed.bytes());
         }
         Ok(Evaluation::Reference)
+    }
+
+    /// The products of a region, each by its kernel.
+    fn products(&self, region: &Region, shape: &[usize]) -> Result<Vec<Tensor>, OpError> {
+        let mut products = Vec::with_capacity(region.products.len());
+        for (product, range) in region.products() {
+            let operands = &self.operands[range];
+            let dtypes: Vec<_> = operands.iter().map(|o| o.as_ref().map(|o| o.dtype)).collect();
+            let kernel = lookup(product.op, product.version, &dtypes);
+            let kernel =
+                kernel.ok_or_else(|| OpError::Unsupported("a product without a kernel".to_string()))?;
+            let mut out = Tensor::zeros(DType::F32, shape)?;
+            kernel(&KernelCtx::new(self.isa, &product.attrs), operands, &mut [out.view_mut()])?;
+            products.push(out);
+        }
+        Ok(products)
     }
 
     /// A region, one operator after the other over whole tensors.
@@ -149,7 +174,7 @@ impl<'a> HostStep<'a> {
             let dtypes: Vec<_> = args.iter().map(|v| Some(v.dtype)).collect();
             match lookup(instruction.op, instruction.version, &dtypes) {
                 Some(kernel) => {
-                    let ctx = KernelCtx { isa: self.isa, attrs: &instruction.attrs };
+                    let ctx = KernelCtx::new(self.isa, &instruction.attrs);
                     kernel(&ctx, &operands, &mut [out.view_mut()])?;
                 }
                 None => {
@@ -170,12 +195,6 @@ impl<'a> HostStep<'a> {
         Ok(evaluation)
     }
 
-    /// The inputs of a region, which are row-major.
-    fn region_views(&self) -> Vec<TensorView<'a>> {
-        let view = |o: &Operand<'a>| TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes };
-        self.operands.iter().flatten().map(view).collect()
-    }
-
     fn views(&self) -> Result<Vec<Option<Viewed<'_>>>, OpError> {
         self.operands.iter().map(|o| o.map(viewed).transpose()).collect()
     }
@@ -186,16 +205,19 @@ pub(crate) fn infer_region<'a>(
     region: &Region,
     inputs: impl Iterator<Item = (DType, &'a [usize])>,
 ) -> Result<Vec<Shape>, OpError> {
-    let inputs: Vec<(DType, &[usize])> = inputs.collect();
-    let shapes: Vec<&[usize]> = inputs.iter().map(|(_, shape)| *shape).collect();
-    let extents = broadcast_extents(&shapes)?;
-    for (index, ((found, _), expected)) in inputs.iter().zip(&region.params).enumerate() {
-        if found != expected {
-            return Err(OpError::DType { index, found: *found, expected: expected.name() });
-        }
-    }
-    let shape = |&r: &u16| Shape { dtype: region.value_dtype(r), extents: extents.clone() };
-    Ok(region.results.iter().map(shape).collect())
+    let types: Vec<SymType> = inputs.map(|(dtype, shape)| SymType::of(dtype, shape)).collect();
+    let inputs: Vec<_> = types.iter().map(|ty| Some(InferInput { ty, tensor: None, sym: None })).collect();
+    let shape = |inferred: Inferred| {
+        let extents = inferred.ty.extents().ok_or_else(|| OpError::shape("a region of unknown sizes"))?;
+        Ok(Shape { dtype: inferred.ty.dtype, extents })
+    };
+    region.infer(&inputs, &Cell::new(0))?.into_iter().map(shape).collect()
+}
+
+/// The inputs of a region, which are row-major.
+pub(crate) fn views<'a>(operands: &[Option<Operand<'a>>]) -> Vec<TensorView<'a>> {
+    let view = |o: &Operand<'a>| TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes };
+    operands.iter().flatten().map(view).collect()
 }
 
 /// A view, or a constant unpacked from its panels.

@@ -52,7 +52,7 @@ impl<'a> Fusion<'a> {
             if root.name() != ops::REGION {
                 root.bodies().for_each(|body| self.block(body));
             }
-            if taken.contains(&root.key()) || !self.is_fusable(root) {
+            if taken.contains(&root.key()) || !is_fusable(&mut self.types, root) {
                 continue;
             }
             let group = self.group(root, block, &position);
@@ -62,17 +62,6 @@ impl<'a> Fusion<'a> {
                 position.insert(region.key(), position[&root.key()]);
             }
         }
-    }
-
-    /// Whether a region may hold the operator, on these types.
-    fn is_fusable(&mut self, op: Op<'a>) -> bool {
-        let Some(applied) = ops::applied(op) else { return false };
-        let Some(OpClass::Elementwise(Some(lane))) = applied.def().map(|def| def.class) else { return false };
-        let dtypes: Option<Vec<DType>> =
-            op.operands().map(|v| self.types.get(v.ty()).map(|ty| ty.dtype)).collect();
-        let (Some(dtypes), 1) = (dtypes, op.result_count()) else { return false };
-        let result = self.types.get(op.result(0).ty()).map(|ty| ty.dtype);
-        result.is_some() && lane(&applied.attrs).signature(&dtypes) == result
     }
 
     fn group(&mut self, root: Op<'a>, block: Block<'a>, position: &BTreeMap<Key, usize>) -> Group<'a> {
@@ -98,7 +87,8 @@ impl<'a> Fusion<'a> {
                     let ty = fusion.types.get(operand.ty());
                     shape.as_ref().zip(ty).is_some_and(|(shape, ty)| same_extents(shape, &ty))
                 };
-                if members.contains_key(&at) || !self.is_fusable(maker) || !has_shape(self) {
+                let is_fusable = is_fusable(&mut self.types, maker);
+                if members.contains_key(&at) || !is_fusable || !has_shape(self) {
                     continue;
                 }
                 let Some(uses) = operand.uses_up_to(USES_MAX) else { continue };
@@ -221,6 +211,16 @@ where
         .collect()
 }
 
-fn same_extents(a: &SymType, b: &SymType) -> bool {
+/// Whether a region may hold the operator, on these types.
+pub(super) fn is_fusable(types: &mut SymTypes, op: Op<'_>) -> bool {
+    let Some(applied) = ops::applied(op) else { return false };
+    let Some(OpClass::Elementwise(Some(lane))) = applied.def().map(|def| def.class) else { return false };
+    let dtypes: Option<Vec<DType>> = op.operands().map(|v| types.get(v.ty()).map(|ty| ty.dtype)).collect();
+    let (Some(dtypes), 1) = (dtypes, op.result_count()) else { return false };
+    let result = types.get(op.result(0).ty()).map(|ty| ty.dtype);
+    result.is_some() && lane(&applied.attrs).signature(&dtypes) == result
+}
+
+pub(super) fn same_extents(a: &SymType, b: &SymType) -> bool {
     a.shape.len() == b.shape.len() && a.shape.iter().zip(&b.shape).all(|(a, b)| a.provably_equals(b))
 }

@@ -12,6 +12,7 @@ mod fuse;
 mod infer;
 mod layout;
 mod plan;
+mod products;
 mod prune;
 
 use std::cell::{Cell, RefCell};
@@ -112,6 +113,8 @@ pub const PASSES: &[Pass] = &[
     .optional(Choice::Fuse),
     Pass::new("layout", "Store matrices as contractions read them.", layout::run).optional(Choice::Layout),
     Pass::new("fuse", "Join element-wise neighbours into regions.", fuse::run).optional(Choice::Fuse),
+    Pass::new("products", "Let element-wise steps compute the products that they alone read.", products::run)
+        .optional(Choice::Fuse),
     Pass::new("plan", "Give values memory that they can share.", plan::run),
 ];
 

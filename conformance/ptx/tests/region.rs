@@ -65,7 +65,7 @@ fn check(region: &Region, inputs: &[Tensor], shape: &[usize]) {
         .map(|(tensor, buffer)| View { buffer, offset: 0, dtype: tensor.dtype(), shape })
         .collect();
     let prepared = region::prepare(&device, region).unwrap().expect("the kernel takes it");
-    region::launch(&device, &prepared, &from, &to).unwrap();
+    region::launch_elementwise(&device, &prepared, &from, &to).unwrap();
     for (at, (tensor, buffer)) in wanted.iter().zip(&outputs).enumerate() {
         let mut found = vec![0; tensor.bytes().len()];
         device.read(buffer, 0, &mut found).unwrap();
@@ -95,7 +95,12 @@ fn every_kind_of_instruction() {
         step("Elu", none().with_float("alpha", 0.7), &[16], F32),      // 17
         step("Max", none(), &[17, 6], F32),                            // 18
     ];
-    let region = Region { params: vec![F32, F32, F32, Bool], instructions, results: vec![18, 15, 12, 7] };
+    let region = Region {
+        products: Vec::new(),
+        params: vec![F32, F32, F32, Bool],
+        instructions,
+        results: vec![18, 15, 12, 7],
+    };
     let inputs =
         [floats(F32, &[4, 3, 50], 1), floats(F32, &[3, 1], 2), floats(F32, &[], 3), truths(&[4, 1, 50], 4)];
     check(&region, &inputs, &[4, 3, 50]);
@@ -119,7 +124,12 @@ fn many_instructions_and_many_live_values() {
         instructions.push(step("Add", Attrs::new(), &[last, 3 + k], DType::F32));
         last = 3 + count + k - 1;
     }
-    let region = Region { params: vec![DType::F32; 3], instructions, results: vec![last, 3 + 7] };
+    let region = Region {
+        products: Vec::new(),
+        params: vec![DType::F32; 3],
+        instructions,
+        results: vec![last, 3 + 7],
+    };
     let inputs = [floats(DType::F32, &[130], 1), floats(DType::F32, &[130], 2), floats(DType::F32, &[1], 3)];
     check(&region, &inputs, &[130]);
 }

@@ -160,9 +160,10 @@ impl Graph {
 }
 
 /// Rows that are never drawn, each with the reason.
-pub const NEVER_DRAWN: [(&str, &str); 5] = [
+pub const NEVER_DRAWN: [(&str, &str); 6] = [
     ("Embedding", "of language models, not of ONNX"),
     ("MatMulBlocks", "of language models, not of ONNX"),
+    ("ProductRegion", "made by the compiler; drawn graphs have many"),
     ("Region", "made by the compiler; drawn graphs have many"),
     ("SequenceAttention", "of language models, not of ONNX"),
     ("SequenceRotary", "of language models, not of ONNX"),

@@ -111,7 +111,7 @@ fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
     } else if let Some(depthwise) = depthwise {
         let (x, w) = (x.as_slice::<f32>(), w.as_slice::<f32>());
         let bias = bias.map(bytemuck::cast_slice);
-        depthwise.run(ctx.isa, x, w, bias, bytemuck::cast_slice_mut(y), &not_finite);
+        depthwise.run(ctx, x, w, bias, bytemuck::cast_slice_mut(y), &not_finite);
     } else {
         let (mut pixels, mut weights) = (x.as_slice::<S>(), w.as_slice::<S>());
         let rescaled = if S::DTYPE == DType::F32 {
@@ -126,6 +126,9 @@ fn conv<S: Storage<E>, E: TileElem + Storage<E>>(
     }
     let finite = || w.as_slice::<S>().iter().all(|w| !TileElem::mul(w.widen(), E::ZERO).is_nan());
     if not_finite.load(Ordering::Relaxed) && !finite() {
+        if let Some(epilogue) = ctx.epilogue {
+            epilogue.disclaim();
+        }
         let def = ops::by_name("Conv").ok_or_else(|| OpError::Unsupported("Conv".to_string()))?;
         let filters = unpack(w.dtype, w.shape, w.layout, w.bytes)?;
         let mut inputs = inputs.to_vec();
@@ -151,7 +154,7 @@ fn by_filters<E: TileElem + Storage<E>>(
     let size = Size { batches: g.images, m: pixels, n: g.group_out, k: terms };
     let planes: Vec<usize> = (0..g.images).map(|i| i * g.channels * image).collect();
     let right = Panels { data: w, offsets: &[], terms };
-    let target = TurnedTarget::new(y, g.group_out, pixels, bias, not_finite);
+    let target = TurnedTarget::new(y, g.group_out, pixels, bias, not_finite).with_epilogue(ctx.epilogue);
     if g.is_pointwise() {
         let left = Turned(Pixels { data: x, planes: &planes, image });
         contract::<E>(ctx.isa, size, &left, &right, &target);
@@ -236,7 +239,7 @@ fn product<S: Storage<E>, E: TileElem + Storage<E>>(
     let left = Strided { data: w, offsets: &weights, outer: terms, term: 1, extent: g.group_out };
     let bias: Option<Vec<E>> = bias.map(|bias| bias.iter().map(|b| b.widen()).collect());
     let target = StridedTarget::new(y, g.group_out * pixels, pixels, 1);
-    let target = target.with_bias(bias.as_deref(), g.groups, not_finite);
+    let target = target.with_bias(bias.as_deref(), g.groups, not_finite).with_epilogue(ctx.epilogue);
     if g.is_pointwise() {
         match bytemuck::try_cast_slice::<S, E>(x) {
             Ok(x) if S::DTYPE == E::DTYPE => {

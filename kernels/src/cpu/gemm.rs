@@ -69,7 +69,7 @@ fn gemm<S: Storage<E>, B: Storage<E>, E: TileElem>(
         None => None,
     };
     if c.is_none() && alpha == one && b.layout == Layout::RowMajor {
-        matrices::<S, B, S, E>(ctx.isa, size, left, strided, y);
+        matrices::<S, B, S, E>(ctx, size, left, strided, y);
         return Ok(());
     }
     // Element (row, column) of C is at `row * row_stride + column * column_stride`.
@@ -82,7 +82,7 @@ fn gemm<S: Storage<E>, B: Storage<E>, E: TileElem>(
         None => (&[][..], 0, 0),
     };
     let add = |t: E, c: E| if beta == one { t.add(c) } else { beta.fma(c, t) };
-    let finish = |_: usize, row: usize, columns: Range<usize>, sums: &[E], out: &mut [S]| {
+    let through = |_: usize, row: usize, columns: Range<usize>, sums: &[E], out: &mut [S]| {
         let scaled = |s: E| if alpha == one { s } else { TileElem::mul(alpha, s) };
         if c.is_none() {
             for (y, &s) in out.iter_mut().zip(sums) {
@@ -100,6 +100,7 @@ fn gemm<S: Storage<E>, B: Storage<E>, E: TileElem>(
             }
         }
     };
-    contract::<E>(ctx.isa, size, &left as &dyn Left<E>, right, &RowTarget::new(y, 0, n, finish));
+    let target = RowTarget::new(y, 0, n, through).with_epilogue(ctx.epilogue);
+    contract::<E>(ctx.isa, size, &left as &dyn Left<E>, right, &target);
     Ok(())
 }

@@ -11,7 +11,6 @@ use super::contract::rows;
 use super::contract::target::StridedTarget;
 use super::contract::{Size, TileElem, contract};
 use super::{require_matrix, require_row_major};
-use crate::isa::Isa;
 use crate::{Kernel, KernelCtx, Operand};
 
 /// The kernel for the operands' type.
@@ -40,13 +39,13 @@ fn matmul<S: Storage<E>, B: Storage<E>, E: TileElem>(
 ) -> Result<(), OpError> {
     let a = require_row_major(inputs, 0)?;
     let b = require_matrix(inputs, 1)?;
-    product::<S, B, S, E>(ctx.isa, &a, &b, outputs[0].as_mut_slice::<S>());
+    product::<S, B, S, E>(ctx, &a, &b, outputs[0].as_mut_slice::<S>());
     Ok(())
 }
 
 /// `y = a x b` with numpy's broadcasting of leading axes, `a` row-major, `b` in either layout.
 pub(crate) fn product<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
-    isa: Isa,
+    ctx: &KernelCtx<'_>,
     a: &Operand<'_>,
     b: &Operand<'_>,
     y: &mut [Y],
@@ -65,11 +64,12 @@ pub(crate) fn product<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
             let panels = Panels { data: b_data, offsets: &plan.b_offsets, terms: k };
             let own = E::panels(b, &plan.b_offsets, k);
             let right = own.as_deref().unwrap_or(&panels);
-            contract::<E>(isa, plan.size, &left, right, &StridedTarget::new(y, m * n, n, 1));
+            let target = StridedTarget::new(y, m * n, n, 1).with_epilogue(ctx.epilogue);
+            contract::<E>(ctx.isa, plan.size, &left, right, &target);
         }
         Layout::RowMajor | Layout::Filters16 => {
             let right = Strided { data: b_data, offsets: &plan.b_offsets, outer: 1, term: n, extent: n };
-            matrices::<A, B, Y, E>(isa, plan.size, left, right, y);
+            matrices::<A, B, Y, E>(ctx, plan.size, left, right, y);
         }
     }
 }
@@ -77,12 +77,13 @@ pub(crate) fn product<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
 /// The product of strided matrices into row-major ones. Few columns are computed as rows: the terms of a
 /// chain are the same, and factors commute.
 pub(crate) fn matrices<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
-    isa: Isa,
+    ctx: &KernelCtx<'_>,
     size: Size,
     left: Strided<'_, A>,
     right: Strided<'_, B>,
     y: &mut [Y],
 ) {
+    let isa = ctx.isa;
     let Size { batches, m, n, k } = size;
     let single = A::DTYPE == DType::F32 && B::DTYPE == DType::F32 && Y::DTYPE == DType::F32;
     let plain = left.term == 1 && left.outer == k && right.outer == 1 && right.term == n;
@@ -97,7 +98,8 @@ pub(crate) fn matrices<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>
         let target = StridedTarget::new(y, m * n, 1, n);
         contract::<E>(isa, size, &right as &dyn Left<E>, &left as &dyn Right<E>, &target);
     } else {
-        contract::<E>(isa, size, &left, &right, &StridedTarget::new(y, m * n, n, 1));
+        let target = StridedTarget::new(y, m * n, n, 1).with_epilogue(ctx.epilogue);
+        contract::<E>(isa, size, &left, &right, &target);
     }
 }
 

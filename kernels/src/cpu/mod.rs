@@ -19,6 +19,7 @@ pub(crate) mod matmul;
 pub(crate) mod movement;
 pub(crate) mod planes;
 pub(crate) mod pool;
+pub mod products;
 pub(crate) mod quantize;
 pub(crate) mod rescale;
 pub(crate) mod resize;

@@ -168,7 +168,7 @@ fn region(params: &[DType], drafts: &[Draft], results: &[Index]) -> Option<Regio
     let pick = |index: &Index| (params.len() + index.index(instructions.len())) as u16;
     let mut results: Vec<u16> = results.iter().map(pick).collect();
     results.push(types.len() as u16 - 1);
-    Some(Region { params: params.to_vec(), instructions, results })
+    Some(Region { products: Vec::new(), params: params.to_vec(), instructions, results })
 }
 
 proptest! {

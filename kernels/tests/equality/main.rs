@@ -14,6 +14,7 @@ mod general;
 mod integer;
 mod movement;
 mod pools;
+mod products;
 mod rows;
 mod sequence;
 mod typed;
@@ -105,6 +106,11 @@ impl Case {
         let Some(kernel) = lookup(def.id, def.version, &dtypes) else {
             return fail(format!("there is no kernel of {} for {dtypes:?}", self.op));
         };
+        let steps = match wanted {
+            Ok(wanted) => products::Steps::new(def, attrs, operands, &wanted[0]),
+            Err(_) => None,
+        };
+        let mut turn = 0;
         for isa in Isa::available() {
             for pool in POOLS.iter() {
                 let place = || {
@@ -119,7 +125,7 @@ impl Case {
                 };
                 let mut outputs = garbage_like(like);
                 let mut views: Vec<_> = outputs.iter_mut().map(Tensor::view_mut).collect();
-                let result = pool.install(|| kernel(&KernelCtx { isa, attrs }, operands, &mut views));
+                let result = pool.install(|| kernel(&KernelCtx::new(isa, attrs), operands, &mut views));
                 match (wanted, result) {
                     (Err(wanted), Err(found)) if *wanted == found => {}
                     (Ok(wanted), Ok(())) => {
@@ -132,7 +138,13 @@ impl Case {
                         return fail(format!("{found:?}, expected {wanted:?}: {}", place()));
                     }
                 }
+                if let Some(steps) = &steps {
+                    pool.install(|| steps.check(isa, turn, operands, &place))?;
+                    turn += 1;
+                }
             }
+            // Each number of threads meets each way.
+            turn += 1;
         }
         Ok(())
     }

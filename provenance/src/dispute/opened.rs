@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use repops::digest::LEAF_BYTES;
 use repops::ops::dispute::{self, Stop, Subject, TensorType, Term, WHOLE_BYTES_MAX};
-use repops::ops::{self, Fault, InferCtx, InferInput, OpError, SymType};
+use repops::ops::{Fault, InferCtx, InferInput, OpError, SymType};
 use repops::program::{Step, stored_byte_len};
 use repops::{Digest, Tensor};
 
@@ -97,16 +97,11 @@ pub(super) fn infer(
     facts: &mut dyn Facts,
 ) -> Result<Vec<SymType>, Gap> {
     if let Some(region) = &step.region {
-        let shapes: Vec<Vec<repops::DimExpr>> =
-            inputs.iter().flatten().map(|t| t.shape.iter().map(|&d| d.into()).collect()).collect();
-        let shapes: Vec<&[repops::DimExpr]> = shapes.iter().map(Vec::as_slice).collect();
-        let full = ops::infer::broadcast(&shapes).map_err(|e| Gap::Stop(e.into()))?;
-        let fits = inputs.iter().zip(&region.params).all(|(t, p)| t.as_ref().is_some_and(|t| t.dtype == *p));
-        if !fits {
-            return Err(Gap::Stop(OpError::shape("an input of a region has another type").into()));
-        }
-        let ty = |r: &u16| SymType::new(region.value_dtype(*r), full.clone());
-        return Ok(region.results.iter().map(ty).collect());
+        let types: Vec<Option<SymType>> =
+            inputs.iter().map(|t| t.as_ref().map(|t| SymType::of(t.dtype, &t.shape))).collect();
+        let known = types.iter().map(|ty| ty.as_ref().map(|ty| InferInput { ty, tensor: None, sym: None }));
+        let inferred = region.infer(&known.collect::<Vec<_>>(), &Cell::new(0));
+        return Ok(inferred.map_err(|e| Gap::Stop(e.into()))?.into_iter().map(|i| i.ty).collect());
     }
     let symbolic: Vec<Option<SymType>> =
         inputs.iter().map(|t| t.as_ref().map(|t| SymType::of(t.dtype, &t.shape))).collect();

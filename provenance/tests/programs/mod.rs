@@ -12,7 +12,7 @@ use repops::program::{
     SPEC_VERSION, Step, ValueId,
 };
 use repops::reference::{Reference, pack};
-use repops::region::{Instruction, Region};
+use repops::region::{Instruction, Product, Region};
 use repops::{DType, Layout, Tensor};
 use repops_provenance::dispute::simulate::Dice;
 
@@ -121,9 +121,26 @@ fn layers() -> (Program, Vec<Tensor>) {
         dtype: DType::F32,
     };
     region.region = Some(Region {
+        products: Vec::new(),
         params: vec![DType::F32; 2],
         instructions: vec![instruction("Add", &[0, 1]), instruction("Tanh", &[2])],
         results: vec![3],
+    });
+    let mut gated = step("ProductRegion", Attrs::new(), &[x, w, x, w, bias, 6, bias], 1, &[]);
+    let product = |name: &str, inputs: u16| {
+        let attrs = op(name).check_attrs(&Attrs::new()).unwrap();
+        Product { op: op(name).id, version: op(name).version, attrs, inputs }
+    };
+    gated.region = Some(Region {
+        products: vec![product("MatMul", 2), product("Gemm", 3)],
+        params: vec![DType::F32; 4],
+        instructions: vec![
+            instruction("Sigmoid", &[0]),
+            instruction("Mul", &[4, 1]),
+            instruction("Add", &[5, 2]),
+            instruction("Mul", &[6, 3]),
+        ],
+        results: vec![7],
     });
     let axis = |axis: i64| Attrs::new().with_int("axis", axis);
     let mut main = block(
@@ -140,12 +157,13 @@ fn layers() -> (Program, Vec<Tensor>) {
             step("TopK", axis(1), &[13, k], 2, &[]),         // 14, 15: [20, 2]
             plain("Shape", &[13]),                           // 16
             plain("Gemm", &[14, 13]),                        // 17: refused below, replaced
+            gated,                                           // 18: [6, 20]
         ],
-        &[14, 15, 16, 17],
+        &[14, 15, 16, 17, 18],
     );
     main.steps[10] = step("Gemm", Attrs::new().with_int("transA", 1), &[14, 13], 1, &[]);
     main.params[0] = Some(f32_of(&[6, 300]));
-    (b.program(1, 4, vec![main]), vec![noise(&[6, 300], 3)])
+    (b.program(1, 5, vec![main]), vec![noise(&[6, 300], 3)])
 }
 
 /// If in Loop, values passed through iterations and from outside.

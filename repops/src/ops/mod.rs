@@ -181,7 +181,7 @@ mod xor;
 
 pub use control::{IF, LOOP, SCAN};
 pub use infer::{InferCtx, InferInput, Inferred, SymTensor, SymType};
-pub use region::REGION;
+pub use region::{PRODUCT_REGION, REGION};
 pub use table::{all, by_id, by_name};
 
 use crate::attrs::{AttrKind, AttrValue, Attrs};

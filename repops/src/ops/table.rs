@@ -15,6 +15,7 @@ static TABLE: &[&OpDef] = &[
     &super::control::IF_DEF,
     &super::control::LOOP_DEF,
     &super::control::SCAN_DEF,
+    &super::region::PRODUCT_DEF,
     &super::abs::DEF,
     &super::acos::DEF,
     &super::inverse_hyperbolic::ACOSH,

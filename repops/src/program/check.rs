@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Block, BlockId, Output, ProgramParts, Step, ValueId};
+use crate::attrs::Attrs;
 use crate::digest::{Digest, Layout};
 use crate::ops::{self, OpClass, OpDef, OpError};
-use crate::region::RegionError;
+use crate::region::{Region, RegionError};
 
 /// The version of SPEC.md that this crate implements: major, minor.
 pub const SPEC_VERSION: (u32, u32) = (0, 1);
@@ -144,12 +145,36 @@ pub(super) fn check_alone(step: &Step) -> Result<(), ProgramError> {
         return Err(wrong(OpError::Unsupported("defaults of attributes are not filled in".to_string())));
     }
     match &step.region {
-        Some(region) if def.id == ops::REGION => {
-            region.check().map_err(|error| ProgramError::Region { place: place(), error })
-        }
-        None if def.id != ops::REGION => Ok(()),
-        _ => Err(wrong(OpError::Unsupported("a region step alone has a body".to_string()))),
+        Some(region) => check_body(step, def, region, &place),
+        None if !def.has_body() => Ok(()),
+        None => Err(wrong(OpError::Unsupported(NO_BODY.to_string()))),
     }
+}
+
+const NO_BODY: &str = "a region step has no body";
+
+/// A step's body, and that the step fits it.
+fn check_body(
+    step: &Step,
+    def: &'static OpDef,
+    region: &Region,
+    place: &dyn Fn() -> String,
+) -> Result<(), ProgramError> {
+    let wrong = |problem: &str| {
+        let error = OpError::Unsupported(problem.to_string());
+        Err(ProgramError::Operator { place: place(), op: def.name, error })
+    };
+    if !def.has_body() {
+        return wrong("only a region step has a body");
+    }
+    region.check().map_err(|error| ProgramError::Region { place: place(), error })?;
+    if region.is_elementwise() != (def.id == ops::REGION) {
+        return wrong("products belong into the body of a ProductRegion, and only there");
+    }
+    let counts = region.input_count() == step.inputs.len()
+        && step.inputs.iter().all(Option::is_some)
+        && region.results.len() == step.outputs.len();
+    if counts { Ok(()) } else { wrong("inputs or outputs are not the body's") }
 }
 
 /// Values visible at a point: ranges `[first, end)` of the enclosing blocks.
@@ -225,23 +250,8 @@ impl Checker<'_> {
         }
         self.check_layouts(step, def).map_err(wrong)?;
         match &step.region {
-            None if def.id == ops::REGION => {
-                Err(wrong(OpError::Unsupported("a region step has no body".to_string())))
-            }
-            Some(_) if def.id != ops::REGION => {
-                Err(wrong(OpError::Unsupported("only a region step has a body".to_string())))
-            }
-            Some(region) => {
-                region.check().map_err(|error| ProgramError::Region { place: place(), error })?;
-                let counts = region.params.len() == step.inputs.len()
-                    && step.inputs.iter().all(Option::is_some)
-                    && region.results.len() == step.outputs.len();
-                if counts {
-                    Ok(())
-                } else {
-                    Err(wrong(OpError::Unsupported("inputs or outputs are not the body's".to_string())))
-                }
-            }
+            Some(region) => check_body(step, def, region, place),
+            None if def.has_body() => Err(wrong(OpError::Unsupported(NO_BODY.to_string()))),
             None => Ok(()),
         }
     }
@@ -256,13 +266,13 @@ impl Checker<'_> {
             }
             let panels = constant.is_some_and(|c| c.layout == Layout::Panel16);
             let is_f32 = constant.is_some_and(|c| c.dtype == crate::DType::F32);
-            let reads = match def.name {
+            let reads = reader(step, def, index).is_some_and(|(def, attrs, index)| match def.name {
                 "MatMul" => panels && index == 1,
-                "Gemm" => panels && index == 1 && step.attrs.int("transB") == 0,
-                "Embedding" => panels && index == 1 && step.attrs.int("transposed") == 0,
-                "Conv" => is_f32 && !panels && index == 1 && step.attrs.int("group") == 1,
+                "Gemm" => panels && index == 1 && attrs.int("transB") == 0,
+                "Embedding" => panels && index == 1 && attrs.int("transposed") == 0,
+                "Conv" => is_f32 && !panels && index == 1 && attrs.int("group") == 1,
                 _ => false,
-            };
+            });
             if !reads {
                 let layout = if panels { "panels" } else { "blocks of filters" };
                 return Err(OpError::Unsupported(format!("input {index} is a constant in {layout}")));
@@ -299,6 +309,15 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// The operator that reads an input of a step, and which of its own inputs that is: the step's, or one of its products.
+/// `None` for an input that a region reads element by element.
+fn reader<'a>(step: &'a Step, def: &'a OpDef, index: usize) -> Option<(&'a OpDef, &'a Attrs, usize)> {
+    let Some(region) = &step.region else { return Some((def, &step.attrs, index)) };
+    let mut products = region.products();
+    let (product, inputs) = products.find(|(_, inputs)| inputs.contains(&index))?;
+    Some((ops::by_id(product.op, product.version)?, &product.attrs, index - inputs.start))
 }
 
 /// For each value of a block, the last step of that block that needs it: directly, through a view, or

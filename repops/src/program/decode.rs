@@ -15,7 +15,7 @@ use crate::digest::{Digest, Layout};
 use crate::dim::DimExpr;
 use crate::dtype::DType;
 use crate::ops::SymType;
-use crate::region::{Instruction, Region};
+use crate::region::{Instruction, Product, Region};
 use crate::tensor::{AlignedBytes, RANK_MAX};
 
 pub(super) fn decode(backing: Backing) -> Result<Program, ProgramError> {
@@ -265,7 +265,12 @@ fn region(raw: &proto::Region, what: &dyn Fn() -> String) -> Result<Region, Prog
             dtype: dtype(i.dtype, what)?,
         })
     };
+    let product = |p: &proto::Product| {
+        let (op, version) = (small(p.op, what)?, small(p.version, what)?);
+        Ok(Product { op, version, attrs: attrs(&p.attrs, what)?, inputs: small(p.inputs, what)? })
+    };
     Ok(Region {
+        products: raw.products.iter().map(product).collect::<Result<_, ProgramError>>()?,
         params: raw.params.iter().map(|&p| dtype(p, what)).collect::<Result<_, _>>()?,
         instructions: raw.instructions.iter().map(instruction).collect::<Result<_, ProgramError>>()?,
         results: raw.results.iter().map(|&r| small(r, what)).collect::<Result<_, _>>()?,

@@ -183,6 +183,16 @@ fn region_proto(region: &Region) -> proto::Region {
             })
             .collect(),
         results: region.results.iter().map(|&r| r as u32).collect(),
+        products: region
+            .products
+            .iter()
+            .map(|p| proto::Product {
+                op: p.op as u32,
+                version: p.version as u32,
+                attrs: attrs_proto(&p.attrs),
+                inputs: p.inputs as u32,
+            })
+            .collect(),
     }
 }
 

@@ -130,6 +130,20 @@ pub struct Region {
     pub instructions: Vec<Instruction>,
     #[prost(uint32, repeated, tag = "3")]
     pub results: Vec<u32>,
+    #[prost(message, repeated, tag = "4")]
+    pub products: Vec<Product>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Product {
+    #[prost(uint32, tag = "1")]
+    pub op: u32,
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub attrs: Vec<Attr>,
+    #[prost(uint32, tag = "4")]
+    pub inputs: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

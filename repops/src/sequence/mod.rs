@@ -14,12 +14,13 @@ pub mod spot;
 pub mod trace;
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use crate::attrs::Attrs;
 use crate::dim::DimExpr;
 use crate::dtype::DType;
 use crate::exec::node_name;
-use crate::ops::infer::{InferCtx, InferInput, broadcast};
+use crate::ops::infer::{InferCtx, InferInput};
 use crate::ops::{OpClass, SymType};
 use crate::program::{BlockId, ConstantId, Program, Step, ValueId};
 
@@ -173,15 +174,8 @@ fn infer(program: &Program) -> Result<Vec<Option<SymType>>, SequenceError> {
                 .collect();
             match &step.region {
                 Some(region) => {
-                    let fits = |(input, dtype): (&InferInput<'_>, &DType)| input.ty.dtype == *dtype;
-                    if !inputs.iter().flatten().zip(&region.params).all(fits) {
-                        return Err(wrong("its inputs are not of its body's types".to_string()));
-                    }
-                    let shapes: Vec<&[DimExpr]> =
-                        inputs.iter().flatten().map(|i| i.ty.shape.as_slice()).collect();
-                    let full = broadcast(&shapes).map_err(|e| wrong(e.to_string()))?;
-                    let result = |&r: &u16| (SymType::new(region.value_dtype(r), full.clone()), None);
-                    region.results.iter().map(result).collect::<Vec<_>>()
+                    let inferred = region.infer(&inputs, &fresh).map_err(|e| wrong(e.to_string()))?;
+                    inferred.into_iter().map(|i| (i.ty, i.sym)).collect::<Vec<_>>()
                 }
                 None => {
                     let attrs: &Attrs = &step.attrs;
@@ -240,25 +234,44 @@ fn check_step(
         let axis = if axis < 0 { axis + rank as i64 } else { axis };
         axis >= 1
     };
-    let ok = match (step.def().name, step.def().class) {
-        (_, OpClass::Elementwise(_)) | ("Region" | "Cast" | "Where" | "Clip", _) => {
-            // Aligned at the last axis: rows must have all axes, and others must not have the first.
-            step.inputs.iter().zip(&inputs).all(|(value, depends)| {
-                let rank = rank(*value);
-                let leading = value.and_then(|v| types[v.index()].as_ref()?.shape.first()?.as_const());
-                if *depends { rank == full } else { rank < full || leading == Some(1) }
-            })
+    let leading =
+        |value: &Option<ValueId>| value.and_then(|v| types[v.index()].as_ref()?.shape.first()?.as_const());
+    // Aligned at the last axis: rows must have all axes, and others must not have the first.
+    let by_elements = |first: usize| {
+        step.inputs.iter().zip(&inputs).skip(first).all(|(value, depends)| {
+            let rank = rank(*value);
+            if *depends { rank == full } else { rank < full || leading(value) == Some(1) }
+        })
+    };
+    // A product of the inputs `range`, of which the first are rows.
+    let product = |name: &str, attrs: &Attrs, range: Range<usize>| {
+        let only = |allowed: &[usize]| {
+            range.clone().enumerate().all(|(own, i)| !inputs[i] || allowed.contains(&own))
+        };
+        let own = |index: usize| step.inputs[range.clone()].get(index).copied().flatten();
+        match name {
+            "MatMulBlocks" => only(&[0]) && full >= 2,
+            "MatMul" => only(&[0]) && full >= 2 && rank(own(1)) == 2,
+            "Gemm" => {
+                let c = own(2);
+                let c_is_row = rank(c) < 2 || leading(&c).is_none_or(|n| n == 1);
+                only(&[0, 2]) && attrs.int("transA") == 0 && c_is_row
+            }
+            _ => false,
         }
+    };
+    let ok = match (step.def().name, step.def().class) {
+        (_, OpClass::Elementwise(_)) | ("Region" | "Cast" | "Where" | "Clip", _) => by_elements(0),
+        ("ProductRegion", _) => step.region.as_ref().is_some_and(|region| {
+            let depends = |range: &Range<usize>| inputs.get(range.start) == Some(&true);
+            let mut products = region.products();
+            products.all(|(p, range)| depends(&range) && product(p.def().name, &p.attrs, range))
+                && by_elements(region.first_elementwise())
+        }),
         ("SequenceAttention" | "SequenceRotary", _) => true,
         ("Embedding", _) => only(&[0]),
         ("Gather", _) => only(&[1]) && step.attrs.int("axis") == 0,
-        ("MatMulBlocks", _) => only(&[0]) && full >= 2,
-        ("MatMul", _) => only(&[0]) && full >= 2 && rank(step.inputs[1]) == 2,
-        ("Gemm", _) => {
-            let c = step.inputs.get(2).copied().flatten();
-            let c_leads = c.and_then(|c| types[c.index()].as_ref()?.shape.first()?.as_const());
-            only(&[0, 2]) && step.attrs.int("transA") == 0 && (rank(c) < 2 || c_leads.is_none_or(|n| n == 1))
-        }
+        (name @ ("MatMulBlocks" | "MatMul" | "Gemm"), _) => product(name, &step.attrs, 0..step.inputs.len()),
         ("RMSNormalization" | "LayerNormalization", _) => only(&[0]) && later_axis("axis", full),
         ("Softmax" | "LogSoftmax", _) => later_axis("axis", full),
         ("ReduceMean" | "ReduceSum" | "ReduceSumSquare" | "ReduceL2" | "ReduceMax" | "ReduceMin", _) => {

@@ -385,9 +385,8 @@ impl<'a, D: Device> Run<'a, D> {
             let launch = |device: &D,
                           inputs: &[Option<DeviceOperand<'_, D>>],
                           outputs: &[Option<DeviceView<'_, D>>]| {
-                let inputs: Vec<_> = inputs.iter().flatten().map(|operand| operand.view).collect();
                 let outputs: Vec<_> = outputs.iter().flatten().copied().collect();
-                repops_cuda::launch::region::launch(device, &prepared, &inputs, &outputs)
+                repops_cuda::launch::region::launch(device, region, &prepared, inputs, &outputs)
             };
             return self.launched(&launch, block, step, first, shapes, lens);
         }

@@ -49,6 +49,8 @@ pub(super) struct Target {
 pub(super) enum How {
     Kernel(Kernel),
     Region(Arc<dyn RegionKernel>),
+    /// A region, after its products.
+    Products(Arc<dyn RegionKernel>, Region),
     /// The number of the attention.
     Attention(usize, AttentionShape),
     /// Its bytes are those of its input.
@@ -188,7 +190,11 @@ fn how(
         problem: what.to_string(),
     };
     if let Some(region) = &step.region {
-        return prepare(region).map(How::Region).ok_or_else(|| missing("its body cannot be prepared"));
+        let kernel = prepare(region).ok_or_else(|| missing("its body cannot be prepared"))?;
+        return Ok(match region.is_elementwise() {
+            true => How::Region(kernel),
+            false => How::Products(kernel, region.clone()),
+        });
     }
     if step.def().name == "SequenceAttention" {
         let columns = |index: usize| -> Result<usize, SessionError> {

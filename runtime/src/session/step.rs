@@ -18,12 +18,13 @@ use repops::tensor::AlignedBytes;
 use repops::{DType, Digest, Layout, Tensor, TensorView, TensorViewMut};
 use repops_kernels::isa::Isa;
 use repops_kernels::sequence::{self, PAGE, Page, Span};
-use repops_kernels::{Kernel, KernelCtx, Operand, evaluate_broadcast, lookup};
+use repops_kernels::{Kernel, KernelCtx, Operand, evaluate_broadcast, evaluate_products, lookup};
 
 use super::cache::{PageBuffer, PagePlace, SequenceState};
 use super::hashing::Leaves;
 use super::plan::{How, Operands, Place, PlannedStep, Target, constant};
 use super::{Feed, Logits, Session, SessionError, Worker};
+use crate::step::views;
 
 /// Buffers, kept between steps.
 #[derive(Default)]
@@ -450,17 +451,15 @@ pub(super) fn compute_on_host(
 ) -> Result<(), OpError> {
     match how {
         How::Kernel(kernel) => {
-            let ctx = KernelCtx { isa: session.runtime.isa, attrs: &step.attrs };
+            let ctx = KernelCtx::new(session.runtime.isa, &step.attrs);
             kernel(&ctx, operands, targets)
         }
         How::Region(kernel) => {
-            let views: Vec<TensorView<'_>> = operands
-                .iter()
-                .flatten()
-                .map(|o| TensorView { dtype: o.dtype, shape: o.shape, bytes: o.bytes })
-                .collect();
-            evaluate_broadcast(kernel.as_ref(), &out_shapes[0], &views, targets);
+            evaluate_broadcast(kernel.as_ref(), &out_shapes[0], &views(operands), targets);
             Ok(())
+        }
+        How::Products(kernel, region) => {
+            evaluate_products(session.runtime.isa, region, kernel.as_ref(), operands, targets)
         }
         How::View => {
             // Where the view has no place of its own there is nothing to do.
@@ -578,7 +577,7 @@ impl Vectorized {
             layout: Layout::RowMajor,
         };
         let out = TensorViewMut { dtype: DType::F32, shape: &shape, bytes: bytemuck::cast_slice_mut(values) };
-        let ctx = KernelCtx { isa: self.isa, attrs: &self.attrs };
+        let ctx = KernelCtx::new(self.isa, &self.attrs);
         let done = kernel.is_some_and(|kernel| kernel(&ctx, &[Some(operand)], &mut [out]).is_ok());
         if !done {
             values.copy_from_slice(&input);

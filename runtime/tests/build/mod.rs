@@ -10,7 +10,7 @@ use repops::program::{
     Step, ValueId,
 };
 use repops::reference::pack;
-use repops::region::{Instruction, Region};
+use repops::region::{Instruction, Product, Region};
 use repops::{DType, DimExpr, Layout, Tensor};
 
 /// Builds programs without a compiler.
@@ -80,6 +80,12 @@ pub fn instruction(name: &str, args: &[u16]) -> Instruction {
     }
 }
 
+pub fn product(name: &str, inputs: u16) -> Product {
+    let def = ops::by_name(name).unwrap();
+    let attrs = def.check_attrs(&Attrs::new()).unwrap();
+    Product { op: def.id, version: def.version, attrs, inputs }
+}
+
 /// Reproducible values with a few extremes among them.
 pub fn values(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -97,7 +103,7 @@ pub fn values(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(value).collect()
 }
 
-/// Relu(Reshape(Region(MatMul(X, W), B))), K over several chunks.
+/// Relu(Reshape(Region(MatMul(X, W), B))), and two products within a step; K over several chunks.
 pub fn layer(k: usize, n: usize, layout: Layout) -> Program {
     let mut builder = Builder::default();
     builder.constant(&Tensor::from_slice(&[k, n], &values(k * n, 1)), layout);
@@ -106,6 +112,7 @@ pub fn layer(k: usize, n: usize, layout: Layout) -> Program {
     let x = SymType::new(DType::F32, vec![DimExpr::sym("N"), k.into()]);
     let mut region = apply("Region", Attrs::new(), &[Some(4), Some(1)], &[Some(1)]);
     region.region = Some(Region {
+        products: Vec::new(),
         params: vec![DType::F32, DType::F32],
         instructions: vec![
             instruction("Add", &[0, 1]),
@@ -115,6 +122,18 @@ pub fn layer(k: usize, n: usize, layout: Layout) -> Program {
         ],
         results: vec![5],
     });
+    let mut gated = apply("ProductRegion", Attrs::new(), &[3, 0, 3, 0, 1, 7].map(Some), &[Some(0)]);
+    gated.region = Some(Region {
+        products: vec![product("MatMul", 2), product("Gemm", 3)],
+        params: vec![DType::F32; 3],
+        instructions: vec![
+            instruction("Sigmoid", &[0]),
+            instruction("Mul", &[3, 1]),
+            instruction("Sub", &[4, 2]),
+        ],
+        results: vec![5, 3],
+    });
+    gated.outputs.push(Output { ty: None, slot: None });
     builder.blocks = vec![Block {
         params: vec![Some(x)],
         steps: vec![
@@ -122,10 +141,11 @@ pub fn layer(k: usize, n: usize, layout: Layout) -> Program {
             region,
             apply("Reshape", Attrs::new(), &[Some(5), Some(2)], &[None]),
             apply("Relu", Attrs::new(), &[Some(6)], &[None]),
+            gated,
         ],
-        results: vec![ValueId(7), ValueId(6)],
+        results: [7, 6, 8, 9].map(ValueId).to_vec(),
     }];
-    builder.finish(&["X"], &["Y", "Z"])
+    builder.finish(&["X"], &["Y", "Z", "G", "S"])
 }
 
 /// A convolution with a bias, whose 48 filters of 20 channels lie in `layout`.

@@ -201,8 +201,14 @@ fn step_text(program: &Program, block: BlockId, index: usize) -> String {
 
 /// The instructions of a region, one a line; also the names of values in `trace show --inside`.
 pub fn region_lines(region: &Region) -> Vec<String> {
-    let params = region.params.iter().enumerate().map(|(at, dtype)| format!("v{at}: {dtype}"));
+    let params = region.params.iter().enumerate().skip(region.products.len());
+    let params = params.map(|(at, dtype)| format!("v{at}: {dtype}"));
     let mut lines = vec![format!("region({})", params.collect::<Vec<_>>().join(", "))];
+    for (at, (product, inputs)) in region.products().enumerate() {
+        let inputs: Vec<String> = inputs.map(|input| format!("input {input}")).collect();
+        let attrs = if product.attrs.is_empty() { String::new() } else { format!(" {}", product.attrs) };
+        lines.push(format!("  v{at} = {}({}){attrs}: f32", product.def().name, inputs.join(", ")));
+    }
     for (at, instruction) in region.instructions.iter().enumerate() {
         let name = repops::ops::by_id(instruction.op, instruction.version).map_or("?", |def| def.name);
         let args: Vec<String> = instruction.args.iter().map(|a| format!("v{a}")).collect();

@@ -215,7 +215,8 @@ fn fused(op: &'static str, attrs: Attrs) -> Check {
                 let args: &[u16] = if op == "Pow" { &[0, 1] } else { &[0] };
                 let instructions = vec![step(op, attrs.clone(), args, DType::F32)];
                 let params = vec![DType::F32; args.len()];
-                let region = Region { params, instructions, results: vec![args.len() as u16] };
+                let region =
+                    Region { products: Vec::new(), params, instructions, results: vec![args.len() as u16] };
                 let wanted = reference(&region, &inputs, &[inputs[0].len()]);
                 let allowed = defined_floats(&defined(lane(op, &attrs), DType::F32), &inputs);
                 (region, inputs, wanted, allowed)

@@ -339,7 +339,7 @@ fn each_function() -> Vec<Region> {
             .collect();
         // The last one is a power of others' results.
         let results = (1..=instructions.len() as u16).collect();
-        Region { params: vec![DType::F32], instructions, results }
+        Region { products: Vec::new(), params: vec![DType::F32], instructions, results }
     });
     regions.collect()
 }
@@ -438,7 +438,7 @@ fn every_kind() -> Region {
     }
     let both = push("And", none(), &[results[2], 3], Bool);
     results[1] = push("Xor", none(), &[results[1], both], Bool);
-    Region { params: vec![F32, F32, F32, Bool], instructions, results }
+    Region { products: Vec::new(), params: vec![F32, F32, F32, Bool], instructions, results }
 }
 
 fn fused(name: &str, region: Region, numbers: &[&[usize]], truth: &[usize], shape: &[usize]) -> Check {
@@ -499,7 +499,7 @@ pub fn launch(
         outputs.push(device.alloc(tensor.bytes().len()).map_err(told)?);
     }
     let prepared = region::prepare(device, region).map_err(told)?.ok_or("the kernel does not take it")?;
-    region::launch(device, &prepared, &views_of(inputs, &buffers), &views_of(wanted, &outputs))
+    region::launch_elementwise(device, &prepared, &views_of(inputs, &buffers), &views_of(wanted, &outputs))
         .map_err(told)?;
     for (at, (tensor, buffer)) in wanted.iter().zip(&outputs).enumerate() {
         let mut found = vec![0; tensor.bytes().len()];

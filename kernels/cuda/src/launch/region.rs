@@ -9,7 +9,8 @@ use repops::ops::{self, OpClass};
 use repops::region::Region;
 
 use super::axes::{AXES_MAX, Axes, broadcast_strides};
-use crate::device::{Argument, Device, View};
+use crate::device::{Argument, Device, Operand, View};
+use crate::table::{Call, InputType, lookup};
 use crate::{Error, kernels, lanes};
 
 kernels! {
@@ -186,8 +187,23 @@ pub fn prepare<D: Device>(device: &D, region: &Region) -> Result<Option<Prepared
     Ok(Some(Prepared { code, count: encoded.words.len() as u32, threads, shared }))
 }
 
-/// Computes a region: inputs broadcast to the outputs' one shape.
+/// Computes a step's region from the step's inputs.
 pub fn launch<D: Device>(
+    device: &D,
+    region: &Region,
+    prepared: &Prepared<D::Buffer>,
+    inputs: &[Option<Operand<'_, D::Buffer>>],
+    outputs: &[View<'_, D::Buffer>],
+) -> Result<(), Error> {
+    if !region.is_elementwise() {
+        return launch_products(device, region, prepared, inputs, outputs);
+    }
+    let views: Vec<_> = inputs.iter().flatten().map(|operand| operand.view).collect();
+    launch_elementwise(device, prepared, &views, outputs)
+}
+
+/// Computes a region from its parameters: they broadcast to the outputs' one shape.
+pub fn launch_elementwise<D: Device>(
     device: &D,
     prepared: &Prepared<D::Buffer>,
     inputs: &[View<'_, D::Buffer>],
@@ -230,6 +246,49 @@ pub fn launch<D: Device>(
     device.launch(&REGION_KERNEL, [grid, 1, 1], [prepared.threads, 1, 1], prepared.shared, &arguments)
 }
 
+/// Computes a step with products: each into memory of its own, then the region from these and from the inputs that are left.
+/// [`Error::Unsupported`] where the device has no kernel for a product.
+fn launch_products<D: Device>(
+    device: &D,
+    region: &Region,
+    prepared: &Prepared<D::Buffer>,
+    inputs: &[Option<Operand<'_, D::Buffer>>],
+    outputs: &[View<'_, D::Buffer>],
+) -> Result<(), Error> {
+    let Some(shape) = outputs.first().map(|output| output.shape) else { return Ok(()) };
+    let mut launches = Vec::with_capacity(region.products.len());
+    for (product, range) in region.products() {
+        let inputs = &inputs[range];
+        let types: Vec<Option<InputType<'_>>> = inputs
+            .iter()
+            .map(|operand| {
+                let Operand { view, layout, host } = operand.as_ref()?;
+                let (dtype, shape) = (view.dtype, view.shape);
+                Some(InputType { dtype, shape, layout: *layout, on_host: host.is_some() })
+            })
+            .collect();
+        let launch = lookup::<D>(product.op, product.version, &product.attrs, &types);
+        launches.push((
+            launch.ok_or_else(|| Error::unsupported("a product without a kernel"))?,
+            product,
+            inputs,
+        ));
+    }
+    let bytes = (4 * shape.iter().product::<usize>()).max(4);
+    let mut products = Vec::with_capacity(launches.len());
+    for (launch, product, inputs) in launches {
+        let buffer = device.alloc(bytes)?;
+        let to = View { buffer: &buffer, offset: 0, dtype: DType::F32, shape };
+        let (op, attrs) = (product.def(), &product.attrs);
+        launch(device, &Call { op, attrs, inputs, outputs: &[Some(to)] })?;
+        products.push(buffer);
+    }
+    let view = |buffer| View { buffer, offset: 0, dtype: DType::F32, shape };
+    let mut params: Vec<View<'_, D::Buffer>> = products.iter().map(view).collect();
+    params.extend(inputs[region.first_elementwise()..].iter().flatten().map(|operand| operand.view));
+    launch_elementwise(device, prepared, &params, outputs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +305,8 @@ mod tests {
     fn slots_are_reused() {
         // A chain of forty additions of the same input.
         let instructions = (0..40u16).map(|at| step("Add", &[0, at], DType::F32)).collect();
-        let region = Region { params: vec![DType::F32], instructions, results: vec![40] };
+        let region =
+            Region { products: Vec::new(), params: vec![DType::F32], instructions, results: vec![40] };
         region.check().unwrap();
         let encoded = Encoded::of(&region).unwrap();
         assert_eq!((encoded.words.len(), encoded.slots), (42, 2));
@@ -255,6 +315,7 @@ mod tests {
     #[test]
     fn what_is_too_large_is_left_to_the_host() {
         let region = Region {
+            products: Vec::new(),
             params: vec![DType::F32; 17],
             instructions: vec![step("Add", &[0, 16], DType::F32)],
             results: vec![17],

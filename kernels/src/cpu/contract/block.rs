@@ -7,7 +7,7 @@ use super::TileElem;
 use super::pack::{Left, Right};
 use super::tile::{AHEAD, Form, PANEL, SPAN, Tile, TileSet};
 use crate::isa::Isa;
-use crate::parallel::{Shared, parallel};
+use crate::parallel::{Shared, parallel, parallel_ranges};
 use crate::scratch::with_scratch;
 
 /// The extents of a contraction.
@@ -32,6 +32,11 @@ pub(crate) trait Target<E>: Sync {
     fn not_finite(&self) -> Option<&AtomicBool> {
         None
     }
+    /// All results of these rows and columns of a batch have been stored.
+    ///
+    /// # Safety
+    /// As for [`Target::store`].
+    unsafe fn finish(&self, _batch: usize, _rows: Range<usize>, _columns: Range<usize>) {}
     /// Stores `rows.len()` by `columns.len()` results, `(row, column)` of the tile at `row * stride + column`.
     ///
     /// # Safety
@@ -60,6 +65,8 @@ const TASK_MIN: usize = 1 << 17;
 const LANES_MAX: usize = 16;
 /// Elements of a left operand that are packed ahead of all blocks at the most.
 const AHEAD_MAX: usize = 1 << 24;
+/// What it may cost to finish a result, as [`parallel_ranges`] counts it.
+const FINISH_COST: usize = 16;
 
 /// Computes the contraction and stores it into `target`.
 pub(crate) fn contract<E: TileElem>(
@@ -74,6 +81,12 @@ pub(crate) fn contract<E: TileElem>(
         return;
     }
     if right.contract(isa, size, left, target) {
+        for batch in 0..batches {
+            parallel_ranges(m, 1, n.saturating_mul(FINISH_COST), |rows| {
+                // SAFETY: the product is done, and each row is one range's.
+                unsafe { target.finish(batch, rows, 0..n) }
+            });
+        }
         return;
     }
     let set = E::tiles(isa);
@@ -313,6 +326,9 @@ impl Plan {
                 };
                 block.span(a, b, terms.len(), span, span + 1 == spans);
             }
+            let columns = block.panels.start * PANEL..n.min(block.panels.end * PANEL);
+            // SAFETY: blocks do not overlap, and this one's results are stored.
+            unsafe { target.finish(batch, block.rows, columns) };
         });
     }
 }

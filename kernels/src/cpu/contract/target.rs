@@ -10,6 +10,7 @@ use repops::reduce::Accumulate;
 use super::TileElem;
 use super::block::Target;
 use super::pack::Storage;
+use crate::cpu::products::Epilogue;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
 use crate::parallel::Shared;
@@ -36,13 +37,25 @@ pub(crate) struct StridedTarget<'a, S, E> {
     not_finite: Option<&'a AtomicBool>,
     /// Columns are those of lines of such a pitch, of which so many at the start are kept.
     lines: (usize, usize),
+    epilogue: Option<&'a Epilogue<'a>>,
+}
+
+/// How many of the first `count` places on lines of a pitch are kept.
+fn kept_before((pitch, width): (usize, usize), count: usize) -> usize {
+    count / pitch * width.min(pitch) + (count % pitch).min(width)
 }
 
 impl<'a, S, E> StridedTarget<'a, S, E> {
     pub(crate) fn new(data: &mut [S], batch: usize, row: usize, column: usize) -> StridedTarget<'a, S, E> {
         let (len, data) = (data.len(), Shared::new(data));
         let lines = (usize::MAX, usize::MAX);
-        StridedTarget { len, data, batch, row, column, bias: None, not_finite: None, lines }
+        StridedTarget { len, data, batch, row, column, bias: None, not_finite: None, lines, epilogue: None }
+    }
+
+    /// Lets an epilogue replace the results. Columns are contiguous, and results are f32.
+    pub(crate) fn with_epilogue(self, epilogue: Option<&'a Epilogue<'a>>) -> StridedTarget<'a, S, E> {
+        debug_assert!(epilogue.is_none() || self.column == 1 && size_of::<S>() == 4);
+        StridedTarget { epilogue: epilogue.map(Epilogue::claim), ..self }
     }
 
     /// Takes the columns for those of lines `pitch` long, and keeps the first `width` of each.
@@ -81,6 +94,15 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
             && at + columns.len() <= self.len;
         // SAFETY: inside of the slice, by the condition.
         own.then(|| (unsafe { self.data.0.add(at) }.cast::<E>(), self.row))
+    }
+
+    unsafe fn finish(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
+        let Some(epilogue) = self.epilogue else { return };
+        let within = [columns.start, columns.end].map(|column| kept_before(self.lines, column).min(self.row));
+        let first = batch * self.batch + rows.start * self.row;
+        let results = Shared(self.data.0.cast::<f32>());
+        // SAFETY: the caller's promise; results are f32.
+        unsafe { epilogue.apply_rows(results, first, rows.len(), self.row, within[0]..within[1]) };
     }
 
     unsafe fn store(
@@ -131,6 +153,7 @@ pub(crate) struct TurnedTarget<'a, S, E> {
     not_finite: &'a AtomicBool,
     /// As for [`StridedTarget`], of rows.
     lines: (usize, usize),
+    epilogue: Option<&'a Epilogue<'a>>,
 }
 
 impl<'a, S, E> TurnedTarget<'a, S, E> {
@@ -143,7 +166,14 @@ impl<'a, S, E> TurnedTarget<'a, S, E> {
         not_finite: &'a AtomicBool,
     ) -> TurnedTarget<'a, S, E> {
         let lines = (usize::MAX, usize::MAX);
-        TurnedTarget { len: data.len(), data: Shared::new(data), columns, row, bias, not_finite, lines }
+        let (len, data) = (data.len(), Shared::new(data));
+        TurnedTarget { len, data, columns, row, bias, not_finite, lines, epilogue: None }
+    }
+
+    /// Lets an epilogue replace the results, which are f32.
+    pub(crate) fn with_epilogue(self, epilogue: Option<&'a Epilogue<'a>>) -> TurnedTarget<'a, S, E> {
+        debug_assert!(epilogue.is_none() || size_of::<S>() == 4);
+        TurnedTarget { epilogue: epilogue.map(Epilogue::claim), ..self }
     }
 
     /// Takes the rows for those of lines `pitch` long, and keeps the first `width` of each.
@@ -159,6 +189,15 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
 
     fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
         None
+    }
+
+    unsafe fn finish(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
+        let Some(epilogue) = self.epilogue else { return };
+        let within = [rows.start, rows.end].map(|row| kept_before(self.lines, row).min(self.row));
+        let first = (batch * self.columns + columns.start) * self.row;
+        let results = Shared(self.data.0.cast::<f32>());
+        // SAFETY: the caller's promise; results are f32.
+        unsafe { epilogue.apply_rows(results, first, columns.len(), self.row, within[0]..within[1]) };
     }
 
     unsafe fn store(
@@ -216,23 +255,30 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
 }
 
 /// Row-major matrices whose sums pass through a function, row by row, before they are stored.
-pub(crate) struct RowTarget<S, F> {
+pub(crate) struct RowTarget<'a, S, F> {
     data: Shared<S>,
     len: usize,
     /// Distance of batches and of rows.
     batch: usize,
     row: usize,
-    /// `finish(batch, row, columns, sums, results)`; results are canonical.
-    finish: F,
+    /// `through(batch, row, columns, sums, results)`; results are canonical.
+    through: F,
+    epilogue: Option<&'a Epilogue<'a>>,
 }
 
-impl<S, F> RowTarget<S, F> {
-    pub(crate) fn new(data: &mut [S], batch: usize, row: usize, finish: F) -> RowTarget<S, F> {
-        RowTarget { len: data.len(), data: Shared::new(data), batch, row, finish }
+impl<'a, S, F> RowTarget<'a, S, F> {
+    pub(crate) fn new(data: &mut [S], batch: usize, row: usize, through: F) -> RowTarget<'a, S, F> {
+        RowTarget { len: data.len(), data: Shared::new(data), batch, row, through, epilogue: None }
+    }
+
+    /// Lets an epilogue replace the results, which are f32.
+    pub(crate) fn with_epilogue(self, epilogue: Option<&'a Epilogue<'a>>) -> RowTarget<'a, S, F> {
+        debug_assert!(epilogue.is_none() || size_of::<S>() == 4);
+        RowTarget { epilogue: epilogue.map(Epilogue::claim), ..self }
     }
 }
 
-impl<E, S, F> Target<E> for RowTarget<S, F>
+impl<E, S, F> Target<E> for RowTarget<'_, S, F>
 where
     E: TileElem,
     S: Storage<E>,
@@ -240,6 +286,14 @@ where
 {
     fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
         None
+    }
+
+    unsafe fn finish(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
+        let Some(epilogue) = self.epilogue else { return };
+        let first = batch * self.batch + rows.start * self.row;
+        let results = Shared(self.data.0.cast::<f32>());
+        // SAFETY: the caller's promise; results are f32.
+        unsafe { epilogue.apply_rows(results, first, rows.len(), self.row, columns) };
     }
 
     unsafe fn store(
@@ -255,7 +309,7 @@ where
             assert!(start + columns.len() <= self.len);
             // SAFETY: in range; nobody else writes these elements, as the caller promises.
             let out = unsafe { self.data.slice(start..start + columns.len()) };
-            (self.finish)(batch, row, columns.clone(), &tile[..columns.len()], out);
+            (self.through)(batch, row, columns.clone(), &tile[..columns.len()], out);
         }
     }
 }

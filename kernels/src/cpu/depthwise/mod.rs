@@ -15,7 +15,8 @@ use super::contract::pack::with_wide_moves;
 use super::conv::Geometry;
 use super::lane::VectorLane;
 use super::lane::dispatch::{Vectorized, dispatch};
-use crate::isa::Isa;
+use super::products::Epilogue;
+use crate::KernelCtx;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
 use plane::Plane;
@@ -222,7 +223,7 @@ impl Depthwise {
     /// Computes the convolution. `not_finite` is set where a result is not finite.
     pub(crate) fn run(
         &self,
-        isa: Isa,
+        ctx: &KernelCtx<'_>,
         x: &[f32],
         w: &[f32],
         bias: Option<&[f32]>,
@@ -232,13 +233,18 @@ impl Depthwise {
         let (taps, pixels) = (self.kernel.0 * self.kernel.1, self.out.0 * self.out.1);
         let size = self.lines * self.columns * self.stride.1;
         let shared = Shared::new(y);
+        let epilogue = ctx.epilogue.map(Epilogue::claim);
         let body = |planes: Range<usize>| {
             with_scratch(size + SLACK, |padded: &mut [f32]| {
                 let own = pixels * self.multiples;
                 // SAFETY: each output plane belongs to one input plane.
                 let y = unsafe { shared.slice(planes.start * own..planes.end * own) };
-                if !dispatch(isa, Planes { shape: self, x, w, bias, y, planes, padded }) {
+                let first = planes.start * own;
+                if !dispatch(ctx.isa, Planes { shape: self, x, w, bias, y: &mut *y, planes, padded }) {
                     not_finite.store(true, Ordering::Relaxed);
+                }
+                if let Some(epilogue) = epilogue {
+                    epilogue.apply(first, y);
                 }
             });
         };

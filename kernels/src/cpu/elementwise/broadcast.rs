@@ -12,7 +12,7 @@ use crate::parallel::{Shared, parallel_ranges};
 use crate::scratch::with_scratch;
 
 /// Runs shorter than this are not worth a call: inputs are then written out, block by block.
-const RUN_MIN: usize = 1024;
+pub(crate) const RUN_MIN: usize = 1024;
 /// Elements of a written-out block.
 const BLOCK: usize = 2048;
 
@@ -138,63 +138,196 @@ pub(crate) fn evaluate_broadcast_at(
     inputs: &[TensorView<'_>],
     outputs: &mut [TensorViewMut<'_>],
 ) {
-    let total = element_count(full);
-    if total == 0 {
-        return;
+    let elements = Elements::new(kernel, full, inputs, outputs, None);
+    parallel_ranges(elements.total, 512, cost, |range| elements.evaluate(range, None));
+}
+
+/// A region over the elements of a shape, of which any may be evaluated at any time.
+pub(crate) struct Elements<'a> {
+    kernel: &'a dyn RegionKernel,
+    /// How many elements the shape has.
+    pub total: usize,
+    inputs: &'a [TensorView<'a>],
+    runs: Runs,
+    /// Runs are short: inputs are written out, block by block.
+    short: bool,
+    /// Where outputs go, and the sizes of their elements.
+    targets: Vec<(Shared<u8>, usize)>,
+    own: Option<usize>,
+}
+
+impl<'a> Elements<'a> {
+    /// `own`: the input with this number has the shape `full`, lies where output 0 goes, and is replaced by it; both are f32.
+    /// What `inputs` holds of it is not read.
+    pub fn new(
+        kernel: &'a dyn RegionKernel,
+        full: &[usize],
+        inputs: &'a [TensorView<'a>],
+        outputs: &mut [TensorViewMut<'_>],
+        own: Option<usize>,
+    ) -> Elements<'a> {
+        assert!(inputs.len() <= PARAMS_MAX && outputs.len() <= PARAMS_MAX);
+        let shapes: Vec<&[usize]> = inputs.iter().map(|t| t.shape).collect();
+        let (total, runs) = (element_count(full), Runs::new(full, &shapes));
+        let short = runs.inner < RUN_MIN && runs.inner < total;
+        let targets = outputs.iter_mut().map(|o| (Shared::new(o.bytes), o.dtype.size())).collect();
+        Elements { kernel, total, inputs, runs, short, targets, own }
     }
-    assert!(inputs.len() <= PARAMS_MAX && outputs.len() <= PARAMS_MAX);
-    let shapes: Vec<&[usize]> = inputs.iter().map(|t| t.shape).collect();
-    let runs = Runs::new(full, &shapes);
-    let short = runs.inner < RUN_MIN && runs.inner < total;
-    let sizes: Vec<usize> = outputs.iter().map(|o| o.dtype.size()).collect();
-    let targets: Vec<Shared<u8>> = outputs.iter_mut().map(|o| Shared::new(o.bytes)).collect();
-    let call = |range: Range<usize>, args: &[RegionArg<'_>]| {
-        let mut parts: [&mut [u8]; PARAMS_MAX] = std::array::from_fn(|_| Default::default());
-        for ((part, target), size) in parts.iter_mut().zip(&targets).zip(&sizes) {
-            // SAFETY: ranges of concurrent tasks do not overlap, and outputs have `total` elements.
-            *part = unsafe { target.slice(range.start * size..range.end * size) };
-        }
-        kernel.evaluate(range.len(), args, &mut parts[..targets.len()]);
-    };
-    parallel_ranges(total, 512, cost, |range| {
+
+    /// Evaluates the elements `range`. `first` is where output 0 goes, instead of what [`Elements::new`] was given: the element
+    /// `range.start` and those after it.
+    pub fn evaluate(&self, range: Range<usize>, mut first: Option<&mut [u8]>) {
+        assert!(range.end <= self.total);
+        let size = self.targets.first().map_or(0, |target| target.1);
         let mut args = [RegionArg::Splat(&[]); PARAMS_MAX];
+        let count = self.inputs.len();
         let mut at = range.start;
         while at < range.end {
-            if short {
-                let n = BLOCK.min(range.end - at);
-                with_scratch(inputs.len() * BLOCK, |scratch: &mut [u64]| {
-                    for ((index, input), buffer) in
-                        inputs.iter().enumerate().zip(scratch.chunks_exact_mut(BLOCK))
-                    {
-                        let size = input.dtype.size();
-                        args[index] = if input.len() == 1 {
-                            RegionArg::Splat(input.bytes)
-                        } else if runs.is_whole(index) {
-                            RegionArg::Slice(&input.bytes[at * size..][..n * size])
-                        } else {
-                            let buffer: &mut [u8] = bytemuck::cast_slice_mut(buffer);
-                            runs.write_out(index, at..at + n, size, input.bytes, &mut buffer[..n * size]);
-                            // SAFETY: the scratch memory lives until the call below has returned.
-                            RegionArg::Slice(unsafe { std::slice::from_raw_parts(buffer.as_ptr(), n * size) })
-                        };
-                    }
-                    call(at..at + n, &args[..inputs.len()]);
-                });
+            if !self.short && self.own.is_none() {
+                let (row, offset) = (at / self.runs.inner, at % self.runs.inner);
+                let n = (self.runs.inner - offset).min(range.end - at);
+                for (index, input) in self.inputs.iter().enumerate() {
+                    args[index] = self.part(index, input, row, offset, n);
+                }
+                let to =
+                    first.as_deref_mut().map(|first| &mut first[(at - range.start) * size..][..n * size]);
+                self.call(at..at + n, &args[..count], to);
                 at += n;
                 continue;
             }
-            let (row, offset) = (at / runs.inner, at % runs.inner);
-            let n = (runs.inner - offset).min(range.end - at);
-            for (index, input) in inputs.iter().enumerate() {
-                let size = input.dtype.size();
-                let from = runs.start(index, row);
-                args[index] = match runs.inputs[index].1 {
-                    0 => RegionArg::Splat(&input.bytes[from * size..][..size]),
-                    _ => RegionArg::Slice(&input.bytes[(from + offset) * size..][..n * size]),
-                };
-            }
-            call(at..at + n, &args[..inputs.len()]);
+            let (row, offset) = (at / self.runs.inner, at % self.runs.inner);
+            let until = if self.short { range.end } else { range.end.min(at - offset + self.runs.inner) };
+            let n = BLOCK.min(until - at);
+            with_scratch(count * BLOCK, |scratch: &mut [u64]| {
+                for ((index, input), buffer) in
+                    self.inputs.iter().enumerate().zip(scratch.chunks_exact_mut(BLOCK))
+                {
+                    let size = input.dtype.size();
+                    let buffer: &mut [u8] = &mut bytemuck::cast_slice_mut(buffer)[..n * size];
+                    if self.own == Some(index) {
+                        let from = first.as_deref().expect("an input in place is given with its output");
+                        buffer.copy_from_slice(&from[(at - range.start) * size..][..n * size]);
+                    } else if input.len() == 1 {
+                        args[index] = RegionArg::Splat(input.bytes);
+                        continue;
+                    } else if self.runs.is_whole(index) {
+                        args[index] = RegionArg::Slice(&input.bytes[at * size..][..n * size]);
+                        continue;
+                    } else if !self.short {
+                        args[index] = self.part(index, input, row, offset, n);
+                        continue;
+                    } else {
+                        self.runs.write_out(index, at..at + n, size, input.bytes, buffer);
+                    }
+                    // SAFETY: the scratch memory lives until the call below has returned.
+                    let written = unsafe { std::slice::from_raw_parts(buffer.as_ptr(), n * size) };
+                    args[index] = RegionArg::Slice(written);
+                }
+                let to =
+                    first.as_deref_mut().map(|first| &mut first[(at - range.start) * size..][..n * size]);
+                self.call(at..at + n, &args[..count], to);
+            });
             at += n;
         }
-    });
+    }
+
+    /// Evaluates rows of `len` elements, `pitch` apart from number `first` on, in place of the input that lies where output 0
+    /// goes. Rows are short: some at a time are put together, so that the region is called for many elements.
+    ///
+    /// # Safety
+    /// `results` is where element 0 of output 0 is; the rows exist, and no other thread is at their elements meanwhile.
+    pub unsafe fn evaluate_rows(
+        &self,
+        results: Shared<f32>,
+        first: usize,
+        rows: usize,
+        pitch: usize,
+        len: usize,
+    ) {
+        assert!((1..=BLOCK).contains(&len) && self.own.is_some());
+        let (count, outputs) = (self.inputs.len(), self.targets.len());
+        let at_once = BLOCK / len;
+        with_scratch((count + outputs) * BLOCK, |scratch: &mut [u64]| {
+            let (given, made) = scratch.split_at_mut(count * BLOCK);
+            for row in (0..rows).step_by(at_once) {
+                let rows = row..rows.min(row + at_once);
+                let n = rows.len() * len;
+                let starts = || rows.clone().map(|row| first + row * pitch);
+                let mut args = [RegionArg::Splat(&[]); PARAMS_MAX];
+                for ((index, input), buffer) in
+                    self.inputs.iter().enumerate().zip(given.chunks_exact_mut(BLOCK))
+                {
+                    let size = input.dtype.size();
+                    if self.own != Some(index) && input.len() == 1 {
+                        args[index] = RegionArg::Splat(input.bytes);
+                        continue;
+                    }
+                    let buffer: &mut [u8] = &mut bytemuck::cast_slice_mut(buffer)[..n * size];
+                    for (at, to) in starts().zip(buffer.chunks_exact_mut(len * size)) {
+                        if self.own == Some(index) {
+                            // SAFETY: the caller's promise.
+                            to.copy_from_slice(bytemuck::cast_slice(unsafe { results.slice(at..at + len) }));
+                        } else if self.runs.is_whole(index) {
+                            to.copy_from_slice(&input.bytes[at * size..][..len * size]);
+                        } else {
+                            self.runs.write_out(index, at..at + len, size, input.bytes, to);
+                        }
+                    }
+                    // SAFETY: the scratch memory lives until the call below has returned, and is not written before.
+                    let written = unsafe { std::slice::from_raw_parts(buffer.as_ptr(), n * size) };
+                    args[index] = RegionArg::Slice(written);
+                }
+                let mut parts: [&mut [u8]; PARAMS_MAX] = std::array::from_fn(|_| Default::default());
+                for ((part, (_, size)), buffer) in
+                    parts.iter_mut().zip(&self.targets).zip(made.chunks_exact_mut(BLOCK))
+                {
+                    *part = &mut bytemuck::cast_slice_mut(buffer)[..n * size];
+                }
+                self.kernel.evaluate(n, &args[..count], &mut parts[..outputs]);
+                for (index, (part, (target, size))) in parts.iter().zip(&self.targets).enumerate() {
+                    for (at, from) in starts().zip(part.chunks_exact(len * size)) {
+                        // SAFETY: the caller's promise, which holds for all outputs' elements.
+                        unsafe {
+                            if index == 0 {
+                                let to = results.slice(at..at + len);
+                                to.copy_from_slice(bytemuck::cast_slice(from));
+                            } else {
+                                target.slice(at * size..(at + len) * size).copy_from_slice(from);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The `n` elements of an input from an offset in a run on, all in this run.
+    fn part(
+        &self,
+        index: usize,
+        input: &TensorView<'a>,
+        row: usize,
+        offset: usize,
+        n: usize,
+    ) -> RegionArg<'a> {
+        let size = input.dtype.size();
+        let from = self.runs.start(index, row);
+        match self.runs.inputs[index].1 {
+            0 => RegionArg::Splat(&input.bytes[from * size..][..size]),
+            _ => RegionArg::Slice(&input.bytes[(from + offset) * size..][..n * size]),
+        }
+    }
+
+    /// Evaluates `range` from arguments at hand; `first` is where output 0 goes, if it is given.
+    fn call(&self, range: Range<usize>, args: &[RegionArg<'_>], first: Option<&mut [u8]>) {
+        let mut parts: [&mut [u8]; PARAMS_MAX] = std::array::from_fn(|_| Default::default());
+        for (part, (target, size)) in parts.iter_mut().zip(&self.targets).skip(usize::from(first.is_some())) {
+            // SAFETY: ranges of concurrent tasks do not overlap, and outputs have `total` elements.
+            *part = unsafe { target.slice(range.start * size..range.end * size) };
+        }
+        if let Some(first) = first {
+            parts[0] = first;
+        }
+        self.kernel.evaluate(range.len(), args, &mut parts[..self.targets.len()]);
+    }
 }

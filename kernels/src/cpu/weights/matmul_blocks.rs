@@ -27,7 +27,7 @@ fn matmul_blocks(
     let m = y.shape[..y.shape.len() - 1].iter().product();
     let left = Strided { data: x.as_slice::<f32>(), offsets: &[], outer: k, term: 1, extent: m };
     let right = Weights { format: format.into(), bytes: w.bytes, offsets: &[], terms: k };
-    let target = StridedTarget::new(y.as_mut_slice::<f32>(), 0, n, 1);
+    let target = StridedTarget::new(y.as_mut_slice::<f32>(), 0, n, 1).with_epilogue(ctx.epilogue);
     contract::<f32>(ctx.isa, Size { batches: 1, m, n, k }, &left, &right, &target);
     Ok(())
 }

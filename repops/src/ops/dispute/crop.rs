@@ -10,7 +10,7 @@ use crate::ops::quantize::Granularity;
 use crate::ops::rows::axis_flags;
 use crate::ops::window::unravel;
 use crate::ops::{EvalCtx, OpError, infer_known};
-use crate::reference::evaluate_region;
+use crate::reference::evaluate_elementwise;
 use crate::tensor::{Tensor, TensorView, byte_len, element_count};
 
 /// What a crop takes of an input.
@@ -182,7 +182,7 @@ pub(super) fn value(
     }
     let views: Vec<Option<TensorView<'_>>> = tensors.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
     let found = match subject.region {
-        Some(region) => evaluate_region(region, &views)?,
+        Some(region) => evaluate_elementwise(region, &views)?,
         None => {
             let outputs = subject.outputs.len();
             // Evaluation relies on what inference has checked.

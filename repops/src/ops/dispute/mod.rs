@@ -20,6 +20,7 @@ mod movement;
 mod normalize;
 mod pick;
 mod pool;
+mod products;
 mod recurrence;
 mod reduce;
 mod resize;

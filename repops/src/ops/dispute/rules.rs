@@ -5,7 +5,7 @@ use super::series::{self, Formula};
 use super::wide::Wide;
 use super::{
     Inputs, Stop, Subject, TensorType, Term, WHOLE_BYTES_MAX, attention, contract, deformed, einsum, fourier,
-    local, movement, normalize, pick, pool, recurrence, reduce, resize, sequence,
+    local, movement, normalize, pick, pool, products, recurrence, reduce, resize, sequence,
 };
 use crate::dtype::DType;
 use crate::ops::infer::normalize_axis;
@@ -22,6 +22,8 @@ pub enum Rule {
     Types,
     /// By the tree of its contraction, chunk, and sixteen terms.
     Contraction,
+    /// By those of several products, whose elements the region combines.
+    Products,
     /// By the trees of the sums and maxima of its row, and sixteen elements.
     Reduction,
     Normalization,
@@ -58,7 +60,9 @@ impl Rule {
             Rule::Crop(Cut::Whole) => "the whole step, with at most 128 KiB of inputs and 1 MiB of outputs",
             Rule::Move => "one element moved",
             Rule::Types => "one element, from types",
-            Rule::Contraction | Rule::Einsum | Rule::Fourier | Rule::Deformed => "16 terms of a chunk",
+            Rule::Contraction | Rule::Products | Rule::Einsum | Rule::Fourier | Rule::Deformed => {
+                "16 terms of a chunk"
+            }
             Rule::Reduction | Rule::Normalization | Rule::Pick => "16 elements of a row",
             Rule::Pool => "16 elements of a window",
             Rule::Attention => "16 terms of a chunk, by weights",
@@ -158,6 +162,7 @@ pub fn exceeds(subject: &Subject<'_>) -> Option<usize> {
 pub fn rule(def: &OpDef) -> Rule {
     match def.name {
         "Region" => return Rule::Crop(Cut::Point),
+        "ProductRegion" => return Rule::Products,
         "QuantizeLinear" | "DequantizeLinear" => return Rule::Crop(Cut::Quantized),
         "BatchNormalization" => return Rule::Crop(Cut::Channel),
         "MatMul" | "MatMulBlocks" | "Gemm" | "Conv" | "ConvTranspose" | "MatMulInteger" | "ConvInteger"
@@ -262,6 +267,11 @@ pub(super) fn dispatch(subject: &Subject<'_>, term: Term, mut ask: Ask<'_>) -> R
         Rule::Move => leaf(term, ask, |output, at, inputs| movement::value(subject, output, at, inputs)),
         Rule::Types => leaf(term, ask, |_, at, _| movement::from_types(subject, at)),
         Rule::Contraction => numbers!(subject, contract::Contraction::new(subject)?, term, ask),
+        Rule::Products => {
+            let parts = products::Parts::new(subject)?;
+            let of_products = parts.subjects(subject);
+            terms::<f32>(&products::Products::new(subject, &parts, &of_products)?, term, ask)
+        }
         Rule::Reduction => {
             let (op, rows) = match &mut ask {
                 Ask::Claims { inputs } | Ask::Value { inputs, .. } => reduce::parts(subject, &mut **inputs)?,

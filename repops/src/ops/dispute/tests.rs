@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::ops::testing::noise;
-use crate::ops::{EvalCtx, all, by_name, infer_known};
+use crate::ops::{EvalCtx, OpDef, all, by_name, infer_known};
+use crate::reference::evaluate_region;
+use crate::region::{Instruction, Product, Region, is_product};
 use crate::tensor::TensorView;
 
 /// Evaluates elements of every output by terms and compares bits.
@@ -12,12 +14,50 @@ pub(super) fn check(name: &str, attrs: Attrs, inputs: &[Option<Tensor>], outputs
     let views: Vec<Option<TensorView<'_>>> = inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
     infer_known(def, &attrs, &views, outputs).expect("inference");
     let expected = (def.eval)(&EvalCtx { attrs: &attrs, inputs: &views, outputs }).expect("evaluation");
+    compare(name, &attrs, None, inputs, &expected[..outputs]);
+    if is_product(def) && expected[0].dtype() == DType::F32 && inputs.iter().all(Option::is_some) {
+        check_within(def, &attrs, inputs);
+    }
+}
+
+/// The same for two such products within a step: the sum of one and a column, times the other.
+fn check_within(def: &'static OpDef, attrs: &Attrs, inputs: &[Option<Tensor>]) {
+    let step = |name: &str, args: [u16; 2]| {
+        let def = by_name(name).expect("a row");
+        let (op, version, attrs, args) = (def.id, def.version, none(), args.to_vec());
+        Instruction { op, version, attrs, args, dtype: DType::F32 }
+    };
+    let product =
+        Product { op: def.id, version: def.version, attrs: attrs.clone(), inputs: inputs.len() as u16 };
+    let region = Region {
+        products: vec![product; 2],
+        params: vec![DType::F32; 3],
+        instructions: vec![step("Add", [0, 2]), step("Mul", [3, 1])],
+        results: vec![4, 3],
+    };
+    region.check().expect("a region");
+    let views: Vec<Option<TensorView<'_>>> = inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
+    let one = (def.eval)(&EvalCtx { attrs, inputs: &views, outputs: 1 }).expect("evaluation");
+    let last = one[0].shape().last().copied().unwrap_or(1);
+    let inputs: Vec<Option<Tensor>> = inputs.iter().chain(inputs).cloned().chain([f(&[last], 77)]).collect();
+    let views: Vec<Option<TensorView<'_>>> = inputs.iter().map(|t| t.as_ref().map(Tensor::view)).collect();
+    let expected = evaluate_region(&region, &views).expect("evaluation");
+    compare("ProductRegion", &none(), Some(&region), &inputs, &expected);
+}
+
+fn compare(
+    name: &str,
+    attrs: &Attrs,
+    region: Option<&Region>,
+    inputs: &[Option<Tensor>],
+    expected: &[Tensor],
+) {
+    let def = by_name(name).expect("a row");
     let types: Vec<Option<TensorType>> =
         inputs.iter().map(|t| t.as_ref().map(|t| TensorType::new(t.dtype(), t.shape()))).collect();
-    let out: Vec<TensorType> =
-        expected[..outputs].iter().map(|t| TensorType::new(t.dtype(), t.shape())).collect();
-    let subject = Subject { def, attrs: &attrs, region: None, inputs: &types, outputs: &out };
-    for (number, tensor) in expected[..outputs].iter().enumerate() {
+    let out: Vec<TensorType> = expected.iter().map(|t| TensorType::new(t.dtype(), t.shape())).collect();
+    let subject = Subject { def, attrs, region, inputs: &types, outputs: &out };
+    for (number, tensor) in expected.iter().enumerate() {
         let large = inputs.iter().flatten().any(|t| t.len() > 1000);
         let step = (tensor.len() / if large { 2 } else { 20 }).max(1);
         for at in (0..tensor.len()).step_by(step).chain(tensor.len().checked_sub(1)) {

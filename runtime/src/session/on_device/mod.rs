@@ -457,9 +457,8 @@ impl<D: Device> DeviceWork<D> {
             .collect();
         if let Some(fused) = &session.program.block(BlockId(0)).steps[index].region {
             let prepared = self.memory.region(device, (0, index), fused)?.ok_or(Stop::Unsupported)?;
-            let inputs: Vec<_> = inputs.iter().flatten().map(|operand| operand.view).collect();
             let targets: Vec<_> = targets.iter().flatten().copied().collect();
-            return Ok(region::launch(device, &prepared, &inputs, &targets)?);
+            return Ok(region::launch(device, fused, &prepared, &inputs, &targets)?);
         }
         let types: Vec<Option<InputType<'_>>> = inputs
             .iter()
