@@ -10,6 +10,7 @@ use repops::program::{
     SPEC_VERSION, SlotId, Step, ValueId,
 };
 use repops::reference::Reference;
+use repops::region::{Instruction, Product, Region};
 use repops::{DType, Digest, DimExpr, Layout, Tensor};
 
 fn step(name: &str, inputs: &[u32], ty: SymType, slot: Option<u32>) -> Step {
@@ -64,6 +65,28 @@ fn parts(slots: [u32; 2]) -> ProgramParts {
     }
 }
 
+/// Y = Relu(X W + Z) with Z = X W: the second product within a step, and not stored.
+fn with_product() -> ProgramParts {
+    let mut parts = parts([0, 1]);
+    let (matmul, add, relu) = ("MatMul", "Add", "Relu");
+    let row = |name: &str| ops::by_name(name).unwrap();
+    let instruction = |name: &str, args: &[u16]| {
+        let (op, version, attrs, args) = (row(name).id, row(name).version, Attrs::new(), args.to_vec());
+        Instruction { op, version, attrs, args, dtype: DType::F32 }
+    };
+    let last = &mut parts.blocks[0].steps[1];
+    let ty = last.outputs[0].ty.clone().unwrap();
+    *last = step("ProductRegion", &[1, 0, 2], ty, Some(1));
+    let (op, version, attrs) = (row(matmul).id, row(matmul).version, Attrs::new());
+    last.region = Some(Region {
+        products: vec![Product { op, version, attrs, inputs: 2 }],
+        params: vec![DType::F32; 2],
+        instructions: vec![instruction(add, &[0, 1]), instruction(relu, &[2])],
+        results: vec![3],
+    });
+    parts
+}
+
 fn file(program: &Program) -> Vec<u8> {
     let mut out = Vec::new();
     program.write(&mut out).unwrap();
@@ -85,8 +108,73 @@ fn a_program_survives_its_file() {
 }
 
 #[test]
+fn a_product_within_a_step_is_computed_and_not_recorded() {
+    let bytes = file(&Program::new(with_product()).unwrap());
+    let program = Program::decode(Arc::new(bytes.clone())).unwrap();
+    assert_eq!(file(&program), bytes);
+    let x = Tensor::from_slice(&[1, 2], &[1.0f32, -1.0]);
+    let run = Reference.execute(&program, &[x], HashLevel::Operators, &mut Unobserved).unwrap();
+    assert_eq!(run.result.unwrap()[0].as_slice::<f32>(), [0.0, 0.0]);
+    let records = run.trace.unwrap().records;
+    assert_eq!((records.len(), records[1].inputs.len(), records[1].outputs.len()), (2, 3, 1));
+    // What the body says is bound by the record.
+    let mut other = with_product();
+    other.blocks[0].steps[1].region.as_mut().unwrap().products[0].inputs = 2;
+    let digest = |parts: &ProgramParts| parts.blocks[0].steps[1].body_digest();
+    assert_eq!(digest(&other), records[1].body);
+    other.blocks[0].steps[1].region.as_mut().unwrap().products[0].version = 2;
+    assert_ne!(digest(&other), records[1].body);
+}
+
+#[test]
+fn bodies_with_products_are_checked() {
+    type Change = fn(&mut Step);
+    fn region(step: &mut Step) -> &mut Region {
+        step.region.as_mut().unwrap()
+    }
+    let changes: [(&str, Change); 12] = [
+        ("no products", |s| region(s).products.clear()),
+        ("a Region with them", |s| s.op = ops::REGION),
+        ("no body", |s| s.region = None),
+        ("one more input", |s| s.inputs.push(s.inputs[2])),
+        ("an input less", |s| s.inputs.truncate(2)),
+        ("an absent input", |s| s.inputs[0] = None),
+        ("too many products", |s| {
+            let one = region(s).products[0].clone();
+            region(s).products = vec![one; 5];
+            region(s).params = vec![DType::F32; 6];
+        }),
+        ("another operator", |s| region(s).products[0].op = ops::by_name("Softmax").unwrap().id),
+        ("an unknown version", |s| region(s).products[0].version = 9),
+        ("too few inputs", |s| region(s).products[0].inputs = 1),
+        ("too many inputs", |s| region(s).products[0].inputs = 3),
+        ("another type", |s| region(s).params[0] = DType::Bool),
+    ];
+    for (what, change) in changes {
+        let mut parts = with_product();
+        change(&mut parts.blocks[0].steps[1]);
+        assert!(Program::new(parts).is_err(), "{what}");
+    }
+    // Sizes are known when the step runs.
+    let mut larger = with_product();
+    larger.blocks[0].steps[1].inputs[2] = Some(ValueId(0));
+    let program = Program::new(larger).unwrap();
+    for (rows, fits) in [(2, true), (1, false), (3, false)] {
+        let x = Tensor::from_slice(&[rows, 2], &vec![1.0f32; 2 * rows]);
+        let run = Reference.execute(&program, &[x], HashLevel::Operators, &mut Unobserved);
+        assert_eq!(run.is_ok(), fits, "{rows} rows");
+    }
+}
+
+#[test]
 fn every_changed_byte_is_refused() {
-    let bytes = file(&Program::new(parts([0, 1])).unwrap());
+    for parts in [parts([0, 1]), with_product()] {
+        changed_bytes_are_refused(parts);
+    }
+}
+
+fn changed_bytes_are_refused(parts: ProgramParts) {
+    let bytes = file(&Program::new(parts).unwrap());
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
@@ -149,6 +237,17 @@ fn panels_are_read_by_contractions_alone() {
     panels(&mut result);
     result.blocks[0].results = vec![ValueId(0)];
     assert!(Program::new(result).is_err());
+    // Within a step: a product's right operand, but not its left one, and nothing that is read element by element.
+    let mut product = with_product();
+    panels(&mut product);
+    Program::new(product.clone()).unwrap();
+    for inputs in [[0, 1, 2], [1, 1, 0]] {
+        product.blocks[0].steps[1].inputs = inputs.map(|v| Some(ValueId(v))).to_vec();
+        assert!(matches!(
+            Program::new(product.clone()),
+            Err(ProgramError::Operator { op: "ProductRegion", .. })
+        ));
+    }
     // Blocks of filters are another layout.
     let mut filters = parts([0, 1]);
     panels(&mut filters);

@@ -13,6 +13,7 @@ use super::rows::sums::fold;
 use super::{by_reference, require_row_major};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel_ranges};
+use crate::scratch::with_scratch;
 use crate::{Kernel, KernelCtx, Operand};
 
 pub(crate) fn choose_max(dtypes: &[Option<DType>]) -> Option<Kernel> {
@@ -79,7 +80,9 @@ fn pool(
             if average {
                 pooling.average(ctx.isa, x, y);
             } else {
-                dispatch(ctx.isa, MaxPlane { pooling: &pooling, x, y });
+                with_scratch(image[1], |line: &mut [f32]| {
+                    dispatch(ctx.isa, MaxPlane { pooling: &pooling, x, y, line });
+                });
             }
         }
     });
@@ -95,10 +98,14 @@ fn covered(axis: &WindowAxis, k: i64, extent: usize, out: usize) -> std::ops::Ra
     (low.min(high as i64) as usize)..high
 }
 
+/// The largest of a window is that of its columns' largest, since the order does not matter: lines are folded first, element by
+/// element, and only one line is left to be read with a stride.
 struct MaxPlane<'a> {
     pooling: &'a Pooling,
     x: &'a [f32],
     y: &'a mut [f32],
+    /// As long as a line of the image.
+    line: &'a mut [f32],
 }
 
 impl Vectorized for MaxPlane<'_> {
@@ -109,25 +116,34 @@ impl Vectorized for MaxPlane<'_> {
         let [rows, columns] = &p.axes;
         for (row, y) in self.y.chunks_exact_mut(p.out[1]).enumerate() {
             y.fill(f32::NEG_INFINITY);
-            for (_, line) in rows.taps(row, p.image[0]) {
-                let line = &self.x[line * p.image[1]..][..p.image[1]];
-                for k in 0..columns.kernel {
-                    let range = covered(columns, k, p.image[1], p.out[1]);
-                    if range.is_empty() {
-                        continue;
+            let lines = rows.taps(row, p.image[0]);
+            let of = |line: usize| &self.x[line * p.image[1]..][..p.image[1]];
+            let line = match lines.as_slice() {
+                [] => continue,
+                [(_, only)] => of(*only),
+                [(_, first), rest @ ..] => {
+                    self.line.copy_from_slice(of(*first));
+                    for (_, line) in rest {
+                        self.line.iter_mut().zip(of(*line)).for_each(|(y, &x)| *y = maximum(*y, x));
                     }
-                    let first =
-                        range.start as i64 * columns.stride + k * columns.dilation - columns.pad_begin;
-                    let from = &line[first as usize..];
-                    let y = &mut y[range];
-                    match columns.stride {
-                        1 => y.iter_mut().zip(from).for_each(|(y, &x)| *y = maximum(*y, x)),
-                        // A constant stride lets compilers shuffle vectors.
-                        2 => y.iter_mut().zip(from.iter().step_by(2)).for_each(|(y, &x)| *y = maximum(*y, x)),
-                        s => {
-                            let from = from.iter().step_by(s as usize);
-                            y.iter_mut().zip(from).for_each(|(y, &x)| *y = maximum(*y, x));
-                        }
+                    &*self.line
+                }
+            };
+            for k in 0..columns.kernel {
+                let range = covered(columns, k, p.image[1], p.out[1]);
+                if range.is_empty() {
+                    continue;
+                }
+                let first = range.start as i64 * columns.stride + k * columns.dilation - columns.pad_begin;
+                let from = &line[first as usize..];
+                let y = &mut y[range];
+                match columns.stride {
+                    1 => y.iter_mut().zip(from).for_each(|(y, &x)| *y = maximum(*y, x)),
+                    // A constant stride lets compilers shuffle vectors.
+                    2 => y.iter_mut().zip(from.iter().step_by(2)).for_each(|(y, &x)| *y = maximum(*y, x)),
+                    s => {
+                        let from = from.iter().step_by(s as usize);
+                        y.iter_mut().zip(from).for_each(|(y, &x)| *y = maximum(*y, x));
                     }
                 }
             }

@@ -91,7 +91,7 @@ pub fn evaluate_products(
             compute(isa, product, &inputs[range], to, None)?;
         }
         let of_scratch = scratch.chunks_exact(total.max(1));
-        let bytes = of_scratch.map(|own| bytemuck::cast_slice::<f32, u8>(own));
+        let bytes = of_scratch.map(bytemuck::cast_slice::<f32, u8>);
         let products = bytes.chain(std::iter::repeat(&[][..])).take(last + 1);
         let mut params: Vec<TensorView<'_>> =
             products.map(|bytes| TensorView { dtype: DType::F32, shape: full, bytes }).collect();

@@ -65,6 +65,8 @@ const TASK_MIN: usize = 1 << 17;
 const LANES_MAX: usize = 16;
 /// Elements of a left operand that are packed ahead of all blocks at the most.
 const AHEAD_MAX: usize = 1 << 24;
+/// Elements of a gathered left operand that are gathered ahead of all blocks at the most.
+const GATHERED_MAX: usize = 1 << 21;
 /// What it may cost to finish a result, as [`parallel_ranges`] counts it.
 const FINISH_COST: usize = 16;
 
@@ -113,11 +115,19 @@ pub(crate) fn contract<E: TileElem>(
                 let to = unsafe { to.slice(rows.start * k..rows.end * k) };
                 left.pack(0, rows, 0..k, plan.tile_rows, to);
             });
-            let shared = Operands { left, right, a: Some(&*packed) };
+            let shared = Operands { left, right, a: Some(&*packed), ahead: None };
+            parallel(per_batch, |index| plan.run(set, size, 0, index, &shared, target));
+        });
+    } else if let Some(pieces) = Pieces::new(&plan, size, panel_blocks, left) {
+        let mut offsets = vec![0; pieces.count() * OFFSETS];
+        with_scratch(pieces.count() * pieces.len, |buffer: &mut [E]| {
+            pieces.gather(size, &mut *buffer, &mut offsets);
+            let ahead = Some((&pieces, &*buffer, offsets.as_slice()));
+            let shared = Operands { left, right, a: None, ahead };
             parallel(per_batch, |index| plan.run(set, size, 0, index, &shared, target));
         });
     } else {
-        let shared = Operands { left, right, a: None };
+        let shared = Operands { left, right, a: None, ahead: None };
         parallel(batches * per_batch, |index| {
             plan.run(set, size, index / per_batch, index % per_batch, &shared, target)
         });
@@ -130,6 +140,71 @@ struct Operands<'a, E> {
     right: &'a dyn Right<E>,
     /// The whole left operand, packed.
     a: Option<&'a [E]>,
+    /// Or gathered, and the terms' offsets.
+    ahead: Option<(&'a Pieces<'a, E>, &'a [E], &'a [usize])>,
+}
+
+/// Offsets of the terms of a span, and those past them that tiles read ahead.
+const OFFSETS: usize = SPAN + AHEAD;
+
+/// A gathered left operand that several blocks read: gathered once, a piece for each block of rows and each span.
+struct Pieces<'a, E> {
+    left: &'a dyn Right<E>,
+    /// Rows of a block.
+    rows: usize,
+    row_blocks: usize,
+    spans: usize,
+    /// Elements of a piece.
+    len: usize,
+}
+
+impl<'a, E: TileElem> Pieces<'a, E> {
+    /// `None` where blocks do better by themselves.
+    fn new(plan: &Plan, size: Size, panel_blocks: usize, left: &'a dyn Left<E>) -> Option<Pieces<'a, E>> {
+        let Size { batches, m, k, .. } = size;
+        let left = left.gathered().filter(|_| panel_blocks > 1 && batches == 1 && k > 0)?;
+        let (rows, span) = (plan.rows.min(m), k.min(SPAN));
+        if left.gathered_in_place(0, 0..span, 0..rows, &mut vec![0; span]).is_some() {
+            return None;
+        }
+        let len = (left.gathered_len(span, rows)? + PANEL).next_multiple_of(64);
+        let pieces = Pieces { left, rows, row_blocks: m.div_ceil(rows), spans: k.div_ceil(SPAN), len };
+        (pieces.count().saturating_mul(len) <= GATHERED_MAX).then_some(pieces)
+    }
+
+    fn count(&self) -> usize {
+        self.row_blocks * self.spans
+    }
+
+    fn gather(&self, Size { m, k, .. }: Size, to: &mut [E], offsets: &mut [usize]) {
+        let (to, offsets) = (Shared::new(to), Shared::new(offsets));
+        parallel(self.count(), |piece| {
+            let (block, span) = (piece / self.spans, piece % self.spans);
+            let rows = block * self.rows..m.min((block + 1) * self.rows);
+            let terms = span * SPAN..k.min((span + 1) * SPAN);
+            // SAFETY: each piece has elements and offsets of its own.
+            let (to, offsets) = unsafe {
+                let first = piece * OFFSETS;
+                (
+                    to.slice(piece * self.len..(piece + 1) * self.len),
+                    offsets.slice(first..first + terms.len()),
+                )
+            };
+            self.left.gather(0, terms, rows, to, offsets);
+        });
+    }
+
+    /// A block's piece of a span, and its terms' offsets.
+    fn piece<'b>(
+        &self,
+        first_row: usize,
+        span: usize,
+        data: &'b [E],
+        offsets: &'b [usize],
+    ) -> (&'b [E], &'b [usize]) {
+        let piece = first_row / self.rows * self.spans + span;
+        (&data[piece * self.len..][..self.len], &offsets[piece * OFFSETS..][..OFFSETS])
+    }
 }
 
 /// How the result is divided.
@@ -234,6 +309,7 @@ impl Plan {
         let width = panels.len() * PANEL;
         let rows_gathered = operands.left.gathered();
         let a_len = match rows_gathered {
+            Some(_) if operands.ahead.is_some() => 0,
             Some(left) => left.gathered_len(k.min(SPAN), rows.len()).unwrap_or(0) + PANEL,
             None if operands.a.is_some() || in_place_a.is_some() => 0,
             None => rows.len() * k.min(SPAN),
@@ -275,7 +351,11 @@ impl Plan {
             };
             for span in 0..spans {
                 let terms = span * SPAN..k.min((span + 1) * SPAN);
+                let ahead = operands
+                    .ahead
+                    .map(|(pieces, data, offsets)| pieces.piece(block.rows.start, span, data, offsets));
                 let a = match (operands.a, in_place_a) {
+                    _ if ahead.is_some() => A::Gathered { data: ahead.map_or(&[], |ahead| ahead.0) },
                     (Some(a), _) => {
                         A::Packed { data: &a[block.rows.start * k..], terms: k, first: terms.start }
                     }
@@ -315,7 +395,8 @@ impl Plan {
                     }
                     Some(b) => {
                         let first = (block.panels.start * k + terms.start) * PANEL;
-                        let offsets = if rows_gathered.is_some() { &offsets[..] } else { &[] };
+                        let own = if rows_gathered.is_some() { &offsets[..] } else { &[] };
+                        let offsets = ahead.map_or(own, |ahead| ahead.1);
                         B { data: &b[first..], panel: k * PANEL, offsets }
                     }
                     None => {
