@@ -15,6 +15,8 @@ use crate::scratch::with_scratch;
 pub(crate) const RUN_MIN: usize = 1024;
 /// Elements of a written-out block.
 const BLOCK: usize = 2048;
+/// Elements of a block whose results replace an input: more, so that a call of the region costs little beside them.
+const OWN_BLOCK: usize = 8192;
 
 /// The index space after merging axes.
 struct Runs {
@@ -197,11 +199,13 @@ impl<'a> Elements<'a> {
             }
             let (row, offset) = (at / self.runs.inner, at % self.runs.inner);
             let until = if self.short { range.end } else { range.end.min(at - offset + self.runs.inner) };
-            let n = BLOCK.min(until - at);
-            with_scratch(count * BLOCK, |scratch: &mut [u64]| {
-                for ((index, input), buffer) in
-                    self.inputs.iter().enumerate().zip(scratch.chunks_exact_mut(BLOCK))
-                {
+            // Where runs are long nothing but the input in place is copied.
+            let (block, buffers) = if self.short { (BLOCK, count) } else { (OWN_BLOCK, 1) };
+            let n = block.min(until - at);
+            with_scratch(buffers * block, |scratch: &mut [u64]| {
+                for (index, input) in self.inputs.iter().enumerate() {
+                    let buffer = if self.short { index } else { 0 };
+                    let buffer = &mut scratch[buffer * block..][..block];
                     let size = input.dtype.size();
                     let buffer: &mut [u8] = &mut bytemuck::cast_slice_mut(buffer)[..n * size];
                     if self.own == Some(index) {
