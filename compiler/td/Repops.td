@@ -121,7 +121,9 @@ def Repops_RegionOp
   let summary = "Element-wise operators evaluated together, element by element.";
   let description = [{
     The body computes one element of every result from one element of every
-    operand; operands broadcast to the results' common shape as in ONNX.
+    operand; operands broadcast to the results' common shape as in ONNX. It may
+    begin with products (MatMul, Conv ...), which take the first operands as
+    tensors, in order, and give their element at the place in question.
   }];
   let arguments = (ins Variadic<AnyType>:$inputs);
   let results = (outs Variadic<AnyType>:$results);

@@ -56,6 +56,10 @@ impl Epilogue<'_> {
         pitch: usize,
         within: Range<usize>,
     ) {
+        // A block may lie between lines of which nothing is kept.
+        if within.is_empty() {
+            return;
+        }
         // Whole rows follow each other.
         let (rows, pitch, within) =
             if within == (0..pitch) { (1, 0, 0..rows * pitch) } else { (rows, pitch, within) };

@@ -257,6 +257,19 @@ fn corners() -> TestCaseResult {
     Ok(())
 }
 
+/// Lines of the padded image are far longer than those of the result: whole blocks lie between two of them.
+#[test]
+fn lines_that_are_mostly_not_kept() -> TestCaseResult {
+    for (filters, height, width, kernel) in [(3, 4, 900, 890), (40, 3, 1500, 1490), (24, 2, 700, 600)] {
+        let mut source = Fill::new(Data::Plain, 7).source();
+        let x = source.tensor(DType::F32, &[1, 2, height, width]);
+        let w = source.tensor(DType::F32, &[filters, 2, 1, kernel]);
+        let bias = source.tensor(DType::F32, &[filters]);
+        Case::new("Conv", Attrs::new(), vec![x, w, bias]).check_in(Layout::Filters16, &[1])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_weight_that_is_not_finite_is_not_multiplied_outside_of_the_image() -> TestCaseResult {
     for weight in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
