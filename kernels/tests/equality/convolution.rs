@@ -260,7 +260,7 @@ fn corners() -> TestCaseResult {
 /// Lines of the padded image are far longer than those of the result: whole blocks lie between two of them.
 #[test]
 fn lines_that_are_mostly_not_kept() -> TestCaseResult {
-    for (filters, height, width, kernel) in [(3, 4, 900, 890), (40, 3, 1500, 1490), (24, 2, 700, 600)] {
+    for (filters, height, width, kernel) in [(3, 3, 900, 890), (20, 2, 700, 600)] {
         let mut source = Fill::new(Data::Plain, 7).source();
         let x = source.tensor(DType::F32, &[1, 2, height, width]);
         let w = source.tensor(DType::F32, &[filters, 2, 1, kernel]);
