@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use repops::dtype::DType;
 use repops::ops::SymType;
-use repops::region::{INSTRUCTIONS_MAX, PARAMS_MAX, PRODUCT_INPUTS_MAX, PRODUCTS_MAX, is_product};
+use repops::region::{PARAMS_MAX, PRODUCT_INPUTS_MAX, PRODUCTS_MAX, is_product};
 
 use super::fuse::{is_fusable, same_extents};
 use super::{Session, all_ops};
@@ -37,6 +37,10 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
 /// The products that a step may take in, in program order.
 fn products<'a>(types: &mut SymTypes, op: Op<'a>) -> Vec<Op<'a>> {
     let Some(full) = op.results().next().and_then(|value| types.get(value.ty())) else { return Vec::new() };
+    // A product stays one parameter.
+    if op.operand_count() > PARAMS_MAX {
+        return Vec::new();
+    }
     let mut found: Vec<Op<'a>> = Vec::new();
     for value in op.operands() {
         let Some(maker) = value.defining_op().filter(|maker| maker.block() == op.block()) else { continue };
@@ -51,11 +55,7 @@ fn products<'a>(types: &mut SymTypes, op: Op<'a>) -> Vec<Op<'a>> {
     if let Some(at) = found.iter().rposition(|op| !is_matrix(op)) {
         return vec![found[at]];
     }
-    let others = op.operand_count();
     found.truncate(PRODUCTS_MAX);
-    while others + found.len() > PARAMS_MAX {
-        found.pop();
-    }
     found
 }
 
@@ -141,7 +141,6 @@ fn join<'a>(session: &'a Session<'a>, types: &mut SymTypes, op: Op<'a>, products
             yielded
         }
     };
-    debug_assert!(body.ops().len() <= INSTRUCTIONS_MAX + PRODUCTS_MAX);
     module.create_terminator(At::End(body), ops::YIELD, location, &yielded);
     module.replace(op, &step.results().collect::<Vec<_>>());
     products.iter().for_each(|product| module.erase(*product));

@@ -187,21 +187,6 @@ pub fn prepare<D: Device>(device: &D, region: &Region) -> Result<Option<Prepared
     Ok(Some(Prepared { code, count: encoded.words.len() as u32, threads, shared }))
 }
 
-/// Computes a step's region from the step's inputs.
-pub fn launch<D: Device>(
-    device: &D,
-    region: &Region,
-    prepared: &Prepared<D::Buffer>,
-    inputs: &[Option<Operand<'_, D::Buffer>>],
-    outputs: &[View<'_, D::Buffer>],
-) -> Result<(), Error> {
-    if !region.is_elementwise() {
-        return launch_products(device, region, prepared, inputs, outputs);
-    }
-    let views: Vec<_> = inputs.iter().flatten().map(|operand| operand.view).collect();
-    launch_elementwise(device, prepared, &views, outputs)
-}
-
 /// Computes a region from its parameters: they broadcast to the outputs' one shape.
 pub fn launch_elementwise<D: Device>(
     device: &D,
@@ -246,9 +231,10 @@ pub fn launch_elementwise<D: Device>(
     device.launch(&REGION_KERNEL, [grid, 1, 1], [prepared.threads, 1, 1], prepared.shared, &arguments)
 }
 
-/// Computes a step with products: each into memory of its own, then the region from these and from the inputs that are left.
+/// Computes a step from its inputs: its products, if it has any, each into memory of its own, then the region from these and from
+/// the inputs that are left.
 /// [`Error::Unsupported`] where the device has no kernel for a product.
-fn launch_products<D: Device>(
+pub fn launch<D: Device>(
     device: &D,
     region: &Region,
     prepared: &Prepared<D::Buffer>,
