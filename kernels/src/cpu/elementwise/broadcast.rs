@@ -185,41 +185,34 @@ impl<'a> Elements<'a> {
         let count = self.inputs.len();
         let mut at = range.start;
         while at < range.end {
-            if !self.short && self.own.is_none() {
-                let (row, offset) = (at / self.runs.inner, at % self.runs.inner);
-                let n = (self.runs.inner - offset).min(range.end - at);
-                for (index, input) in self.inputs.iter().enumerate() {
-                    args[index] = self.part(index, input, row, offset, n);
-                }
-                let to =
-                    first.as_deref_mut().map(|first| &mut first[(at - range.start) * size..][..n * size]);
-                self.call(at..at + n, &args[..count], to);
-                at += n;
-                continue;
-            }
             let (row, offset) = (at / self.runs.inner, at % self.runs.inner);
             let until = if self.short { range.end } else { range.end.min(at - offset + self.runs.inner) };
-            // Where runs are long nothing but the input in place is copied.
-            let (block, buffers) = if self.short { (BLOCK, count) } else { (OWN_BLOCK, 1) };
+            // Where runs are long nothing but an input in place is copied.
+            let (block, buffers) = match (self.short, self.own) {
+                (true, _) => (BLOCK, count),
+                (false, Some(_)) => (OWN_BLOCK, 1),
+                (false, None) => (usize::MAX, 0),
+            };
             let n = block.min(until - at);
             with_scratch(buffers * block, |scratch: &mut [u64]| {
                 for (index, input) in self.inputs.iter().enumerate() {
-                    let buffer = if self.short { index } else { 0 };
-                    let buffer = &mut scratch[buffer * block..][..block];
-                    let size = input.dtype.size();
-                    let buffer: &mut [u8] = &mut bytemuck::cast_slice_mut(buffer)[..n * size];
-                    if self.own == Some(index) {
-                        let from = first.as_deref().expect("an input in place is given with its output");
-                        buffer.copy_from_slice(&from[(at - range.start) * size..][..n * size]);
-                    } else if input.len() == 1 {
-                        args[index] = RegionArg::Splat(input.bytes);
-                        continue;
-                    } else if self.runs.is_whole(index) {
-                        args[index] = RegionArg::Slice(&input.bytes[at * size..][..n * size]);
-                        continue;
-                    } else if !self.short {
+                    let (size, is_own) = (input.dtype.size(), self.own == Some(index));
+                    if !is_own && !self.short {
                         args[index] = self.part(index, input, row, offset, n);
                         continue;
+                    } else if !is_own && input.len() == 1 {
+                        args[index] = RegionArg::Splat(input.bytes);
+                        continue;
+                    } else if !is_own && self.runs.is_whole(index) {
+                        args[index] = RegionArg::Slice(&input.bytes[at * size..][..n * size]);
+                        continue;
+                    }
+                    let buffer = if self.short { index } else { 0 };
+                    let buffer = &mut scratch[buffer * block..][..block];
+                    let buffer: &mut [u8] = &mut bytemuck::cast_slice_mut(buffer)[..n * size];
+                    if is_own {
+                        let from = first.as_deref().expect("an input in place is given with its output");
+                        buffer.copy_from_slice(&from[(at - range.start) * size..][..n * size]);
                     } else {
                         self.runs.write_out(index, at..at + n, size, input.bytes, buffer);
                     }
