@@ -11,7 +11,16 @@ const PREFIX_VARIABLE: &str = "MLIR_SYS_220_PREFIX";
 const LLVM_MAJOR: &str = "22";
 
 fn main() {
-    for path in ["td/Repops.td", "cpp/Repops.h", "cpp/Repops.cpp", "cpp/Jit.cpp", "build.rs"] {
+    for path in [
+        "td/Repops.td",
+        "cpp/Repops.h",
+        "cpp/Repops.cpp",
+        "cpp/Exact.h",
+        "cpp/Exact.cpp",
+        "cpp/Jit.cpp",
+        "cpp/Ptx.cpp",
+        "build.rs",
+    ] {
         println!("cargo:rerun-if-changed={path}");
     }
     for variable in [PREFIX_VARIABLE, "MLIR_SYS_LINK_SHARED"] {
@@ -48,7 +57,7 @@ fn build() -> Result<(), String> {
     }
     let mut archiver = Command::new(llvm.tool("llvm-ar"));
     archiver.arg("crsD").arg(&archive);
-    for source in ["Repops", "Jit"] {
+    for source in ["Repops", "Exact", "Jit", "Ptx"] {
         let object = out.join(format!("{source}.o"));
         // clang++ and not the system's g++: compiled by g++, operations lose the Terminator trait.
         run(Command::new(llvm.tool("clang++"))

@@ -39,6 +39,9 @@ for model in conformance/decoders/*.gguf; do
 done
 mkdir -p "$out/models"
 for program in ${SEQUENCES:-}; do cp "$program" "$out/models/"; done
+# Code of fused steps, which takes LLVM to make.
+find "$out" -name '*.rep' ! -name '*.inputs.rep' -path '*/matrix/*' -print0 -o -path "$out/sequences/*.rep" -print0 -o \
+    -path "$out/models/*.rep" -print0 | xargs -0 "$compiler" region-code -o "$out/regions.json"
 rm -f "$out/.compiler"
 cp "$here/run.sh" "$out/run.sh"
 cp LICENSE "$out/"

@@ -54,12 +54,15 @@ for part in "${parts[@]}"; do
             for suite in "$here"/cases/*/; do
                 said "cases $(basename "$suite")" "$repops" conformance replay "$suite" --device "$device"
             done
+            said "cases matrix, regions as code" "$repops" conformance replay "$here/cases/matrix" --device "$device" \
+                --region-code "$here/regions.json"
             ;;
         sequences)
             for program in "$here"/sequences/*.rep "$here"/models/*.rep; do
                 [ -f "$program" ] || continue
                 name=$(basename "$program")
                 said "sequence $name" same_sequence "$program"
+                said "sequence $name, regions as code" same_sequence "$program" --region-code "$here/regions.json"
                 said "sequence $name, drawn" same_sequence "$program" --temperature 0.8 --top-k 40 --min-p 0.01 --seed 7 \
                     --repetition-penalty 1.1 --frequency-penalty 0.2
                 said "sequence $name, by the host" same_sequence "$program" --temperature 0.8 --top-p 0.9
@@ -76,6 +79,8 @@ for part in "${parts[@]}"; do
                 for hash in none operators; do
                     said "bench $(basename "$program") $hash" "$repops" bench "$program" --packed "$inputs" \
                         --hash $hash --runs 20 --device "$device"
+                    said "bench $(basename "$program") $hash, regions as code" "$repops" bench "$program" \
+                        --packed "$inputs" --hash $hash --runs 20 --device "$device" --region-code "$here/regions.json"
                 done
             done
             for program in "$here"/models/*.rep; do
@@ -83,6 +88,8 @@ for part in "${parts[@]}"; do
                 for hash in none operators; do
                     said "bench $(basename "$program") $hash" "$repops" bench "$program" --prefill 512 --decode 128 \
                         --hash $hash --runs 5 --device "$device"
+                    said "bench $(basename "$program") $hash, regions as code" "$repops" bench "$program" --prefill 512 \
+                        --decode 128 --hash $hash --runs 5 --device "$device" --region-code "$here/regions.json"
                 done
             done
             ;;

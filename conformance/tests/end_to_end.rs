@@ -11,6 +11,8 @@ use repops_compiler::native::regions::NativeRegions;
 use repops_compiler::{CompileOptions, compile_file};
 use repops_provenance::receipt::TraceClaim;
 use repops_provenance::{Claim, Difference, Info, Key, Receipt, Verdict, VerifyOptions, verify};
+use repops_ptx::Interpreter;
+use repops_runtime::device::DeviceRuntime;
 use repops_runtime::{Isa, Regions, Runtime, RuntimeOptions};
 
 fn magika() -> PathBuf {
@@ -65,6 +67,21 @@ fn every_path_leaves_the_reference_trace() {
             }
         }
     }
+}
+
+#[test]
+fn a_device_runs_the_code_that_was_made_for_regions() {
+    let inputs = [bytes(1)];
+    let expected = Reference.execute(program(), &inputs, HashLevel::Operators, &mut Unobserved).unwrap();
+    let device = Interpreter::new();
+    let native = Regions::Backend(Arc::new(NativeRegions::new().unwrap()));
+    let runtime = DeviceRuntime::new(device.clone(), "the interpreter", runtime(2, None, native));
+    let run = runtime.execute(program(), &inputs, HashLevel::Operators, &mut Unobserved).unwrap();
+    assert_eq!(run.result.unwrap(), expected.result.unwrap());
+    assert_eq!(run.trace.unwrap().root(), expected.trace.unwrap().root());
+    let launched = device.launched();
+    assert!(launched.keys().any(|(module, _)| module.starts_with("region-")), "{launched:?}");
+    assert!(!launched.keys().any(|(module, _)| module == "region"), "{launched:?}");
 }
 
 #[test]

@@ -267,6 +267,36 @@ pub trait RegionKernel: Send + Sync {
 pub trait RegionBackend: Send + Sync {
     /// `None` when this backend cannot take the region; the caller then uses another.
     fn prepare(&self, region: &Region) -> Option<std::sync::Arc<dyn RegionKernel>>;
+    /// Code of the region itself, without its products, for devices that run PTX; `None` when this backend makes none.
+    fn ptx(&self, _region: &Region) -> Option<std::sync::Arc<RegionPtx>> {
+        None
+    }
+
     /// What to call it in reports.
     fn name(&self) -> &'static str;
+}
+
+/// A region as a module of PTX with two entries. The threads of blocks along one axis share the elements; any grid does, as threads
+/// take more elements when they are done.
+///
+/// Numbers are of 32 bits, addresses generic, strides counted in elements.
+/// [`RegionPtx::DENSE`] takes the count of elements; for each parameter its address and stride; for each result its address.
+/// [`RegionPtx::BROADCAST`] takes the count of elements, fewer than 2^31; from the outermost axis to the innermost of six the extent, and `m`
+/// and `s` with which `x * m >> s` is `x` divided by the extent; for each parameter its address and a stride for each axis; for each result its address.
+#[derive(Debug)]
+pub struct RegionPtx {
+    pub text: String,
+    /// How many elements a thread of `DENSE` takes at a time.
+    pub lanes: u32,
+}
+
+impl RegionPtx {
+    pub const DENSE: &'static str = "region_dense";
+    pub const BROADCAST: &'static str = "region_broadcast";
+    /// Axes of `BROADCAST`.
+    pub const AXES: usize = 6;
+    /// Threads that a block may have.
+    pub const THREADS_MAX: u32 = 128;
+    /// Inputs and outputs, together, whose addresses and strides an entry takes.
+    pub const VALUES_MAX: usize = 64;
 }

@@ -73,7 +73,7 @@ impl Device for Store {
 
     fn launch(
         &self,
-        kernel: &'static Kernel,
+        kernel: &Kernel,
         _: [u32; 3],
         _: [u32; 3],
         _: u32,
@@ -274,7 +274,7 @@ fn the_self_test_passes_and_names_what_does_not() {
     let interpreter = Interpreter::new();
     self_test::run(&interpreter).unwrap();
     // A device that fuses where it must not.
-    let ptx = repops_cuda::launch::elementwise::ELEMENTWISE.ptx;
+    let ptx = &repops_cuda::launch::elementwise::ELEMENTWISE.ptx;
     assert!(ptx.contains("div.rn.f32"));
     interpreter.replace("elementwise", &ptx.replace("div.rn.f32", "mul.rn.f32"));
     let error = self_test::run(&interpreter).unwrap_err().to_string();

@@ -247,7 +247,7 @@ fn tokens_are_chosen_on_the_device() {
         }
         answers
     };
-    let chosen = || device.launched().get(&("sampling", "choose")).copied().unwrap_or(0);
+    let chosen = || device.launched().get(&("sampling".into(), "choose")).copied().unwrap_or(0);
     assert_eq!(answers(&there, &samplings[..3], 0), answers(&host, &samplings[..3], 0));
     // A token for each of the five steps.
     assert_eq!(chosen(), 5);

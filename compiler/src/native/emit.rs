@@ -1,11 +1,16 @@
-//! From a recording to MLIR: one function that runs it over consecutive elements, a vector at a time.
+//! From a recording to MLIR: for CPUs one function that runs it over consecutive elements, a vector at a time; for devices
+//! ([`device`]) one that does so by as many threads as there are, and one for elements that lie anyhow.
 //!
 //! The operations are those of arith and math whose results IEEE 754 fixes, with `math.fma` for fused products; tables
 //! are constant globals, read by gathers whose indices are masked to the table's length.
 
+mod device;
+
 use std::fmt::Write;
 
 use super::sym::{Binary, Compare, Kind, Node, NodeId, Recording, Shift, Unary};
+
+pub use device::device_text;
 
 /// The name of the emitted function, of type
 /// `fn(count: i64, inputs: *const *const u8, strides: *const i64, outputs: *const *mut u8)`.
@@ -33,9 +38,10 @@ pub fn module_text(recording: &Recording, inputs: &[Kind], results: &[NodeId], w
         text.element_of("%outputs", "r", "!llvm.ptr", k);
     }
     text.line(format_args!("scf.for %i = %zero to %n step %step : i64 {{"));
-    for node in 0..recording.nodes.len() {
-        text.node(node as NodeId);
+    for (id, k, kind) in loads(recording) {
+        text.load(id, k, kind);
     }
+    text.nodes();
     for (k, &result) in results.iter().enumerate() {
         text.store(k, result);
     }
@@ -43,6 +49,14 @@ pub fn module_text(recording: &Recording, inputs: &[Kind], results: &[NodeId], w
     text.line(format_args!("return"));
     text.line(format_args!("}}"));
     text.text
+}
+
+/// The inputs that nodes are: node, number of the input, kind.
+fn loads(recording: &Recording) -> impl Iterator<Item = (NodeId, u32, Kind)> {
+    (0..).zip(&recording.nodes).filter_map(|(id, &(node, kind))| match node {
+        Node::Input(k, _) => Some((id, k, kind)),
+        _ => None,
+    })
 }
 
 struct Emitter<'r> {
@@ -79,11 +93,18 @@ impl Emitter<'_> {
         format!("vector<{}x{}>", self.width, element(kind))
     }
 
+    /// All nodes but inputs, which have been loaded.
+    fn nodes(&mut self) {
+        for node in 0..self.recording.nodes.len() {
+            self.node(node as NodeId);
+        }
+    }
+
     fn node(&mut self, id: NodeId) {
         let (node, kind) = self.recording.nodes[id as usize];
         let ty = self.ty(kind);
         match node {
-            Node::Input(k, _) => self.load(id, k, kind),
+            Node::Input(..) => {}
             Node::Constant(bits, _) => {
                 self.line(format_args!("%v{id} = arith.constant {}", constant(bits, kind, &ty)))
             }

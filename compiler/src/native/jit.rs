@@ -1,6 +1,6 @@
 //! Lowers a module of arith, math, vector, scf and func to LLVM IR and compiles it for this machine's CPU.
 //!
-//! The edge to `cpp/Jit.cpp`: the only `unsafe` of the native part, but for calling what was compiled.
+//! The edge to `cpp/Jit.cpp`.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -92,11 +92,7 @@ impl Jit {
         entry: &str,
         text: *mut *mut c_char,
     ) -> Result<Entry> {
-        check_exact(&module.to_text(false))?;
-        let failed = |diagnostics: Vec<String>| CompileError::Native { reason: diagnostics.join("; ") };
-        module.run_pipeline(LOWERING).map_err(failed)?;
-        check_exact(&module.to_text(false))?;
-
+        lower(module)?;
         let name =
             CString::new(entry).map_err(|_| CompileError::Native { reason: "a name with a NUL".into() })?;
         let mut error = std::ptr::null_mut();
@@ -117,7 +113,16 @@ impl Drop for Jit {
 }
 
 /// Takes over a text owned by the other side; empty for null.
-fn take(text: *mut c_char) -> String {
+/// Lowers a module to the LLVM dialect; nothing in it, before or after, may leave bits to a target.
+pub(super) fn lower(module: &mut Module<'_>) -> Result<()> {
+    check_exact(&module.to_text(false))?;
+    let failed = |diagnostics: Vec<String>| CompileError::Native { reason: diagnostics.join("; ") };
+    module.run_pipeline(LOWERING).map_err(failed)?;
+    check_exact(&module.to_text(false))
+}
+
+/// A text that is ours now.
+pub(super) fn take(text: *mut c_char) -> String {
     if text.is_null() {
         return String::new();
     }

@@ -7,5 +7,6 @@
 pub mod emit;
 pub mod jit;
 pub mod kernel;
+pub mod ptx;
 pub mod regions;
 pub use repops::symbolic as sym;

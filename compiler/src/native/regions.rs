@@ -1,4 +1,4 @@
-//! Regions as native code: the backend that runtimes are given where LLVM is at hand.
+//! Regions as native code, for this machine's CPU and as PTX for devices: the backend that runtimes are given where LLVM is at hand.
 //!
 //! A region is recorded instruction by instruction through the very `LaneOp`s that the interpreter applies; equal
 //! regions are compiled once.
@@ -9,34 +9,35 @@ use repops::dtype::DType;
 use repops::lane::{Lane, MaskLane};
 use repops::lane_op::{self, LaneOp};
 use repops::ops::{self, OpClass};
-use repops::region::{Region, RegionBackend, RegionKernel};
+use repops::region::{Region, RegionBackend, RegionKernel, RegionPtx};
 
 use super::kernel::{Compiler, Function};
 use super::sym::{Kind, NodeId, Recording, SymF32, SymMask, record};
+use super::{emit, ptx};
 use crate::Result;
+use crate::mlir::{Context, Module};
 
 /// Larger functions are left to another backend: LLVM takes more than linear time, and programs come from strangers.
 const NODES_MAX: usize = 4096;
 
-/// A region, and its code if there can be any.
-type Known = (Region, Option<Arc<dyn RegionKernel>>);
+/// What was compiled so far, with the regions it is of; `None` for regions that cannot be. A model has few different ones.
+type Known<T> = Mutex<Vec<(Region, Option<Arc<T>>)>>;
 
 /// Compiles regions for the CPU this runs on.
 pub struct NativeRegions {
     compiler: Compiler,
-    /// What was compiled so far; `None` for regions that cannot be. A model has few different ones.
-    known: Mutex<Vec<Known>>,
+    known: Known<dyn RegionKernel>,
+    known_ptx: Known<RegionPtx>,
 }
 
 impl NativeRegions {
     pub fn new() -> Result<Self> {
-        Ok(Self { compiler: Compiler::new()?, known: Mutex::default() })
+        Ok(Self { compiler: Compiler::new()?, known: Mutex::default(), known_ptx: Mutex::default() })
     }
 
     /// Compiles a checked region; `Ok(None)` for one that is too large, or not of f32 and bool alone.
     fn compile(&self, region: &Region) -> Result<Option<Arc<dyn RegionKernel>>> {
-        let recorded = recorded(region).filter(|recorded| recorded.recording.nodes.len() <= NODES_MAX);
-        let Some(recorded) = recorded else { return Ok(None) };
+        let Some(recorded) = recorded(region).filter(Recorded::is_bounded) else { return Ok(None) };
         let kernel = self.compiler.compile(&Function {
             recording: &recorded.recording,
             inputs: &recorded.inputs,
@@ -46,16 +47,41 @@ impl NativeRegions {
     }
 }
 
+/// The PTX of a checked region; `Ok(None)` for one that is too large, or not of f32 and bool alone.
+pub fn ptx_of(region: &Region) -> Result<Option<RegionPtx>> {
+    let Some(recorded) = recorded(region).filter(Recorded::is_bounded) else { return Ok(None) };
+    if recorded.inputs.len() + recorded.results.len() > RegionPtx::VALUES_MAX {
+        return Ok(None);
+    }
+    let (text, lanes) = emit::device_text(&recorded.recording, &recorded.inputs, &recorded.results);
+    let context = Context::for_native_code();
+    let text = ptx::compile(&mut Module::parse(&context, &text)?)?;
+    Ok(Some(RegionPtx { text, lanes: lanes as u32 }))
+}
+
+/// What is known of a region, or what `make` says.
+fn known<T: ?Sized>(
+    known: &Known<T>,
+    region: &Region,
+    make: impl FnOnce() -> Option<Arc<T>>,
+) -> Option<Arc<T>> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, made)) = known.iter().find(|(other, _)| other == region) {
+        return made.clone();
+    }
+    let made = make();
+    known.push((region.clone(), made.clone()));
+    made
+}
+
 impl RegionBackend for NativeRegions {
     fn prepare(&self, region: &Region) -> Option<Arc<dyn RegionKernel>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, kernel)) = known.iter().find(|(other, _)| other == region) {
-            return kernel.clone();
-        }
         // A region that LLVM cannot take (a CPU without fused multiply-add, say) is another backend's.
-        let kernel = self.compile(region).ok().flatten();
-        known.push((region.clone(), kernel.clone()));
-        kernel
+        known(&self.known, region, || self.compile(region).ok().flatten())
+    }
+
+    fn ptx(&self, region: &Region) -> Option<Arc<RegionPtx>> {
+        known(&self.known_ptx, region, || ptx_of(region).ok().flatten().map(Arc::new))
     }
 
     fn name(&self) -> &'static str {
@@ -68,6 +94,12 @@ pub(super) struct Recorded {
     pub recording: Recording,
     pub inputs: Vec<Kind>,
     pub results: Vec<NodeId>,
+}
+
+impl Recorded {
+    fn is_bounded(&self) -> bool {
+        self.recording.nodes.len() <= NODES_MAX
+    }
 }
 
 /// One value of a region.

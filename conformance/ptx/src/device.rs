@@ -8,6 +8,7 @@
 
 mod recording;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,10 +36,10 @@ impl Default for Interpreter {
 #[derive(Debug, Default)]
 struct State {
     machine: Machine,
-    modules: BTreeMap<&'static str, Loaded>,
+    modules: BTreeMap<Name, Loaded>,
     /// Texts that stand in for those of modules.
-    replaced: BTreeMap<&'static str, Arc<str>>,
-    launched: BTreeMap<(&'static str, &'static str), u64>,
+    replaced: BTreeMap<Name, Arc<str>>,
+    launched: BTreeMap<(Name, &'static str), u64>,
     /// Lines of modules that launches have executed, unless nobody asked.
     reached: Option<Reached>,
     /// The most blocks along the first axis; 0 for any number.
@@ -52,8 +53,11 @@ struct State {
     ledger: Ledger<u32>,
 }
 
+/// A module's.
+pub type Name = Cow<'static, str>;
+
 /// Numbers of lines by module.
-pub type Reached = BTreeMap<&'static str, BTreeSet<u32>>;
+pub type Reached = BTreeMap<Name, BTreeSet<u32>>;
 
 /// Bytes of an [`Interpreter`].
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl Interpreter {
     /// Runs `text` wherever a launch names the module `name`: for faults that tests plant.
     pub fn replace(&self, name: &'static str, text: &str) {
         let mut state = locked(&self.state);
-        state.replaced.insert(name, text.into());
+        state.replaced.insert(name.into(), text.into());
         state.modules.remove(name);
     }
 
@@ -104,7 +108,7 @@ impl Interpreter {
     }
 
     /// The entries launched so far, by module and name, and how often.
-    pub fn launched(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+    pub fn launched(&self) -> BTreeMap<(Name, &'static str), u64> {
         locked(&self.state).launched.clone()
     }
 
@@ -146,14 +150,14 @@ impl Interpreter {
 }
 
 impl State {
-    fn load(&mut self, module: &'static Module) -> Result<&mut Loaded, Error> {
-        let text = self.replaced.get(module.name).cloned();
-        match self.modules.entry(module.name) {
+    fn load(&mut self, module: &Module) -> Result<&mut Loaded, Error> {
+        let text = self.replaced.get(&module.name).cloned();
+        match self.modules.entry(module.name.clone()) {
             std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let text = text.unwrap_or_else(|| module.ptx.into());
+                let text = text.unwrap_or_else(|| module.ptx.as_ref().into());
                 let loaded = Loaded::load(text, &mut self.machine.memory)
-                    .map_err(|error| told(module.name, &error))?;
+                    .map_err(|error| told(&module.name, &error))?;
                 Ok(entry.insert(loaded))
             }
         }
@@ -203,19 +207,20 @@ impl State {
         }
     }
 
-    fn run(&mut self, kernel: &'static Kernel, shape: Shape, values: &[Value]) -> Result<(), Error> {
+    fn run(&mut self, kernel: &Kernel, shape: Shape, values: &[Value]) -> Result<(), Error> {
         let [x, y, z] = shape.grid;
         let blocks = if self.blocks_max == 0 { x } else { x.min(self.blocks_max) };
         let shape = Shape { grid: [blocks, y, z], ..shape };
-        self.load(kernel.module)?;
-        let Some(loaded) = self.modules.get_mut(kernel.module.name) else { return Ok(()) };
+        let name = &kernel.module.name;
+        self.load(&kernel.module)?;
+        let Some(loaded) = self.modules.get_mut(name) else { return Ok(()) };
         self.machine.launch(loaded, kernel.entry, shape, values).map_err(|error| match error {
             crate::Error::Launch { entry, what } => Error::Launch { kernel: entry, what },
-            error => told(&format!("{} in `{}`", kernel.module.name, kernel.entry), &error),
+            error => told(&format!("{name} in `{}`", kernel.entry), &error),
         })?;
-        *self.launched.entry((kernel.module.name, kernel.entry)).or_default() += 1;
+        *self.launched.entry((name.clone(), kernel.entry)).or_default() += 1;
         if let Some(reached) = &mut self.reached {
-            reached.entry(kernel.module.name).or_default().extend(&self.machine.reached);
+            reached.entry(name.clone()).or_default().extend(&self.machine.reached);
         }
         Ok(())
     }
@@ -292,7 +297,7 @@ impl Device for Interpreter {
 
     fn launch(
         &self,
-        kernel: &'static Kernel,
+        kernel: &Kernel,
         grid: [u32; 3],
         block: [u32; 3],
         shared: u32,
@@ -300,7 +305,7 @@ impl Device for Interpreter {
     ) -> Result<(), Error> {
         let values: Vec<Value> = arguments.iter().map(value).collect();
         let shape = Shape { grid, block, shared };
-        locked(&self.state).give(Doing::Launch { kernel, shape, values })
+        locked(&self.state).give(Doing::Launch { kernel: kernel.clone(), shape, values })
     }
 
     fn synchronize(&self) -> Result<(), Error> {

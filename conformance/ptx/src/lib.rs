@@ -20,7 +20,7 @@ mod machine;
 pub mod mutate;
 mod parse;
 
-pub use device::{Buffer, Interpreter, Reached};
+pub use device::{Buffer, Interpreter, Name, Reached};
 pub mod suite;
 
 pub use error::{Error, Fault, Result, Space};

@@ -64,7 +64,7 @@ fn check(region: &Region, inputs: &[Tensor], shape: &[usize]) {
         .zip(&outputs)
         .map(|(tensor, buffer)| View { buffer, offset: 0, dtype: tensor.dtype(), shape })
         .collect();
-    let prepared = region::prepare(&device, region).unwrap().expect("the kernel takes it");
+    let prepared = region::prepare(&device, region, None).unwrap().expect("the kernel takes it");
     region::launch_elementwise(&device, &prepared, &from, &to).unwrap();
     for (at, (tensor, buffer)) in wanted.iter().zip(&outputs).enumerate() {
         let mut found = vec![0; tensor.bytes().len()];

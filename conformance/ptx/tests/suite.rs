@@ -53,7 +53,7 @@ fn sound(long: bool) -> Sound {
             *slot = Some((result, device.take_lines(), device.executed() - before));
         }
         let entries = devices.values().flat_map(|device| device.launched().into_keys());
-        let entries = entries.map(|(module, entry)| (module.to_owned(), entry.to_owned()));
+        let entries = entries.map(|(module, entry)| (module.into_owned(), entry.to_owned()));
         launched.lock().unwrap().extend(entries);
     });
     let (mut ran, mut failures) = (Vec::new(), Vec::new());

@@ -98,9 +98,11 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
-    static MODULE: Module = Module { name: "gemm", ptx: "text" };
+    static MODULE: Module = Module { name: Cow::Borrowed("gemm"), ptx: Cow::Borrowed("text") };
 
     fn archive(entries: &[(&str, u32, &str, &[u8])]) -> Vec<u8> {
         let mut out = MAGIC.to_vec();

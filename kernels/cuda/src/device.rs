@@ -3,6 +3,10 @@
 //! Invariant: work given to a device happens as if in the order given, but for what is given to it to be done beside other work. Contents
 //! of fresh memory are undefined, and a buffer that is dropped stays alive until what was launched on it is done.
 
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use repops::digest::Layout;
 use repops::dtype::DType;
 
@@ -49,7 +53,7 @@ pub trait Device {
     /// their sizes.
     fn launch(
         &self,
-        kernel: &'static Kernel,
+        kernel: &Kernel,
         grid: [u32; 3],
         block: [u32; 3],
         shared: u32,
@@ -96,18 +100,37 @@ pub enum Argument<'a, B> {
 }
 
 /// An entry of a module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernel {
-    pub module: &'static Module,
+    pub module: ModuleRef,
     pub entry: &'static str,
 }
 
 /// A text of PTX.
 #[derive(Debug)]
 pub struct Module {
-    /// The name of the source: `NAME.cu`.
-    pub name: &'static str,
-    pub ptx: &'static str,
+    /// The name of the source, `NAME.cu`, or of what the text was made from. One name, one text: a device that has loaded a module
+    /// knows it by its name.
+    pub name: Cow<'static, str>,
+    pub ptx: Cow<'static, str>,
+}
+
+/// Which module: one of this crate's, or one that was made meanwhile.
+#[derive(Clone, Debug)]
+pub enum ModuleRef {
+    Shipped(&'static Module),
+    Made(Arc<Module>),
+}
+
+impl Deref for ModuleRef {
+    type Target = Module;
+
+    fn deref(&self) -> &Module {
+        match self {
+            ModuleRef::Shipped(module) => module,
+            ModuleRef::Made(module) => module,
+        }
+    }
 }
 
 /// A tensor on the device: a buffer's range, element type and shape, row-major, NaNs canonical. `offset` in bytes
@@ -165,9 +188,15 @@ impl<B> Copy for Operand<'_, B> {}
 macro_rules! kernels {
     ($module:ident = $name:literal; $($kernel:ident = $entry:literal;)*) => {
         pub static $module: $crate::Module = $crate::Module {
-            name: $name,
-            ptx: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/generated/", $name, ".ptx")),
+            name: ::std::borrow::Cow::Borrowed($name),
+            ptx: ::std::borrow::Cow::Borrowed(include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/generated/",
+                $name,
+                ".ptx"
+            ))),
         };
-        $(pub static $kernel: $crate::Kernel = $crate::Kernel { module: &$module, entry: $entry };)*
+        $(pub static $kernel: $crate::Kernel =
+            $crate::Kernel { module: $crate::ModuleRef::Shipped(&$module), entry: $entry };)*
     };
 }

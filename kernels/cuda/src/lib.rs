@@ -17,6 +17,6 @@ pub mod ledger;
 pub mod self_test;
 pub mod table;
 
-pub use device::{Argument, Device, Kernel, Module, Operand, View};
+pub use device::{Argument, Device, Kernel, Module, ModuleRef, Operand, View};
 pub use error::Error;
 pub use table::{Call, Launch, lookup};

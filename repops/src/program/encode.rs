@@ -137,6 +137,14 @@ pub(super) fn body_digest(step: &Step) -> Digest {
     sha256(&[&bytes])
 }
 
+impl Region {
+    /// By which code that was made of a region is found again: SHA-256 over `"repops.region.0\0" || region`, the region as its
+    /// protobuf encoding. No trace and no receipt has it.
+    pub fn digest(&self) -> Digest {
+        sha256(&[b"repops.region.0\0", &region_proto(self).encode_to_vec()])
+    }
+}
+
 fn type_proto(ty: &SymType) -> proto::Type {
     proto::Type { dtype: ty.dtype.code() as u32, dims: ty.shape.iter().map(|d| d.to_string()).collect() }
 }

@@ -9,11 +9,12 @@ use std::sync::{Arc, OnceLock};
 
 use repops::DType;
 use repops::program::{ConstantId, SlotId};
-use repops::region::Region;
+use repops::region::{Region, RegionBackend};
 use repops::tensor::AlignedBytes;
 use repops_cuda::launch::region::{Prepared, prepare};
 use repops_cuda::{Device, Error};
 
+use crate::Regions;
 use crate::hashing::DigestSource;
 
 /// Spare buffers kept for reuse.
@@ -85,20 +86,25 @@ pub(crate) struct Memory<B> {
     spares: Vec<Arc<Block<B>>>,
     /// By block, then step: fused regions that were made ready; `None` for those that the device does not take.
     regions: BTreeMap<(usize, usize), Option<Arc<Prepared<B>>>>,
+    /// Who may have code for them.
+    backend: Option<Arc<dyn RegionBackend>>,
 }
 
-impl<B> Default for Memory<B> {
-    fn default() -> Self {
+impl<B> Memory<B> {
+    /// Nothing yet; regions run by the code that is made for them where `regions` says who makes it.
+    pub fn new(regions: &Regions) -> Self {
         Memory {
             constants: BTreeMap::new(),
             slots: BTreeMap::new(),
             spares: Vec::new(),
             regions: BTreeMap::new(),
+            backend: match regions {
+                Regions::Backend(backend) => Some(backend.clone()),
+                Regions::Tiles | Regions::Unfused => None,
+            },
         }
     }
-}
 
-impl<B> Memory<B> {
     /// Memory of at least `len` bytes that no value holds, for a value of `slot`.
     pub fn take<D: Device<Buffer = B>>(
         &mut self,
@@ -160,7 +166,7 @@ impl<B> Memory<B> {
         if let Some(known) = self.regions.get(&place) {
             return Ok(known.clone());
         }
-        let prepared = prepare(device, region)?.map(Arc::new);
+        let prepared = prepare(device, region, self.backend.as_deref())?.map(Arc::new);
         self.regions.insert(place, prepared.clone());
         Ok(prepared)
     }

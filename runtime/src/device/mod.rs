@@ -114,7 +114,7 @@ impl<D: Device> Executor for DeviceRuntime<D> {
             program: program.digest(),
             prepared: Arc::new(Prepared::new(program, &self.cpu.regions, &self.cpu.tiles)),
             binding: None,
-            memory: memory::Memory::default(),
+            memory: memory::Memory::new(&self.cpu.regions),
         });
         let shape = |t: &Tensor| Shape { dtype: t.dtype(), extents: t.shape().to_vec() };
         let shapes: Vec<Shape> = inputs.iter().map(shape).collect();

@@ -192,7 +192,7 @@ impl Session {
         let mut session = Session::new(runtime, program, options)?;
         let pools = Arc::new(Pools::new(device, name, &session.plan.attention, options.cache_bytes)?);
         session.pages = pools.clone();
-        session.work = Mutex::new(Box::new(DeviceWork::new(pools, warn)));
+        session.work = Mutex::new(Box::new(DeviceWork::new(pools, &session.runtime.regions, warn)));
         Ok(session)
     }
 

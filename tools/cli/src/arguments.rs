@@ -25,6 +25,8 @@ pub struct Arguments {
 pub enum Command {
     /// Compile a model to a program.
     Compile(Compile),
+    /// Make code of programs' fused steps for GPUs, for machines without the compiler.
+    RegionCode(RegionCode),
     /// Run a program; write outputs, a receipt, a trace.
     Run(Run),
     /// Run a program many times; say how long it takes, and with `--profile-steps` where.
@@ -89,6 +91,7 @@ impl Command {
             Command::Serve(arguments) => Some(&arguments.engine),
             Command::Conformance { command } => command.engine(),
             Command::Compile(_)
+            | Command::RegionCode(_)
             | Command::Inspect(_)
             | Command::Dispute { command: DisputeCommand::Open(_) | DisputeCommand::Replay(_) }
             | Command::Referee { .. }
@@ -464,6 +467,19 @@ pub struct Serve {
 }
 
 #[derive(Args)]
+pub struct RegionCode {
+    /// The programs.
+    #[arg(required = true, value_name = "PROGRAM.rep")]
+    pub programs: Vec<PathBuf>,
+    /// Where to write the code.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
 pub struct Devices {
     /// Print one JSON object.
     #[arg(long)]
@@ -507,9 +523,13 @@ pub struct Engine {
     /// The instruction set.
     #[arg(long, value_enum, default_value_t = IsaChoice::Auto)]
     pub isa: IsaChoice,
-    /// How fused steps are evaluated: as native code, tile by tile, or operator by operator.
+    /// How fused steps are evaluated: as native code (on a GPU, too), tile by tile, or operator by operator.
     #[arg(long, value_enum, default_value_t = Regions::Tiles)]
     pub regions: Regions,
+    /// Code of fused steps that `repops region-code` has made, for `--device cuda:N`. It runs as it stands there: take it from those
+    /// whom you trust with the machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["regions", "unfused", "reference"])]
+    pub region_code: Option<PathBuf>,
     /// The same as `--regions steps`.
     #[arg(long)]
     pub unfused: bool,

@@ -13,6 +13,7 @@ use repops_runtime::session::{Session, SessionOptions};
 use repops_runtime::{Isa, Runtime, RuntimeOptions};
 
 use crate::arguments::{self, DeviceChoice, IsaChoice, Regions};
+use crate::region_code;
 use crate::report::note;
 use crate::{Failure, Result};
 
@@ -25,10 +26,11 @@ fn runtime(arguments: &arguments::Engine) -> Result<Runtime> {
         IsaChoice::Avx512 => Some(Isa::Avx512),
         IsaChoice::Neon => Some(Isa::Neon),
     };
-    let regions = match (arguments.unfused, arguments.regions) {
-        (true, _) | (false, Regions::Steps) => repops_runtime::Regions::Unfused,
-        (false, Regions::Tiles) => repops_runtime::Regions::Tiles,
-        (false, Regions::Native) => crate::extension()?.native_regions()?,
+    let regions = match (&arguments.region_code, arguments.unfused, arguments.regions) {
+        (Some(path), ..) => region_code::read(path)?,
+        (None, true, _) | (None, false, Regions::Steps) => repops_runtime::Regions::Unfused,
+        (None, false, Regions::Tiles) => repops_runtime::Regions::Tiles,
+        (None, false, Regions::Native) => crate::extension()?.native_regions()?,
     };
     Ok(Runtime::new(RuntimeOptions { threads: arguments.threads, isa, regions })?)
 }

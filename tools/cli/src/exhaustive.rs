@@ -168,8 +168,12 @@ pub fn exhaustive(arguments: &ConformanceExhaustive) -> Result<Answer> {
         return Err(Failure(format!("no check's name contains {:?}", arguments.only)));
     }
     let engine = Engine::new(&arguments.engine)?;
-    let cpu =
-        Engine::new(&arguments::Engine { device: DeviceChoice::Cpu, reference: false, ..arguments.engine })?;
+    let cpu = Engine::new(&arguments::Engine {
+        device: DeviceChoice::Cpu,
+        reference: false,
+        region_code: None,
+        ..arguments.engine
+    })?;
     let (mut found, mut wrong) = (Vec::new(), 0);
     for check in &checks {
         let start = Instant::now();

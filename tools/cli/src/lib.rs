@@ -22,6 +22,7 @@ mod inspect;
 mod interrupt;
 mod keys;
 mod party;
+mod region_code;
 pub mod replay;
 pub mod report;
 pub mod run;
@@ -48,7 +49,7 @@ pub trait Extension: Sync {
     fn compile(&self, arguments: &Compile) -> Result<Answer>;
     /// All but `replay` and `exhaustive`, which are the library's.
     fn conformance(&self, command: &ConformanceCommand) -> Result<Answer>;
-    /// Fused regions as machine code.
+    /// Fused regions as machine code, and as code for devices.
     fn native_regions(&self) -> Result<repops_runtime::Regions>;
 }
 
@@ -87,7 +88,7 @@ fn extension() -> Result<&'static dyn Extension> {
 /// Whether the arguments ask for what only an extension does.
 fn needs_extension(command: &Command) -> bool {
     let always = match command {
-        Command::Compile(_) => true,
+        Command::Compile(_) | Command::RegionCode(_) => true,
         Command::Conformance { command } => {
             !matches!(command, ConformanceCommand::Replay(_) | ConformanceCommand::Exhaustive(_))
         }
@@ -106,7 +107,7 @@ fn hand_over() -> Failure {
     };
     let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
     Failure(format!(
-        "{}: {error}; compiling, conformance suites and --regions native need it, and it is built with repops where LLVM is",
+        "{}: {error}; compiling, conformance suites, region-code and --regions native need it, and it is built with repops where LLVM is",
         program.display()
     ))
 }
@@ -135,6 +136,7 @@ pub fn main(extension: Option<&'static dyn Extension>) -> ExitCode {
 fn carry_out(command: Command) -> Result<Answer> {
     match command {
         Command::Compile(arguments) => extension()?.compile(&arguments),
+        Command::RegionCode(arguments) => region_code::make(&arguments, &extension()?.native_regions()?),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Generate(arguments) => generate::generate(&arguments),

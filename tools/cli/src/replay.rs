@@ -68,8 +68,12 @@ pub fn replay(arguments: &ConformanceReplay) -> Result<Answer> {
     watch_for_interrupts();
     let cases = cases(arguments)?;
     let engine = Engine::new(&arguments.engine)?;
-    let cpu =
-        Engine::new(&arguments::Engine { device: DeviceChoice::Cpu, reference: false, ..arguments.engine })?;
+    let cpu = Engine::new(&arguments::Engine {
+        device: DeviceChoice::Cpu,
+        reference: false,
+        region_code: None,
+        ..arguments.engine
+    })?;
     let (mut runs, mut wrong) = (0u64, Vec::new());
     for (name, (program, sets)) in &cases {
         let program = engine::load(program)?;

@@ -79,3 +79,30 @@ fn all_inputs_of_a_function_are_compared() {
     }
     folder.repops(["conformance", "exhaustive", "--only", "nonsense"]).expect(2);
 }
+
+#[cfg(feature = "compile")]
+#[test]
+fn region_code_is_made_once_and_refused_when_damaged() {
+    let folder = folder();
+    let command = ["region-code", "p.rep", "p.rep", "-o", "code.json", "--json"];
+    let made = folder.repops(command).json();
+    assert_eq!((&made["regions"], &made["left"]), (&json!(1), &json!(0)));
+    let written = std::fs::read(folder.path("code.json")).unwrap();
+    assert_eq!(made["bytes"], json!(written.len()));
+    let text = String::from_utf8(written).unwrap();
+    let region = program(&WEIGHTS).blocks()[0].steps[1].region.as_ref().unwrap().digest();
+    assert!(text.contains(&region.to_string()) && text.contains(".entry region_dense"), "{text}");
+    // The CPU has no use for it, and the bits are the same.
+    let run = |further: &[&str]| {
+        let command = ["run", "p.rep", "--input", "X:0=x.npy", "--json"];
+        folder.repops(command.into_iter().chain(further.iter().copied()))
+    };
+    assert_eq!(run(&["--region-code", "code.json"]).json()["trace_root"], run(&[]).json()["trace_root"]);
+    run(&["--region-code", "code.json", "--regions", "native"]).expect(2);
+    for damaged in [&text[..text.len() - 2], "", "{}", &text.replace("code 1", "code 9")] {
+        folder.write("damaged.json", damaged.as_bytes());
+        let said = run(&["--region-code", "damaged.json"]).expect(2);
+        assert!(said.contains("damaged.json"), "{said}");
+    }
+    assert!(run(&["--region-code", "missing.json"]).expect(2).contains("missing.json"));
+}

@@ -13,7 +13,7 @@ use crate::{Shape, Value};
 #[derive(Debug)]
 pub(super) enum Doing {
     Launch {
-        kernel: &'static Kernel,
+        kernel: Kernel,
         shape: Shape,
         values: Vec<Value>,
     },

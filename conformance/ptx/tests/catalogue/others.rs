@@ -498,7 +498,8 @@ pub fn launch(
     for tensor in wanted {
         outputs.push(device.alloc(tensor.bytes().len()).map_err(told)?);
     }
-    let prepared = region::prepare(device, region).map_err(told)?.ok_or("the kernel does not take it")?;
+    let prepared =
+        region::prepare(device, region, None).map_err(told)?.ok_or("the kernel does not take it")?;
     region::launch_elementwise(device, &prepared, &views_of(inputs, &buffers), &views_of(wanted, &outputs))
         .map_err(told)?;
     for (at, (tensor, buffer)) in wanted.iter().zip(&outputs).enumerate() {

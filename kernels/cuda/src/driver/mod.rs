@@ -247,7 +247,7 @@ impl Device for Driver {
 
     fn launch(
         &self,
-        kernel: &'static Kernel,
+        kernel: &Kernel,
         grid: [u32; 3],
         block: [u32; 3],
         shared: u32,

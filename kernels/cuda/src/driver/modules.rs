@@ -1,6 +1,7 @@
 //! Modules: loaded when a kernel of theirs is first launched, and kept; the machine code that was assembled ahead of time
 //! where this build has some for the device, else what the driver makes of the PTX.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
@@ -18,8 +19,14 @@ const LOG_BYTES: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct Modules {
-    loaded: BTreeMap<&'static str, Handle<sys::CUmodule>>,
-    functions: BTreeMap<(&'static str, &'static str), (Handle<sys::CUfunction>, u32)>,
+    loaded: BTreeMap<Cow<'static, str>, Loaded>,
+}
+
+/// A module in the device's memory.
+struct Loaded {
+    module: Handle<sys::CUmodule>,
+    /// By entry, with the bytes of dynamic shared memory that it may have.
+    functions: BTreeMap<&'static str, (Handle<sys::CUfunction>, u32)>,
 }
 
 #[derive(Clone, Copy)]
@@ -34,20 +41,19 @@ impl Modules {
         &mut self,
         inner: &Inner,
         about: &About,
-        kernel: &'static Kernel,
+        kernel: &Kernel,
         shared: u32,
     ) -> Result<sys::CUfunction, Error> {
-        let key = (kernel.module.name, kernel.entry);
         let wrong = |what: String| Error::Launch { kernel: kernel.entry.to_string(), what };
-        if !self.functions.contains_key(&key) {
-            let module = self.module(about, kernel.module)?;
+        let Loaded { module, functions } = self.module(about, &kernel.module)?;
+        if !functions.contains_key(kernel.entry) {
             let name = CString::new(kernel.entry).map_err(|e| wrong(e.to_string()))?;
             // SAFETY: the module is loaded.
-            let function = unsafe { result::module::get_function(module, name) };
+            let function = unsafe { result::module::get_function(module.0, name) };
             let function = function.map_err(|e| wrong(format!("not in its module: {}", said(&e))))?;
-            self.functions.insert(key, (Handle(function), SHARED_FREE));
+            functions.insert(kernel.entry, (Handle(function), SHARED_FREE));
         }
-        let (function, allowed) = self.functions.get_mut(&key).expect("just made sure");
+        let (function, allowed) = functions.get_mut(kernel.entry).expect("just made sure");
         if shared > *allowed {
             debug_assert!(!inner.streams.main.is_null());
             use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED;
@@ -59,16 +65,16 @@ impl Modules {
         Ok(function.0)
     }
 
-    fn module(&mut self, about: &About, module: &'static Module) -> Result<sys::CUmodule, Error> {
-        if let Some(loaded) = self.loaded.get(module.name) {
-            return Ok(loaded.0);
+    fn module(&mut self, about: &About, module: &Module) -> Result<&mut Loaded, Error> {
+        if !self.loaded.contains_key(&module.name) {
+            let handle = match load_code(about, module) {
+                Some(handle) => handle,
+                None => load(about, module)?,
+            };
+            let loaded = Loaded { module: Handle(handle), functions: BTreeMap::new() };
+            self.loaded.insert(module.name.clone(), loaded);
         }
-        let handle = match load_code(about, module) {
-            Some(handle) => handle,
-            None => load(about, module)?,
-        };
-        self.loaded.insert(module.name, Handle(handle));
-        Ok(handle)
+        Ok(self.loaded.get_mut(&module.name).expect("just made sure"))
     }
 }
 
@@ -86,7 +92,7 @@ fn load_code(about: &About, module: &Module) -> Option<sys::CUmodule> {
 /// Has the driver translate a module's PTX for the device.
 fn load(about: &About, module: &Module) -> Result<sys::CUmodule, Error> {
     let wrong = |what: String| Error::Launch { kernel: format!("module {}", module.name), what };
-    let text = CString::new(module.ptx).map_err(|e| wrong(e.to_string()))?;
+    let text = CString::new(module.ptx.as_bytes()).map_err(|e| wrong(e.to_string()))?;
     let mut log = vec![0u8; LOG_BYTES];
     let mut handle = std::ptr::null_mut();
     use sys::CUjit_option_enum::{CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};

@@ -19,29 +19,9 @@ pub struct Axes<const N: usize> {
 impl<const N: usize> Axes<N> {
     /// Axes are merged where one step of the outer is as many steps of the inner as that has, for all operands.
     pub fn new(shape: &[usize], strides: [Vec<i64>; N]) -> Result<Self, Error> {
-        let too_large = || Error::unsupported(format!("an index space of {shape:?}"));
-        let len = shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent)).ok_or_else(too_large)?;
-        let len = u32::try_from(len).map_err(|_| too_large())?;
-        let mut axes: Vec<(usize, [i64; N])> = Vec::new();
-        for (axis, &extent) in shape.iter().enumerate().filter(|(_, extent)| **extent != 1) {
-            let own: [i64; N] = std::array::from_fn(|operand| strides[operand][axis]);
-            match axes.last_mut() {
-                Some((outer, steps)) if (0..N).all(|k| steps[k] == own[k] * extent as i64) => {
-                    *outer *= extent;
-                    *steps = own;
-                }
-                _ => axes.push((extent, own)),
-            }
-        }
-        if axes.len() > AXES_MAX {
-            return Err(Error::unsupported(format!("{} axes that cannot be merged", axes.len())));
-        }
-        let extents = axes.iter().map(|(extent, _)| u32::try_from(*extent).map_err(|_| too_large()));
-        Ok(Axes {
-            extents: extents.collect::<Result<_, _>>()?,
-            strides: axes.iter().map(|(_, strides)| *strides).collect(),
-            len,
-        })
+        let (extents, strides, len) =
+            merged(shape, |axis| std::array::from_fn(|operand| strides[operand][axis]))?;
+        Ok(Axes { extents, strides, len })
     }
 
     /// Over the shape that all operands broadcast to.
@@ -76,6 +56,52 @@ impl<const N: usize> Axes<N> {
     pub fn is_dense(&self, k: usize) -> bool {
         self.strides.len() <= 1 && self.strides.iter().all(|strides| strides[k] == 1)
     }
+}
+
+/// [`Axes`] of any number of operands.
+pub struct ManyAxes {
+    pub extents: Vec<u32>,
+    /// By axis, then operand.
+    pub strides: Vec<Vec<i64>>,
+    pub len: u32,
+}
+
+impl ManyAxes {
+    pub fn new(shape: &[usize], strides: Vec<Vec<i64>>) -> Result<Self, Error> {
+        let (extents, strides, len) =
+            merged(shape, |axis| strides.iter().map(|operand| operand[axis]).collect::<Vec<i64>>())?;
+        Ok(ManyAxes { extents, strides, len })
+    }
+}
+
+/// Extents and strides after merging, and the number of elements; `own` gives the operands' strides along an axis.
+fn merged<S: AsRef<[i64]>>(
+    shape: &[usize],
+    own: impl Fn(usize) -> S,
+) -> Result<(Vec<u32>, Vec<S>, u32), Error> {
+    let too_large = || Error::unsupported(format!("an index space of {shape:?}"));
+    let len = shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent)).ok_or_else(too_large)?;
+    let len = u32::try_from(len).map_err(|_| too_large())?;
+    let mut axes: Vec<(usize, S)> = Vec::new();
+    for (axis, &extent) in shape.iter().enumerate().filter(|(_, extent)| **extent != 1) {
+        let own = own(axis);
+        let goes_on = |steps: &S| {
+            steps.as_ref().iter().zip(own.as_ref()).all(|(step, own)| *step == own * extent as i64)
+        };
+        match axes.last_mut() {
+            Some((outer, steps)) if goes_on(steps) => {
+                *outer *= extent;
+                *steps = own;
+            }
+            _ => axes.push((extent, own)),
+        }
+    }
+    if axes.len() > AXES_MAX {
+        return Err(Error::unsupported(format!("{} axes that cannot be merged", axes.len())));
+    }
+    let extents = axes.iter().map(|(extent, _)| u32::try_from(*extent).map_err(|_| too_large()));
+    let extents = extents.collect::<Result<_, _>>()?;
+    Ok((extents, axes.into_iter().map(|(_, strides)| strides).collect(), len))
 }
 
 /// Row-major strides.

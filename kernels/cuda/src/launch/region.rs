@@ -1,15 +1,20 @@
-//! Fused regions by the kernel that follows instructions, for machines without a compiler.
+//! Fused regions: by code that a backend has made of them, or, for machines without a compiler, by the kernel that follows
+//! instructions.
 //!
 //! Invariant: a region becomes the same instructions on every machine. Slots are reused as soon as no later
 //! instruction reads them, so that a region of hundreds of instructions needs a few of them.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use repops::digest::sha256;
 use repops::dtype::DType;
 use repops::lane_op::{BinaryOp, LaneOp};
 use repops::ops::{self, OpClass};
-use repops::region::Region;
+use repops::region::{Region, RegionBackend, RegionPtx};
 
-use super::axes::{AXES_MAX, Axes, broadcast_strides};
-use crate::device::{Argument, Device, Operand, View};
+use super::axes::{AXES_MAX, Axes, ManyAxes, broadcast_strides};
+use crate::device::{Argument, Device, Kernel, Module, ModuleRef, Operand, View};
 use crate::table::{Call, InputType, lookup};
 use crate::{Error, kernels, lanes};
 
@@ -171,20 +176,59 @@ fn instruction_of(instruction: &repops::region::Instruction) -> Option<(What, u3
 
 /// A region on the device, ready to be launched on any shapes.
 pub struct Prepared<B> {
+    made: Option<Made>,
+    /// `None` for a region that is too large for the kernel that follows instructions.
+    followed: Option<Followed<B>>,
+}
+
+/// Code made for a region.
+struct Made {
+    dense: Kernel,
+    broadcast: Kernel,
+    lanes: u32,
+}
+
+/// Instructions on the device.
+struct Followed<B> {
     code: B,
     count: u32,
     threads: u32,
     shared: u32,
 }
 
-/// Puts a region's instructions on the device; `None` for one that the kernel does not take.
-pub fn prepare<D: Device>(device: &D, region: &Region) -> Result<Option<Prepared<D::Buffer>>, Error> {
-    let Some(encoded) = Encoded::of(region) else { return Ok(None) };
-    let Some(threads) = encoded.threads() else { return Ok(None) };
-    let bytes = encoded.bytes();
-    let code = device.put(&bytes)?;
-    let shared = 4 * threads * encoded.slots as u32;
-    Ok(Some(Prepared { code, count: encoded.words.len() as u32, threads, shared }))
+/// Makes a region ready, by the code of a backend where one is at hand that has some; `None` for a region that neither takes.
+pub fn prepare<D: Device>(
+    device: &D,
+    region: &Region,
+    backend: Option<&dyn RegionBackend>,
+) -> Result<Option<Prepared<D::Buffer>>, Error> {
+    let made = backend.and_then(|backend| backend.ptx(region)).map(|ptx| Made::new(&ptx));
+    let followed = Followed::new(device, region)?;
+    Ok((made.is_some() || followed.is_some()).then_some(Prepared { made, followed }))
+}
+
+impl Made {
+    fn new(ptx: &RegionPtx) -> Made {
+        let digest = sha256(&[ptx.text.as_bytes()]);
+        let name = Cow::Owned(format!("region-{digest}"));
+        let module = Arc::new(Module { name, ptx: Cow::Owned(ptx.text.clone()) });
+        let kernel = |entry| Kernel { module: ModuleRef::Made(module.clone()), entry };
+        Made {
+            dense: kernel(RegionPtx::DENSE),
+            broadcast: kernel(RegionPtx::BROADCAST),
+            lanes: ptx.lanes.max(1),
+        }
+    }
+}
+
+impl<B> Followed<B> {
+    fn new<D: Device<Buffer = B>>(device: &D, region: &Region) -> Result<Option<Followed<B>>, Error> {
+        let Some(encoded) = Encoded::of(region) else { return Ok(None) };
+        let Some(threads) = encoded.threads() else { return Ok(None) };
+        let code = device.put(&encoded.bytes())?;
+        let shared = 4 * threads * encoded.slots as u32;
+        Ok(Some(Followed { code, count: encoded.words.len() as u32, threads, shared }))
+    }
 }
 
 /// Computes a region from its parameters: they broadcast to the outputs' one shape.
@@ -198,37 +242,99 @@ pub fn launch_elementwise<D: Device>(
     if first.is_empty() {
         return Ok(());
     }
-    if inputs.len() > INPUTS || outputs.len() > OUTPUTS {
-        return Err(Error::unsupported("a region of so many inputs and outputs"));
+    match prepared {
+        Prepared { made: Some(made), .. } if first.len() < MADE_MAX => made.launch(device, inputs, outputs),
+        Prepared { followed: Some(followed), .. } => followed.launch(device, inputs, outputs),
+        _ => Err(Error::unsupported("a region of so many elements")),
     }
-    // Inputs past those there are repeat the first: they take part in the merging of axes and change nothing.
-    let strides: [Vec<i64>; INPUTS] = std::array::from_fn(|k| match inputs.get(k).or(inputs.first()) {
-        Some(input) => broadcast_strides(input.shape, first.shape),
-        None => vec![0; first.shape.len()],
-    });
-    let axes = Axes::new(first.shape, strides)?;
-    let mut steps = Vec::new();
-    let merged: Vec<(u32, [i64; INPUTS])> = axes.axes().collect();
-    for k in 0..inputs.len() {
-        steps.extend((merged.len()..AXES_MAX).map(|_| 0i64));
-        steps.extend(merged.iter().map(|(_, strides)| strides[k]));
+}
+
+/// Code made for a region takes fewer elements.
+const MADE_MAX: usize = 1 << 31;
+
+impl Made {
+    fn launch<D: Device>(
+        &self,
+        device: &D,
+        inputs: &[View<'_, D::Buffer>],
+        outputs: &[View<'_, D::Buffer>],
+    ) -> Result<(), Error> {
+        let Some(first) = outputs.first() else { return Ok(()) };
+        let strides = inputs.iter().map(|input| broadcast_strides(input.shape, first.shape));
+        let axes = ManyAxes::new(first.shape, strides.collect())?;
+        let is_dense = axes.extents.len() <= 1;
+        let mut arguments = vec![Argument::U32(axes.len)];
+        if !is_dense {
+            let skipped = RegionPtx::AXES - axes.extents.len();
+            for &extent in std::iter::repeat_n(&1, skipped).chain(&axes.extents) {
+                let (factor, shift) = divisor(extent);
+                arguments.extend([extent, factor, shift].map(Argument::U32));
+            }
+        }
+        for (k, input) in inputs.iter().enumerate() {
+            arguments.push(Argument::Pointer { buffer: input.buffer, offset: input.offset });
+            let own = axes.strides.iter().map(|strides| strides[k] as u32);
+            let skipped = if is_dense { 1 } else { RegionPtx::AXES } - axes.extents.len();
+            arguments.extend(std::iter::repeat_n(0, skipped).chain(own).map(Argument::U32));
+        }
+        for output in outputs {
+            arguments.push(Argument::Pointer { buffer: output.buffer, offset: output.offset });
+        }
+        let (kernel, lanes) = if is_dense { (&self.dense, self.lanes) } else { (&self.broadcast, 1) };
+        let threads = RegionPtx::THREADS_MAX;
+        let grid = axes.len.div_ceil(threads * lanes).clamp(1, 1 << 20);
+        device.launch(kernel, [grid, 1, 1], [threads, 1, 1], 0, &arguments)
     }
-    let bytes: Vec<u8> = steps.iter().flat_map(|step| step.to_le_bytes()).collect();
-    let table = device.put(&bytes)?;
-    let at = |buffer| Argument::Pointer { buffer, offset: 0 };
-    let mut arguments =
-        vec![at(&prepared.code), Argument::U32(prepared.count), at(&table), Argument::U32(axes.len)];
-    axes.push_extents(&mut arguments);
-    for k in 0..INPUTS {
-        let view = inputs.get(k).unwrap_or(first);
-        arguments.push(Argument::Pointer { buffer: view.buffer, offset: view.offset });
+}
+
+/// `(m, s)` with `x / extent == x * m >> s` for every `x` below 2^31: with `l` bits of `extent - 1`, `m` is `2^(31 + l) / extent`
+/// rounded up, at most `2^32 - 1` but for an extent of 1, and `s` is `31 + l`. (Granlund, Montgomery: Division by invariant integers using multiplication, 1994, theorem 4.2.)
+fn divisor(extent: u32) -> (u32, u32) {
+    let bits = 32 - (extent - 1).leading_zeros();
+    let factor = (1u64 << (31 + bits)).div_ceil(u64::from(extent));
+    (factor as u32, 31 + bits)
+}
+
+impl<B> Followed<B> {
+    fn launch<D: Device<Buffer = B>>(
+        &self,
+        device: &D,
+        inputs: &[View<'_, B>],
+        outputs: &[View<'_, B>],
+    ) -> Result<(), Error> {
+        let Some(first) = outputs.first() else { return Ok(()) };
+        if inputs.len() > INPUTS || outputs.len() > OUTPUTS {
+            return Err(Error::unsupported("a region of so many inputs and outputs"));
+        }
+        // Inputs past those there are repeat the first: they take part in the merging of axes and change nothing.
+        let strides: [Vec<i64>; INPUTS] = std::array::from_fn(|k| match inputs.get(k).or(inputs.first()) {
+            Some(input) => broadcast_strides(input.shape, first.shape),
+            None => vec![0; first.shape.len()],
+        });
+        let axes = Axes::new(first.shape, strides)?;
+        let mut steps = Vec::new();
+        let merged: Vec<(u32, [i64; INPUTS])> = axes.axes().collect();
+        for k in 0..inputs.len() {
+            steps.extend((merged.len()..AXES_MAX).map(|_| 0i64));
+            steps.extend(merged.iter().map(|(_, strides)| strides[k]));
+        }
+        let bytes: Vec<u8> = steps.iter().flat_map(|step| step.to_le_bytes()).collect();
+        let table = device.put(&bytes)?;
+        let at = |buffer| Argument::Pointer { buffer, offset: 0 };
+        let mut arguments =
+            vec![at(&self.code), Argument::U32(self.count), at(&table), Argument::U32(axes.len)];
+        axes.push_extents(&mut arguments);
+        for k in 0..INPUTS {
+            let view = inputs.get(k).unwrap_or(first);
+            arguments.push(Argument::Pointer { buffer: view.buffer, offset: view.offset });
+        }
+        for k in 0..OUTPUTS {
+            let view = outputs.get(k).unwrap_or(first);
+            arguments.push(Argument::Pointer { buffer: view.buffer, offset: view.offset });
+        }
+        let grid = axes.len.div_ceil(self.threads).clamp(1, 1 << 20);
+        device.launch(&REGION_KERNEL, [grid, 1, 1], [self.threads, 1, 1], self.shared, &arguments)
     }
-    for k in 0..OUTPUTS {
-        let view = outputs.get(k).unwrap_or(first);
-        arguments.push(Argument::Pointer { buffer: view.buffer, offset: view.offset });
-    }
-    let grid = axes.len.div_ceil(prepared.threads).clamp(1, 1 << 20);
-    device.launch(&REGION_KERNEL, [grid, 1, 1], [prepared.threads, 1, 1], prepared.shared, &arguments)
 }
 
 /// Computes a step from its inputs: its products, if it has any, each into memory of its own, then the region from these and from
@@ -296,6 +402,22 @@ mod tests {
         region.check().unwrap();
         let encoded = Encoded::of(&region).unwrap();
         assert_eq!((encoded.words.len(), encoded.slots), (42, 2));
+    }
+
+    #[test]
+    fn extents_divide_by_multiplication() {
+        let most = (1u64 << 31) - 1;
+        let powers = (0..31).map(|bit| 1u32 << bit);
+        for extent in powers.flat_map(|power| [power, power + 1, power.max(2) - 1]).chain([7, 49, 1_000_003])
+        {
+            let (factor, shift) = divisor(extent);
+            let d = u64::from(extent);
+            let multiples = [1, 2, 3, most / d / 2, most / d].map(|times| times * d);
+            for x in multiples.into_iter().flat_map(|x| [x.saturating_sub(1), x, x + 1]).chain([0, most]) {
+                let x = x.min(most);
+                assert_eq!(x * u64::from(factor) >> shift, x / d, "{x} / {extent}");
+            }
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use repops_kernels::sequence::AttentionShape;
 use super::plan::{How, Operands, Place, PlannedStep};
 use super::step::{Batch, compute_on_host, operands, shapes, targets};
 use super::{Chosen, Feed, Given, Logits, Session, SessionError, Wish, Worker};
+use crate::Regions;
 use crate::device::Warn;
 use crate::device::memory::Memory;
 use live::{LiveRows, Recordings};
@@ -222,12 +223,12 @@ type Stopped = (Option<usize>, Stop);
 type Roots = (Vec<repops::Digest>, Vec<repops::Digest>);
 
 impl<D: Device> DeviceWork<D> {
-    pub fn new(pools: Arc<Pools<D>>, warn: Option<Warn>) -> DeviceWork<D> {
+    pub fn new(pools: Arc<Pools<D>>, regions: &Regions, warn: Option<Warn>) -> DeviceWork<D> {
         DeviceWork {
             pools,
             warn,
             told: BTreeSet::new(),
-            memory: Memory::default(),
+            memory: Memory::new(regions),
             shapes: BTreeMap::new(),
             recordings: Recordings::default(),
             kept_bytes_max: KEPT_BYTES_MAX,

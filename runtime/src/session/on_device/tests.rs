@@ -34,7 +34,7 @@ fn rows_that_are_not_kept_have_the_same_log() {
     let shapes = &device.plan.attention;
     let pools = Arc::new(Pools::new(interpreter.clone(), "it", shapes, options.cache_bytes).unwrap());
     device.pages = pools.clone();
-    let mut work = DeviceWork::new(pools, None);
+    let mut work = DeviceWork::new(pools, &device.runtime.regions, None);
     work.kept_bytes_max = 0;
     device.work = Mutex::new(Box::new(work));
     for (pieces, first) in [(&[7][..], 0), (&[5, 4], 6), (&[1, 1, 1, 1], 0)] {

@@ -1,4 +1,7 @@
-//! Native code has the reference's bits: for every element-wise operator of the table, and for regions made of them.
+//! Native code, for this machine's CPU and for devices, has the reference's bits: for every element-wise operator of the table, and for
+//! regions made of them.
+
+mod device;
 
 use proptest::prelude::*;
 use repops::attrs::Attrs;
@@ -83,6 +86,8 @@ fn check(native: &NativeRegions, region: &Region, count: usize, seed: u32) {
             );
         }
     }
+    device::check(native, region, &inputs);
+    device::check(native, region, &device::broadcast(region, seed));
 }
 
 /// The operator with default attributes, and the types it takes in a region; `None` if it joins none.
