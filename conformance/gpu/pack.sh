@@ -3,10 +3,12 @@
 #
 #   conformance/gpu/pack.sh OUT [NODE_CASES_FOLDER]
 #
-# writes OUT/ (at most 64 MiB): `repops` without the compiler, cases as programs with inputs, small language models, and
-# run.sh. The folder of node cases is what conformance/node_cases.py wrote (`node/` and others in it); without it only
-# the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a `repops-compiler` that compiles
-# the cases, by default the one of the same profile; SEQUENCES: further language models as .rep files, to check and to time.
+# writes OUT/ (at most MOST_MIB, by default 64): `repops` without the compiler, cases as programs with inputs and, with their
+# goldens, as suites, small language models, and run.sh. The folder of node cases is what conformance/node_cases.py wrote (`node/` and
+# others in it); without it only the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a
+# `repops-compiler` that compiles the cases, by default the one of the same profile; SUITES: which of the folder's suites, by default
+# `node`; MODELS: the folder of real models that `--suite` takes, to check against goldens/models.txt; SEQUENCES: further language
+# models as .rep files, to check and to time (`smollm2.rep` beside PyTorch, too).
 set -euo pipefail
 out=$(mkdir -p "${1:?where to}" && cd "$1" && pwd)
 cases=${2:-}
@@ -33,6 +35,15 @@ strip "$out/repops"
 mkdir -p "$out/cases"
 [ -z "$cases" ] || "$compiler" conformance pack --suite node --folder "$cases" -o "$out/cases/node"
 "$compiler" conformance pack --suite matrix --folder conformance --most 8192 -o "$out/cases/matrix"
+# packed NAME SUITE: a suite with its data, its goldens and what is known not to pass.
+packed() {
+    "$compiler" conformance pack --with-data --suite "$2" --folder "$cases" -o "$out/goldens/$1"
+    cp "conformance/goldens/$1.txt" "$out/goldens/$1.txt"
+    [ ! -f "conformance/known/$1.txt" ] || cp "conformance/known/$1.txt" "$out/goldens/$1.expect.txt"
+}
+mkdir -p "$out/goldens"
+[ -z "$cases" ] || for suite in ${SUITES:-node}; do packed "$suite" "$suite"; done
+[ -z "${MODELS:-}" ] || packed models "$(cd "$MODELS" && pwd)"
 mkdir -p "$out/sequences"
 for model in conformance/decoders/*.gguf; do
     "$compiler" compile "$model" -o "$out/sequences/$(basename "$model" .gguf).rep"
@@ -43,7 +54,7 @@ for program in ${SEQUENCES:-}; do cp "$program" "$out/models/"; done
 find "$out" -name '*.rep' ! -name '*.inputs.rep' -path '*/matrix/*' -print0 -o -path "$out/sequences/*.rep" -print0 -o \
     -path "$out/models/*.rep" -print0 | xargs -0 "$compiler" region-code -o "$out/regions.json"
 rm -f "$out/.compiler"
-cp "$here/run.sh" "$out/run.sh"
+cp "$here/run.sh" "$here/peers.py" "$out/"
 cp LICENSE "$out/"
 
 # What the loader over there must have: a system at least as new as this one's libc.
@@ -53,6 +64,6 @@ cp LICENSE "$out/"
     objdump -p "$out/repops" | awk '/NEEDED/ { print "  " $2 }'
 } > "$out/NEEDS"
 cat "$out/NEEDS"
-size=$(du -sm "$out" | cut -f1)
+size=$(du -sm --apparent-size "$out" | cut -f1)
 echo "$size MiB in $out"
-[ "$size" -le 64 ] || { echo "more than 64 MiB" >&2; exit 1; }
+[ "$size" -le "${MOST_MIB:-64}" ] || { echo "more than ${MOST_MIB:-64} MiB" >&2; exit 1; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and measures the GPU of this machine with what pack.sh has put beside this script.
 #
-#   run.sh [devices|cases|sequences|exhaustive|bench ...]        all of them by default
+#   run.sh [devices|cases|goldens|sequences|exhaustive|measure|bench ...]        all of them by default
 #
 # Writes $OUT/gpu.log and reports in JSON beside it ($OUT: by default ./out). Exit code 0: everything is equal.
 # DEVICE: cuda:0 by default; cpu tries the script itself. EVERY: one of so many runs of the exhaustive checks (1: all).
@@ -14,7 +14,7 @@ mkdir -p "$out"
 exec > >(tee -a "$out/gpu.log") 2>&1
 repops=$here/repops
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(devices cases sequences exhaustive bench)
+[ ${#parts[@]} -gt 0 ] || parts=(devices cases goldens sequences exhaustive measure bench)
 failed=0
 
 # said NAME COMMAND...: runs it, says how it ended and how long it took.
@@ -45,6 +45,20 @@ same_sequence() {
     return 1
 }
 
+# measured: what kernels do beside the device's roofs, and, where PyTorch is, beside what others do.
+measured() {
+    local number=${device#cuda:} decode=()
+    [ "$number" != "$device" ] || { echo "only GPUs are measured"; return 0; }
+    "$repops" devices --measure "$number" --json > "$out/measured.json" || return 1
+    "$repops" devices --measure "$number" || return 1
+    if [ -f "$here/models/smollm2.rep" ]; then
+        decode=(--decode "$("$repops" bench "$here/models/smollm2.rep" --prefill 64 --decode 128 --hash operators --runs 5 \
+            --device "$device" --json | grep -o '"decode_tokens_per_s":[0-9.]*' | cut -d: -f2)")
+    fi
+    # 3: there is no PyTorch.
+    python3 "$here/peers.py" "$out/measured.json" --device "$device" "${decode[@]}" || [ $? -eq 3 ] || ! command -v python3
+}
+
 echo "repops on $(uname -sr), $(nproc) cores, $(ldd --version 2> /dev/null | head -1)"
 command -v nvidia-smi > /dev/null && nvidia-smi -L
 for part in "${parts[@]}"; do
@@ -56,6 +70,16 @@ for part in "${parts[@]}"; do
             done
             said "cases matrix, regions as code" "$repops" conformance replay "$here/cases/matrix" --device "$device" \
                 --region-code "$here/regions.json"
+            ;;
+        goldens)
+            for suite in "$here"/goldens/*/; do
+                [ -d "$suite" ] || continue
+                name=$(basename "$suite")
+                expect=()
+                [ ! -f "$here/goldens/$name.expect.txt" ] || expect=(--expect "$here/goldens/$name.expect.txt")
+                said "goldens $name" "$repops" conformance run --suite "$suite" --goldens "$here/goldens/$name.txt" "${expect[@]}" \
+                    --no-reference --device "$device" -o "$out/$name.json"
+            done
             ;;
         sequences)
             for program in "$here"/sequences/*.rep "$here"/models/*.rep; do
@@ -71,6 +95,7 @@ for part in "${parts[@]}"; do
         exhaustive)
             said exhaustive "$repops" conformance exhaustive --device "$device" --every "$every"
             ;;
+        measure) said measure measured ;;
         bench)
             for program in "$here"/cases/matrix/*.rep; do
                 case $program in *.inputs.rep | *'*'*) continue ;; esac

@@ -481,6 +481,9 @@ pub struct RegionCode {
 
 #[derive(Args)]
 pub struct Devices {
+    /// Measure what the kernels of the GPU of this number do in a second, beside what its memory and arithmetic units can do.
+    #[arg(long, value_name = "N")]
+    pub measure: Option<usize>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ use repops_cuda::launch::contract::attention::{
 };
 use repops_cuda::launch::hash::{Bytes, ROOT_BYTES, roots, roots_over};
 use repops_cuda::launch::region;
+use repops_cuda::launch::roof;
 use repops_cuda::launch::row_hash::{RowHashing, StepRows};
 use repops_cuda::{Device, View};
 use repops_ptx::Interpreter;
@@ -41,6 +42,11 @@ pub fn checks(long: bool) -> Vec<Check> {
             what: What::Other(Box::new(move |device| hash(device, &pieces))),
         });
     }
+    out.push(Check {
+        name: "chains of products".to_owned(),
+        architecture: 75,
+        what: What::Other(Box::new(roof_chains)),
+    });
     out.push(Check {
         name: "leaves of rows".to_owned(),
         architecture: 75,
@@ -205,6 +211,27 @@ pub fn attend_on(
     let mut found = vec![0; rows * heads * e * 4];
     device.read(&out, 0, &mut found).map_err(told)?;
     if found == tail(wanted, heads * e) { Ok(()) } else { Err("what the rows attend to differs".to_owned()) }
+}
+
+fn roof_chains(device: &Interpreter) -> Result<(), String> {
+    let told = |error: repops_cuda::Error| error.to_string();
+    let (threads, factor, term, rounds) = (2 * roof::THREADS, 0.75f32, 0.1f32, 3);
+    let buffer = device.alloc(4 * threads).map_err(told)?;
+    let out = View { buffer: &buffer, offset: 0, dtype: DType::F32, shape: &[threads] };
+    roof::fma(device, out, factor, term, rounds).map_err(told)?;
+    let mut found = vec![0; 4 * threads];
+    device.read(&buffer, 0, &mut found).map_err(told)?;
+    for (thread, found) in found.chunks_exact(4).enumerate() {
+        let end = |first: usize| {
+            (0..16 * rounds).fold((thread % 64 + first) as f32, |chain, _| chain.mul_add(factor, term))
+        };
+        let wanted = (1..8).fold(end(0), |sum, first| sum + end(first));
+        if found != wanted.to_le_bytes() {
+            return Err(format!("thread {thread}: {found:?}, not {wanted:e}"));
+        }
+    }
+    let odd = View { shape: &[threads - 1], ..out };
+    roof::fma(device, odd, factor, term, rounds).err().map(|_| ()).ok_or("not whole blocks".to_owned())
 }
 
 fn hash(device: &Interpreter, pieces: &[(usize, usize)]) -> Result<(), String> {

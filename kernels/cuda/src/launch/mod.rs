@@ -13,6 +13,7 @@ pub mod named;
 pub mod quantize;
 pub mod region;
 pub mod resize;
+pub mod roof;
 pub mod row_hash;
 pub mod rows;
 pub mod sampling;

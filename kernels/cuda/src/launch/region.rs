@@ -415,7 +415,7 @@ mod tests {
             let multiples = [1, 2, 3, most / d / 2, most / d].map(|times| times * d);
             for x in multiples.into_iter().flat_map(|x| [x.saturating_sub(1), x, x + 1]).chain([0, most]) {
                 let x = x.min(most);
-                assert_eq!(x * u64::from(factor) >> shift, x / d, "{x} / {extent}");
+                assert_eq!((x * u64::from(factor)) >> shift, x / d, "{x} / {extent}");
             }
         }
     }
