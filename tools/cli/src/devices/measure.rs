@@ -259,10 +259,10 @@ impl<D: Device> Bench<'_, D> {
         let pages = self.device.put(&numbers)?;
         let out = self.device.alloc(4 * rows * heads * d)?;
         // Row i sees the positions up to its own.
-        let seen: f64 = (positions - rows..positions).map(|position| (position + 1) as f64).sum();
+        let seen: usize = (positions - rows..positions).map(|position| position + 1).sum();
         let amount = match rows {
             1 => (Unit::Bytes, 2.0 * (4 * positions * kv_heads * d) as f64),
-            _ => (Unit::Operations, 4.0 * seen * (heads * d) as f64),
+            _ => (Unit::Operations, 4.0 * seen as f64 * (heads * d) as f64),
         };
         self.time_under((work, format!("{rows} rows of {positions}")), amount, turns, |device, turn| {
             let row = [rows, heads * d];
