@@ -89,7 +89,7 @@ for part in "${parts[@]}"; do
                 said "sequence $name, regions as code" same_sequence "$program" --region-code "$here/regions.json"
                 said "sequence $name, drawn" same_sequence "$program" --temperature 0.8 --top-k 40 --min-p 0.01 --seed 7 \
                     --repetition-penalty 1.1 --frequency-penalty 0.2
-                said "sequence $name, by the host" same_sequence "$program" --temperature 0.8 --top-p 0.9
+                said "sequence $name, of a part" same_sequence "$program" --temperature 0.8 --top-p 0.9
             done
             ;;
         exhaustive)

@@ -215,8 +215,8 @@ fn tokens_are_chosen_on_the_device() {
         plain,
         Sampling { repetition_penalty: 1.4, frequency_penalty: 0.3, presence_penalty: 0.1, ..plain },
         Sampling { top_k: 7, min_p: 0.02, repetition_penalty: 1.1, ..warm },
-        // The host chooses for all of a step where it has to for one.
         Sampling { top_p: 0.7, ..warm },
+        Sampling { top_p: 0.9, top_k: 9, min_p: 0.01, frequency_penalty: 0.2, ..warm },
     ];
     let answers = |session: &Arc<Session>, samplings: &[Sampling], alternatives: usize| {
         let mut scheduler = Scheduler::new(session.clone(), SchedulerOptions::default());
@@ -248,10 +248,10 @@ fn tokens_are_chosen_on_the_device() {
         answers
     };
     let chosen = || device.launched().get(&("sampling".into(), "choose")).copied().unwrap_or(0);
-    assert_eq!(answers(&there, &samplings[..3], 0), answers(&host, &samplings[..3], 0));
-    // A token for each of the five steps.
-    assert_eq!(chosen(), 5);
     assert_eq!(answers(&there, &samplings, 0), answers(&host, &samplings, 0));
+    // A token of each request for each of the five steps.
+    assert_eq!(chosen(), 5);
+    // The host names alternatives, and chooses.
     assert_eq!(answers(&there, &samplings[..1], 2), answers(&host, &samplings[..1], 2));
     assert_eq!(chosen(), 5);
 }

@@ -239,8 +239,8 @@ impl Session {
         self.work(feeds, |work, feeds| work.step(self, feeds))
     }
 
-    /// The same, and chooses the token that follows each feed's last row where its logits are: if there is a wish for each feed with
-    /// a head row, which is its only one, and the device can choose so. `wishes`: one for each feed, as far as there are some.
+    /// The same, and on a device chooses the token that follows each feed's last row where its logits are: if there is a wish for
+    /// each feed with a head row, which is its only one. `wishes`: one for each feed, as far as there are some.
     pub fn step_choosing(
         &self,
         feeds: &mut [Feed<'_>],

@@ -1,7 +1,6 @@
 //! The next token of sequences, chosen where their logits are: SPEC.md, "Sampling".
 //!
-//! Invariant: token and probability are those of `repops::sequence::sampling`, to the bit. The part of all probability that is
-//! considered (`top_p`) is a sum in the order of a sort, and stays with the host.
+//! Invariant: token and probability are those of `repops::sequence::sampling`, to the bit.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +17,9 @@ kernels! {
 /// Bytes of what is chosen for a row.
 pub const CHOSEN_BYTES: usize = 16;
 
+/// Keys for which a row has room, where not all that may follow are likely enough.
+const MANY: usize = 16384;
+
 /// How the token that follows a row is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
@@ -28,11 +30,6 @@ pub struct Choice<'a> {
     pub tokens: &'a [u32],
     pub prompt: usize,
     pub draw: Draw,
-}
-
-/// Whether the device can choose so.
-pub fn takes(sampling: &Sampling) -> bool {
-    sampling.top_p >= 1.0
 }
 
 /// Chooses a token for each of `choices` from rows of logits, f32 [rows, vocabulary]; `out` gets [`CHOSEN_BYTES`] for each.
@@ -54,8 +51,8 @@ pub fn choose<D: Device>(
     let mut copies = 0usize;
     for choice in choices {
         let sampling = choice.sampling;
-        if !takes(sampling) || choice.row >= rows {
-            return Err(Error::unsupported("a choice by a part of all probability"));
+        if choice.row >= rows {
+            return Err(Error::unsupported(format!("row {} of {rows} rows of logits", choice.row)));
         }
         let first = occurred.len() / 8;
         if penalizes(sampling) {
@@ -71,6 +68,7 @@ pub fn choose<D: Device>(
         copies += usize::from(penalties > 0);
         let floats = [
             sampling.temperature,
+            sampling.top_p,
             sampling.min_p,
             sampling.repetition_penalty,
             sampling.presence_penalty,
@@ -87,19 +85,28 @@ pub fn choose<D: Device>(
             nonce as u32,
             (nonce >> 32) as u32,
             choice.draw.position,
-            0,
         ];
         table.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
     let (table, occurred) = (device.put(&table)?, device.put(&occurred)?);
     let copied = device.alloc((4 * copies * vocabulary).max(16))?;
+    let is_cut = choices.iter().any(|choice| choice.sampling.top_p < 1.0);
+    let keys = device.alloc(if is_cut { 8 * MANY * choices.len() } else { 16 })?;
     let at = |buffer| Argument::Pointer { buffer, offset: 0 };
     device.launch(
         &CHOOSE,
         [choices.len() as u32, 1, 1],
         [512, 1, 1],
         0,
-        &[out.pointer(), at(&table), at(&occurred), logits.pointer(), at(&copied), Argument::U32(n)],
+        &[
+            out.pointer(),
+            at(&table),
+            at(&occurred),
+            logits.pointer(),
+            at(&copied),
+            at(&keys),
+            Argument::U32(n),
+        ],
     )
 }
 

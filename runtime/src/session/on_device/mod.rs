@@ -202,11 +202,11 @@ where
     }
 }
 
-/// A choice for every row of the head; `None` where one of them is not wished for, or cannot be made on a device.
+/// A choice for every row of the head; `None` where one of them is not wished for.
 fn choices<'a>(batch: &Batch, wishes: &[Option<Wish<'a>>]) -> Option<Vec<Choice<'a>>> {
     let mut choices = Vec::with_capacity(batch.head.len());
     for (at, (_, head)) in batch.feeds.iter().enumerate().filter(|(_, (_, head))| !head.is_empty()) {
-        let wish = wishes.get(at).copied().flatten().filter(|wish| sampling::takes(wish.sampling))?;
+        let wish = wishes.get(at).copied().flatten()?;
         if head.len() != 1 {
             return None;
         }
