@@ -3,13 +3,6 @@
 #pragma once
 #include "contract.cuh"
 
-DEVICE float chained(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-DEVICE double chained(double a, double b, double c) { return __fma_rn(a, b, c); }
-DEVICE float stored(float x) { return canonical(x); }
-DEVICE double stored(double x) {
-    return (bits(x) & 0x7fffffffffffffffull) > 0x7ff0000000000000ull ? from_bits((u64)0x7ff8000000000000ull) : x;
-}
-
 // The row (or column) that a tap takes: position * stride - pad + tap * dilation; transposed (position + pad - tap * dilation) /
 // stride where that is whole. One out of the image is a great number.
 template <bool TRANSPOSED> DEVICE u32 source(u32 position, u32 pad, u32 tap, u32 dilation, u32 stride) {

@@ -6,6 +6,7 @@ use repops::dtype::DType;
 use repops::tensor::Tensor;
 use repops_ptx::suite::{Case, Draw};
 
+use super::images::double;
 use super::{case, vector};
 
 /// The right operand's types for a left one of f32; 16-bit floats go with their own.
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     few_rows(&mut out);
     tiles(&mut out);
+    doubles_and_integers(&mut out);
     blocks(&mut out);
     bytes(&mut out);
     embeddings(&mut out);
@@ -122,6 +124,44 @@ fn tiles(out: &mut Vec<Case>) {
     out.push(Case::new("Gemm", attrs, inputs));
     let mut draw = Draw::new(8);
     out.push(case("MatMul", vec![draw.hard_tensor(&[20, 300]), draw.hard_tensor(&[300, 40])]));
+}
+
+/// f64 and integers: edges of tiles, chunks and what is left of one, batches, operands that lie the other way.
+fn doubles_and_integers(out: &mut Vec<Case>) {
+    let mut draw = Draw::new(15);
+    for dtype in [DType::F64, DType::I32, DType::U32, DType::I64, DType::U64] {
+        let mut of = |shape: &[usize]| match dtype {
+            DType::F64 => draw.tensor(shape, double),
+            _ => draw.any_tensor(dtype, shape),
+        };
+        let mut matmul = |a: &[usize], b: &[usize]| out.push(case("MatMul", vec![of(a), of(b)]));
+        matmul(&[5, 7], &[7, 9]);
+        matmul(&[19, 530], &[530, 21]);
+        matmul(&[2, 1, 3, 40], &[4, 40, 17]);
+        matmul(&[3, 17, 5], &[5, 2]);
+        matmul(&[600], &[600]);
+        matmul(&[257], &[2, 257, 5]);
+        matmul(&[3, 0], &[0, 4]);
+        matmul(&[2, 2900], &[2900, 1]);
+        out.push(case("MatMul", vec![of(&[3, 20, 6]), of(&[3, 6, 35])]).in_blocks(2));
+        for (turn, c) in [(0, &[18, 1][..]), (1, &[20]), (2, &[18, 20]), (3, &[1, 20])] {
+            let (trans_a, trans_b) = (turn % 2, turn / 2);
+            let a = if trans_a == 1 { [300, 18] } else { [18, 300] };
+            let b = if trans_b == 1 { [20, 300] } else { [300, 20] };
+            let attrs = Attrs::new().with_int("transA", trans_a).with_int("transB", trans_b);
+            let factors = attrs.clone().with_float("alpha", -3.0).with_float("beta", 7.0);
+            out.push(Case::new("Gemm", attrs.clone(), vec![of(&a), of(&b), of(c)]));
+            out.push(Case::new("Gemm", factors.clone(), vec![of(&a), of(&b), of(c)]));
+            out.push(Case::new("Gemm", factors, vec![of(&a), of(&b)]));
+        }
+    }
+    let attrs = Attrs::new().with_float("alpha", 0.1).with_float("beta", 0.7);
+    let inputs = [[4, 260], [260, 5], [4, 5]].map(|shape| draw.tensor(&shape, double));
+    out.push(Case::new("Gemm", attrs, inputs.to_vec()));
+    // Chains that end at zeros of both signs.
+    let mut tiny = |shape: &[usize]| draw.tensor(shape, |draw| f64::from_bits(draw.bits() & 1 << 63 | 1));
+    out.push(case("MatMul", vec![tiny(&[3, 2]), tiny(&[2, 8])]));
+    out.push(case("MatMul", vec![tiny(&[3, 258]), tiny(&[258, 8])]));
 }
 
 /// Random weights whose scales are numbers of moderate size.

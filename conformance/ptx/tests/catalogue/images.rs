@@ -130,7 +130,7 @@ fn halves(out: &mut Vec<Case>) {
 }
 
 /// A number with all bits of a double; now and then one that is no number, or infinite.
-fn double(draw: &mut Draw) -> f64 {
+pub fn double(draw: &mut Draw) -> f64 {
     let bits = draw.bits();
     match draw.below(2000) {
         0 => f64::NAN,

@@ -3,7 +3,7 @@
 //! A convolution by one pixel is a product of weights and images as they lie. One whose groups have several outputs is a
 //! product of weights and of pixels that are gathered as they are staged; others are computed directly. Taps outside of
 //! the image are zeros there unless a weight is not finite, which a kernel looks for first; then each is skipped. 16-bit floats are
-//! widened before and rounded after; f64 is computed directly.
+//! widened before and rounded after; f64 is not staged.
 
 use repops::attrs::Attrs;
 use repops::dtype::DType;
@@ -106,11 +106,9 @@ fn convolve<D: Device>(
     let (axes, _) = Window::new(attrs, &kernel)?.placed(&x.shape[2..])?;
     let groups = usize::try_from(attrs.int("group")).unwrap_or(1).max(1);
     let conv = Conv { x, w, out, bias, axes, groups };
-    if x.dtype == DType::F64 {
-        conv.directly(device)
-    } else if conv.is_product() {
+    if conv.is_product() {
         conv.by_product(device)
-    } else if conv.outputs() >= STAGED_OUTPUTS {
+    } else if conv.outputs() >= STAGED_OUTPUTS && x.dtype != DType::F64 {
         conv.by_tiles(device, cut)
     } else {
         conv.directly(device)

@@ -14,7 +14,7 @@ pub fn choose<D: Device>(attrs: &Attrs, inputs: &[Option<InputType<'_>>]) -> Opt
     let (a, b) = (inputs.first()?.as_ref()?, inputs.get(1)?.as_ref()?);
     // Panels hold the operand as it is multiplied.
     let is_placed = b.layout == Layout::RowMajor || attrs.int("transB") == 0;
-    (takes(a.dtype, b.dtype) && is_placed).then_some(launch::<D>)
+    (takes(a.dtype, b.dtype, b.layout) && is_placed).then_some(launch::<D>)
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use repops::digest::Layout;
 use repops::dtype::DType;
 
 use super::product::{Cut, Finish, Matrix, Place, Product};
+use super::products;
 use crate::Error;
 use crate::device::{Device, Operand, View};
 use crate::table::{Call, InputType, Launch};
@@ -12,18 +13,18 @@ use crate::table::{Call, InputType, Launch};
 /// The launch for the operands' types.
 pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let (a, b) = (inputs.first()?.as_ref()?, inputs.get(1)?.as_ref()?);
-    let is_ready = takes(a.dtype, b.dtype) && Batches::of(a.shape, b.shape, b.layout).is_some();
+    let is_ready = takes(a.dtype, b.dtype, b.layout) && Batches::of(a.shape, b.shape, b.layout).is_some();
     is_ready.then_some(launch::<D>)
 }
 
-/// An f32 left operand may have a narrower right one.
-pub(super) fn takes(a: DType, b: DType) -> bool {
-    matches!(
-        (a, b),
+/// An f32 left operand may have a narrower right one. Panels are of floats of 32 and 16 bits.
+pub(super) fn takes(a: DType, b: DType, layout: Layout) -> bool {
+    match (a, b) {
         (DType::F32, DType::F32 | DType::F16 | DType::BF16)
-            | (DType::F16, DType::F16)
-            | (DType::BF16, DType::BF16)
-    )
+        | (DType::F16, DType::F16)
+        | (DType::BF16, DType::BF16) => true,
+        _ => a == b && products::kernel(a).is_some() && layout == Layout::RowMajor,
+    }
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {

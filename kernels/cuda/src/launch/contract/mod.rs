@@ -11,6 +11,7 @@ pub mod integer;
 pub mod matmul;
 pub mod onnx_attention;
 pub mod product;
+mod products;
 
 /// Terms of a chunk (SPEC.md, section 3).
 pub const CHUNK: usize = repops::reduce::CHUNK;

@@ -1,4 +1,5 @@
-//! Any product of matrices of 32- and 16-bit floats, or of weights in blocks: which kernel, in which grid.
+//! Any product of matrices of 32- and 16-bit floats, or of weights in blocks: which kernel, in which grid. Those of other types are
+//! in `products.rs`.
 //!
 //! Up to eight rows go through `gemv.cu`, which reads weights once; more rows by tiles of `gemm.cu`, small tiles where
 //! large ones would be too few to fill a device. Where even those are few, the terms are split into runs of a power of
@@ -7,7 +8,7 @@
 use repops::blocks::Format;
 use repops::dtype::DType;
 
-use super::CHUNK;
+use super::{CHUNK, products};
 use crate::device::{Argument, Device, Kernel, View};
 use crate::{Error, kernels};
 
@@ -110,7 +111,7 @@ pub struct Finish<'a, B> {
 impl<B> Finish<'_, B> {
     pub const NOTHING: Self = Finish { alpha: 1.0, beta: 1.0, c: None };
 
-    fn flags(&self) -> u32 {
+    pub(super) fn flags(&self) -> u32 {
         let c = if self.c.is_some() { 2 | if self.beta == 1.0 { 0 } else { 4 } } else { 0 };
         u32::from(self.alpha != 1.0) | c
     }
@@ -180,6 +181,9 @@ impl<B> Product<'_, B> {
         let batches = self.batch.iter().product::<usize>();
         if batches == 0 || self.m == 0 || self.n == 0 {
             return Ok(());
+        }
+        if let Some(kernel) = products::kernel(self.a.view.dtype) {
+            return self.by_outputs(device, kernel);
         }
         if batches == 1
             && self.m <= 8
@@ -317,7 +321,7 @@ impl<B> Product<'_, B> {
     }
 
     /// C's address, or any other one, and its strides.
-    fn c(&self) -> (Argument<'_, B>, usize, usize) {
+    pub(super) fn c(&self) -> (Argument<'_, B>, usize, usize) {
         match &self.finish.c {
             Some((view, row, column)) => (view.pointer(), *row, *column),
             None => (self.out.pointer(), 0, 0),
