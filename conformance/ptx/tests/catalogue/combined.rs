@@ -107,8 +107,13 @@ fn scatters(out: &mut Vec<Case>) {
 fn attention(out: &mut Vec<Case>) {
     let mut draw = Draw::new(122);
     let none = Attrs::new;
-    for dtype in [DType::F32, DType::F16, DType::BF16] {
-        let mut of = |shape: &[usize]| converted(draw.finite_tensor(shape), dtype);
+    for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+        // Of f64 with more digits than an f32 has.
+        let mut of = |shape: &[usize]| match dtype {
+            DType::F64 => draw
+                .tensor(shape, |draw| f64::from(draw.plain()) * (1.0 + draw.below(1 << 20) as f64 * 1e-13)),
+            _ => converted(draw.finite_tensor(shape), dtype),
+        };
         let mut push = |attrs: Attrs, inputs: Vec<Option<Tensor>>, outputs: usize| {
             out.push(Case::with_optional("Attention", attrs, inputs).outputs(outputs));
         };
@@ -159,6 +164,13 @@ fn attention(out: &mut Vec<Case>) {
             draw.hard_tensor(&[1, 2, 6, 4]),
             draw.hard_tensor(&[1, 2, 6, 3]),
         ];
+        out.push(Case::new("Attention", attrs.clone(), inputs.clone()).outputs(4));
+        // Capped, and with a mask that holds such numbers, too.
+        let mut inputs = inputs;
+        inputs.push(draw.hard_tensor(&[6, 6]));
+        let attrs = attrs.with_float("softcap", 1.5);
+        out.push(Case::new("Attention", attrs.clone(), inputs.clone()).outputs(4));
+        let inputs = inputs.into_iter().map(|input| converted(input, DType::F64)).collect();
         out.push(Case::new("Attention", attrs, inputs).outputs(4));
     }
     let inputs = vec![

@@ -1,4 +1,4 @@
-//! ONNX's Attention: two batched products with masks and softmax between them, all of them in f32.
+//! ONNX's Attention: two batched products with masks and softmax between them, all of them in f32, of f64 in f64.
 //!
 //! Scores of all rows are kept at once. 16-bit floats are widened before and rounded at the outputs.
 
@@ -6,7 +6,7 @@ use repops::attrs::Attrs;
 use repops::dtype::DType;
 
 use super::product::{Finish, Matrix, Place, Product};
-use crate::device::{Argument, Device, Operand, View};
+use crate::device::{Argument, Device, Kernel, Operand, View};
 use crate::launch::axes::{BLOCK, strides};
 use crate::launch::elementwise::cast;
 use crate::launch::movement::copy;
@@ -20,31 +20,43 @@ kernels! {
     ATTENTION_CAP = "attention_cap";
     ATTENTION_MASK = "attention_mask";
     ATTENTION_BLANK = "attention_blank";
+    ATTENTION_FACTOR_F64 = "attention_factor_f64";
+    ATTENTION_CAP_F64 = "attention_cap_f64";
+    ATTENTION_MASK_F64 = "attention_mask_f64";
+    ATTENTION_BLANK_F64 = "attention_blank_f64";
 }
 
 /// Bytes of scores that are kept at once; more are left to the host.
 const SCORES_MAX: usize = 1 << 33;
 
-/// The launch for all floats but f64.
+/// The launch for all floats.
 pub fn choose<D: Device>(_: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let q = inputs.first()?.as_ref()?;
-    matches!(q.dtype, DType::F32 | DType::F16 | DType::BF16).then_some(launch::<D>)
+    q.dtype.is_float().then_some(launch::<D>)
 }
 
-/// A tensor of f32 that the launch has made.
+/// A tensor that the launch has made, of the type that something is computed in.
 struct Wide<B> {
     buffer: B,
+    dtype: DType,
     shape: Vec<usize>,
 }
 
 impl<B> Wide<B> {
-    fn new<D: Device<Buffer = B>>(device: &D, shape: &[usize]) -> Result<Wide<B>, Error> {
+    /// For inputs of type `of`.
+    fn new<D: Device<Buffer = B>>(device: &D, of: DType, shape: &[usize]) -> Result<Wide<B>, Error> {
         let count: usize = shape.iter().product();
-        Ok(Wide { buffer: device.alloc((4 * count).max(4))?, shape: shape.to_vec() })
+        let dtype = if of == DType::F64 { DType::F64 } else { DType::F32 };
+        Ok(Wide { buffer: device.alloc((dtype.size() * count).max(4))?, dtype, shape: shape.to_vec() })
+    }
+
+    /// Of the kernels for both types that one which takes this tensor.
+    fn pick(&self, single: &'static Kernel, double: &'static Kernel) -> &'static Kernel {
+        if self.dtype == DType::F64 { double } else { single }
     }
 
     fn view(&self) -> View<'_, B> {
-        View { buffer: &self.buffer, offset: 0, dtype: DType::F32, shape: &self.shape }
+        View { buffer: &self.buffer, offset: 0, dtype: self.dtype, shape: &self.shape }
     }
 
     fn pointer(&self) -> Argument<'_, B> {
@@ -79,7 +91,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     let past = past_k.map_or(0, |past| past.view.shape[2]);
     let total = past + new;
     let rows = batch * heads * queries;
-    if rows.saturating_mul(total).saturating_mul(4) > SCORES_MAX || kv_heads == 0 {
+    if rows.saturating_mul(total).saturating_mul(q.dtype.size().max(4)) > SCORES_MAX || kv_heads == 0 {
         return Err(Error::unsupported(format!("{rows} rows of {total} scores")));
     }
     let wanted = |index: usize| call.outputs.get(index).copied().flatten();
@@ -92,9 +104,9 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         return Ok(());
     }
 
-    let queries_own = Wide::new(device, &[batch, heads, queries, d])?;
+    let queries_own = Wide::new(device, q.dtype, &[batch, heads, queries, d])?;
     {
-        let wide = Wide::new(device, q.shape)?;
+        let wide = Wide::new(device, q.dtype, q.shape)?;
         cast(device, q, wide.view())?;
         let shape = [batch, heads, queries, d];
         copy(device, &shape, wide.view(), (0, q_strides), queries_own.view(), (0, strides(&shape)))?;
@@ -103,7 +115,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         factor(device, operand, &shape_of(operand), attrs, d)?;
     }
     let group = heads / kv_heads;
-    let scores = Wide::new(device, &[rows, total])?;
+    let scores = Wide::new(device, q.dtype, &[rows, total])?;
     let extents = [batch, kv_heads, group];
     let of_q = |size: usize| [heads * queries * size, group * queries * size, queries * size];
     let of_kv = |size: usize| [kv_heads * total * size, total * size, 0];
@@ -131,7 +143,13 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     let softcap = attrs.float("softcap");
     if softcap > 0.0 && total > 0 {
         let arguments = [scores.pointer(), scores.pointer(), Argument::U64(count), Argument::F32(softcap)];
-        device.launch(&ATTENTION_CAP, grid(count), [BLOCK, 1, 1], 0, &arguments)?;
+        device.launch(
+            scores.pick(&ATTENTION_CAP, &ATTENTION_CAP_F64),
+            grid(count),
+            [BLOCK, 1, 1],
+            0,
+            &arguments,
+        )?;
     }
     show(1)?;
     let seen = device.alloc(4 * rows)?;
@@ -143,7 +161,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     }
     show(3)?;
     let Some(y) = wanted(0).filter(|y| !y.is_empty()) else { return Ok(()) };
-    let out = Wide::new(device, &[batch, heads, queries, e])?;
+    let out = Wide::new(device, q.dtype, &[batch, heads, queries, e])?;
     Product {
         a: Matrix { view: scores.view(), place: Place::Terms { stride: total }, batch: of_q(total) },
         b: Matrix { view: values.view(), place: Place::Outers { stride: e }, batch: of_kv(e) },
@@ -162,7 +180,7 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
     // [batch, heads, queries, e] as [batch, queries, heads * e].
     let shape = [batch, heads, queries, e];
     let to = [queries * heads * e, e, heads * e, 1].map(|stride| stride as i64).to_vec();
-    let turned = Wide::new(device, y.shape)?;
+    let turned = Wide::new(device, q.dtype, y.shape)?;
     copy(device, &shape, out.view(), (0, strides(&shape)), turned.view(), (0, to))?;
     cast(device, turned.view(), y)
 }
@@ -200,7 +218,7 @@ fn present<D: Device>(
     }
     let part = [batch, heads, length, size];
     copy(device, &part, new, (0, own.to_vec()), joined, ((before * size) as i64, to))?;
-    let wide = Wide::new(device, &shape)?;
+    let wide = Wide::new(device, new.dtype, &shape)?;
     if count > 0 {
         cast(device, View { shape: &shape, ..joined }, wide.view())?;
     }
@@ -229,7 +247,13 @@ fn factor<D: Device>(
         Argument::U32(d),
         Argument::U32(u32::from(scale.is_some())),
     ];
-    device.launch(&ATTENTION_FACTOR, grid(count), [BLOCK, 1, 1], 0, &arguments)
+    device.launch(
+        operand.pick(&ATTENTION_FACTOR, &ATTENTION_FACTOR_F64),
+        grid(count),
+        [BLOCK, 1, 1],
+        0,
+        &arguments,
+    )
 }
 
 const CAUSAL: u32 = 1;
@@ -253,7 +277,7 @@ fn mask<D: Device>(
     // A mask of 16-bit floats is added in f32.
     let wide = match given {
         Some(mask) if mask.dtype != DType::Bool => {
-            let wide = Wide::new(device, mask.shape)?;
+            let wide = Wide::new(device, mask.dtype, mask.shape)?;
             if !mask.is_empty() {
                 cast(device, mask, wide.view())?;
             }
@@ -306,7 +330,7 @@ fn mask<D: Device>(
     arguments.push(Argument::U32(small(past.unwrap_or(0))?));
     arguments.extend([window("left_window_size"), window("right_window_size")]);
     arguments.push(Argument::U32(flags));
-    device.launch(&ATTENTION_MASK, [rows, 1, 1], [256, 1, 1], 0, &arguments)
+    device.launch(scores.pick(&ATTENTION_MASK, &ATTENTION_MASK_F64), [rows, 1, 1], [256, 1, 1], 0, &arguments)
 }
 
 /// Rows that saw nothing become +0.
@@ -328,5 +352,11 @@ fn blank<D: Device>(
         Argument::U64(count),
         Argument::U32(columns),
     ];
-    device.launch(&ATTENTION_BLANK, grid(count), [BLOCK, 1, 1], 0, &arguments)
+    device.launch(
+        values.pick(&ATTENTION_BLANK, &ATTENTION_BLANK_F64),
+        grid(count),
+        [BLOCK, 1, 1],
+        0,
+        &arguments,
+    )
 }
