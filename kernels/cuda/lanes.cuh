@@ -124,6 +124,18 @@ DEVICE u32 width_of(u32 type) {
 }
 DEVICE bool is_signed(u32 type) { return type == I8 || type == I16 || type == I32 || type == I64; }
 
+// The order of an element of eight bytes: NaN above all, both zeros equal.
+DEVICE u64 rank_of_long(const void *x, u32 type, u64 i) {
+    u64 b = ((const u64 *)x)[i];
+    if (type == U64) return b;
+    if (type == F64) {
+        if ((b & 0x7fffffffffffffffull) > 0x7ff0000000000000ull) return 0xffffffffffffffffull;
+        if ((b & 0x7fffffffffffffffull) == 0) b = 0;
+        if (b >> 63) return ~b;
+    }
+    return b ^ 0x8000000000000000ull;
+}
+
 // Tells the host of a fault. Several threads may do so at once, all with the same word.
 DEVICE void raise(u32 *flag) { asm volatile("red.or.b32 [%0], %1;" : : "l"(flag), "r"(1) : "memory"); }
 

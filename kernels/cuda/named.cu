@@ -104,23 +104,28 @@ DEVICE u32 rank_of(const void *x, u32 type, u64 at) {
 
 // TopK: an element's place is how many elements of its row come before it, which is the same in any order of counting.
 // x is [outer][length][inner], y and places [outer][k][inner]; the first `wanted` bits say which of the two are wanted.
-KERNEL top_k(void *y, i64 *places, const void *x, u32 n, u32 size, u32 type, u32 length, u32 inner, u32 k, u32 largest, u32 wanted) {
-    u64 step = STEP;
-    for (u64 i = FIRST; i < n; i += step) {
-        u32 line = (u32)i / inner, within = (u32)i - line * inner;
-        u32 outer = line / length, own = line - outer * length;
-        u64 base = (u64)outer * length * inner + within;
-        u32 rank = rank_of(x, type, i);
-        u32 before = 0;
-        for (u32 j = 0; j < length; j++) {
-            u32 other = rank_of(x, type, base + (u64)j * inner);
-            bool precedes = largest ? other > rank : other < rank;
-            before += precedes || (other == rank && j < own);
-        }
-        if (before < k) {
-            u64 to = ((u64)outer * k + before) * inner + within;
-            if (wanted & 1) put(y, to, x, i, size);
-            if (wanted & 2) places[to] = own;
-        }
+#define TOP_K(NAME, RANK, RANK_OF)                                                                                     \
+    KERNEL NAME(void *y, i64 *places, const void *x, u32 n, u32 size, u32 type, u32 length, u32 inner, u32 k, u32 largest,  \
+                u32 wanted) {                                                                                          \
+        u64 step = STEP;                                                                                               \
+        for (u64 i = FIRST; i < n; i += step) {                                                                        \
+            u32 line = (u32)i / inner, within = (u32)i - line * inner;                                                 \
+            u32 outer = line / length, own = line - outer * length;                                                    \
+            u64 base = (u64)outer * length * inner + within;                                                           \
+            RANK rank = RANK_OF(x, type, i);                                                                           \
+            u32 before = 0;                                                                                            \
+            for (u32 j = 0; j < length; j++) {                                                                         \
+                RANK other = RANK_OF(x, type, base + (u64)j * inner);                                                  \
+                bool precedes = largest ? other > rank : other < rank;                                                 \
+                before += precedes || (other == rank && j < own);                                                      \
+            }                                                                                                          \
+            if (before < k) {                                                                                          \
+                u64 to = ((u64)outer * k + before) * inner + within;                                                   \
+                if (wanted & 1) put(y, to, x, i, size);                                                                \
+                if (wanted & 2) places[to] = own;                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
     }
-}
+
+TOP_K(top_k, u32, rank_of)
+TOP_K(top_k_long, u64, rank_of_long)

@@ -87,6 +87,25 @@ KERNEL __launch_bounds__(256) arg_extreme(i64 *y, const void *x, u32 rows, u32 t
     if (team.leads) y[index] = last ? place : ~place;
 }
 
+// The same of elements of eight bytes: first the extreme, then its place.
+KERNEL __launch_bounds__(256) arg_extreme_long(i64 *y, const void *x, u32 rows, u32 type, u32 smallest, u32 last, u32 warps, LAYOUT) {
+    Team team = team_of(warps);
+    u32 index = row_of(team);
+    if (index >= rows) return;
+    FIND_ROW(index)
+    auto greater = [](u64 a, u64 b) { return a < b ? b : a; };
+    // NaN is above all both ways.
+    auto rank_at = [&](u32 j) {
+        u64 own = rank_of_long(x, type, offset(row, j));
+        return smallest && !(type == F64 && own == 0xffffffffffffffffull) ? ~own : own;
+    };
+    u64 best = row_fold<u64>(team, row.n, (u64)0, greater, rank_at);
+    u32 place = (u32)row_fold<u64>(team, row.n, (u64)0, greater, [&](u32 j) {
+        return (u64)(rank_at(j) == best ? (last ? j : ~j) : 0);
+    });
+    if (team.leads) y[index] = last ? place : ~place;
+}
+
 // A chain along an axis, a thread for each row: y = s after (or before) s = s + x, in f32 for 16-bit floats.
 KERNEL chain_float(void *y, const void *x, u32 rows, u32 type, u32 product, u32 exclusive, u32 reverse, LAYOUT) {
     u32 index = FIRST;

@@ -1,4 +1,4 @@
-// Row reductions, softmax and normalizations of f64.
+// Row reductions, softmax, normalizations and chains of f64.
 
 #include "rows.cuh"
 
@@ -29,4 +29,18 @@ KERNEL __launch_bounds__(256) normalize_f64(void *y, const void *x, float *means
     if (index >= rows) return;
     normalize<double>(y, x, outputs & 1 ? means : nullptr, outputs & 2 ? invs : nullptr, type, n, epsilon, by_root,
                      {scale, scale_type, scale_by, scale_of}, {bias, bias_type, bias_by, bias_of}, index, team);
+}
+
+// As `chain_float`.
+KERNEL chain_f64(double *y, const double *x, u32 rows, u32 type, u32 product, u32 exclusive, u32 reverse, LAYOUT) {
+    u32 index = FIRST;
+    if (index >= rows) return;
+    FIND_ROW(index)
+    double state = product ? 1 : 0;
+    for (u32 k = 0; k < n; k++) {
+        u64 at = offset(row, reverse ? n - 1 - k : k);
+        double after = product ? mul(state, x[at]) : add(state, x[at]);
+        store(y, type, at, exclusive ? state : after);
+        state = after;
+    }
 }

@@ -179,6 +179,33 @@ fn binary(out: &mut Vec<Case>) {
         out.push(Case::with_optional("Clip", Attrs::new(), vec![x, None, Some(high)]));
     }
     out.push(case("Sum", (0..4).map(|k| floats(DType::F32, &[200], k)).collect()));
+    for dtype in FLOATS {
+        let three = || vec![floats(dtype, &[200], 1), floats(dtype, &[3, 1], 2), floats(dtype, &[3, 200], 3)];
+        out.push(case("Sum", three()));
+        out.push(case("Mean", three()));
+        out.push(case("Mean", three()[..1].to_vec()));
+    }
+    let pairs = [
+        (DType::F32, DType::I64),
+        (DType::F32, DType::F16),
+        (DType::BF16, DType::F32),
+        (DType::F16, DType::U8),
+        (DType::F64, DType::I32),
+        (DType::I32, DType::F32),
+        (DType::I64, DType::F64),
+    ];
+    for (base, exponent) in pairs {
+        let of = |dtype: DType, shape: &[usize], seed| {
+            let wide = floats(DType::F32, shape, seed);
+            let small = wide.as_slice::<f32>().iter().map(|value| value % 64.0).collect::<Vec<_>>();
+            if dtype.is_int() {
+                converted(Tensor::from_slice(shape, &small), dtype)
+            } else {
+                converted(wide, dtype)
+            }
+        };
+        out.push(case("Pow", vec![of(base, &[3, 150], 1), of(exponent, &[150], 2)]));
+    }
 }
 
 fn integers(out: &mut Vec<Case>) {

@@ -106,6 +106,16 @@ fn extremes_and_chains(out: &mut Vec<Case>) {
             for dtype in [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32] {
                 out.push(Case::new(op, attrs(1), vec![draw.any_tensor(dtype, &[9, 135])]));
             }
+            for dtype in [DType::I64, DType::U64, DType::F64] {
+                out.push(Case::new(op, attrs(1), vec![draw.any_tensor(dtype, &[9, 135])]));
+                out.push(Case::new(op, attrs(0), vec![draw.any_tensor(dtype, &[40, 5])]));
+                out.push(Case::new(op, attrs(0), vec![draw.any_tensor(dtype, &[5000])]));
+            }
+            // Extremes at several places, and zeros of both signs.
+            let few = draw.tensor(&[12, 70], |draw| [0.0f64, -0.0, 1.0, -1.0][draw.below(4)]);
+            out.push(Case::new(op, attrs(1), vec![few.clone()]));
+            let few = few.as_slice::<f64>().iter().map(|value| *value as i64).collect::<Vec<_>>();
+            out.push(Case::new(op, attrs(1), vec![Tensor::from_slice(&[12, 70], &few)]));
         }
     }
     for op in ["CumSum", "CumProd"] {
@@ -114,7 +124,8 @@ fn extremes_and_chains(out: &mut Vec<Case>) {
             let integers =
                 [DType::I64, DType::U32, DType::I32, DType::U64].map(|d| draw.any_tensor(d, &[20, 30]));
             let floats = [DType::F32, DType::F16, DType::BF16].map(|d| floats(d, &[20, 30], 3, false));
-            for (at, x) in integers.into_iter().chain(floats).enumerate() {
+            let doubles = [0, 1].map(|_| draw.any_tensor(DType::F64, &[20, 30]));
+            for (at, x) in integers.into_iter().chain(floats).chain(doubles).enumerate() {
                 let axis = Tensor::scalar(if at % 2 == 0 { 0i64 } else { -1 });
                 out.push(Case::new(op, attrs.clone(), vec![x, axis]).on_host(&[1]));
             }

@@ -16,9 +16,14 @@ pub fn cases() -> Vec<Case> {
     scatters(&mut out);
     let mut draw = Draw::new(80);
     for largest in [0, 1] {
+        // Numbers that are none, and zeros of both signs.
+        let attrs = Attrs::new().with_int("largest", largest);
+        let few = draw.tensor(&[12, 30], |draw| [0.0f64, -0.0, 1.0, -1.0, f64::NAN][draw.below(5)]);
+        out.push(Case::new("TopK", attrs, vec![few, vector(&[17])]).on_host(&[1]).outputs(2));
         for (axis, shape, k) in [(-1, vec![3, 40], 7i64), (1, vec![2, 30, 3], 30)] {
             let attrs = Attrs::new().with_int("axis", axis).with_int("largest", largest);
-            for dtype in HALVES.into_iter().chain([DType::I8, DType::U16, DType::U32, DType::I32]) {
+            let integers = [DType::I8, DType::U16, DType::U32, DType::I32, DType::I64, DType::U64];
+            for dtype in HALVES.into_iter().chain(integers).chain([DType::F64]) {
                 let inputs = vec![draw.any_tensor(dtype, &shape), vector(&[k])];
                 out.push(Case::new("TopK", attrs.clone(), inputs).on_host(&[1]).outputs(2));
             }

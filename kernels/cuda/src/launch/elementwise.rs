@@ -76,6 +76,12 @@ enum Kind {
         high: u32,
     },
     Cast(DType),
+    /// Operands of two types, at least one of them a float.
+    MixedPow,
+    /// A sum, or with the division by their number the mean, that is rounded once.
+    WideSum {
+        divides: bool,
+    },
 }
 
 /// The launch of an element-wise operator for inputs of such types.
@@ -98,12 +104,25 @@ fn kind(def: &OpDef, attrs: &Attrs, dtypes: &[Option<DType>]) -> Option<Kind> {
         return (dtypes.get(1).copied()?? != DType::Packed).then_some(Kind::Where);
     }
     let known = |dtype: DType| dtype == DType::Bool || dtype.is_number();
+    if let ("Pow", &[Some(base), Some(exponent)]) = (def.name, dtypes)
+        && base != exponent
+        && (base.is_float() || exponent.is_float())
+    {
+        return (base.is_number() && exponent.is_number()).then_some(Kind::MixedPow);
+    }
     if !dtypes.iter().flatten().all(|&dtype| known(dtype) && dtype == first) {
         return None;
     }
     if def.name == "Cast" {
         let to = u32::try_from(attrs.int("to")).ok().and_then(DType::from_code)?;
         return known(to).then_some(Kind::Cast(to));
+    }
+    let is_short = first.is_float() && first.size() == 2;
+    match def.name {
+        "Mean" => return first.is_float().then_some(Kind::WideSum { divides: true }),
+        // Rounded once at its end, which kernels of two do not do to 16-bit floats.
+        "Sum" if dtypes.len() > 2 && is_short => return Some(Kind::WideSum { divides: false }),
+        _ => {}
     }
     let place = |list: &[&str], name: &str| list.iter().position(|own| *own == name).map(|at| at as u32);
     if first.is_int() {
@@ -128,8 +147,6 @@ fn kind(def: &OpDef, attrs: &Attrs, dtypes: &[Option<DType>]) -> Option<Kind> {
             let code = lanes::unary(op);
             (first != DType::F64 || lanes::has_f64(code.code)).then_some(Kind::Unary(code))
         }
-        // A sum of more than two is rounded once at its end, which kernels of two do not do to 16-bit floats.
-        LaneOp::Binary(BinaryOp::Add) if dtypes.len() > 2 && first.size() == 2 => None,
         LaneOp::Binary(op) if first.is_float() => Some(Kind::Binary(lanes::binary(op))),
         LaneOp::Compare(op) => Some(Kind::Compare(lanes::compare(op))),
         LaneOp::Classify(op) if first.is_float() => Some(Kind::Classify(lanes::classify(op))),
@@ -169,6 +186,8 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         Kind::Where => select(device, x, call.input(1)?.view, call.input(2)?.view, y),
         Kind::Binary(_) | Kind::IntBinary(_) => fold(device, kind, call, y),
         Kind::Clip { low, high } => clip(device, low, high, call, y),
+        Kind::MixedPow => mixed_pow(device, x, call.input(1)?.view, y),
+        Kind::WideSum { divides } => wide_sum(device, call, divides, y),
     }
 }
 
@@ -319,6 +338,80 @@ fn fold<D: Device>(
         left = y;
     }
     Ok(())
+}
+
+/// A tensor of the type that something is computed in: `x` itself if it has that type.
+enum Wide<'a, B> {
+    Same(View<'a, B>),
+    Made(B, DType, &'a [usize]),
+}
+
+impl<'a, B> Wide<'a, B> {
+    fn new<D: Device<Buffer = B>>(device: &D, dtype: DType, shape: &'a [usize]) -> Result<Self, Error> {
+        let count: usize = shape.iter().product();
+        Ok(Wide::Made(device.alloc((dtype.size() * count).max(8))?, dtype, shape))
+    }
+
+    fn of<D: Device<Buffer = B>>(device: &D, x: View<'a, B>, dtype: DType) -> Result<Self, Error> {
+        if x.dtype == dtype {
+            return Ok(Wide::Same(x));
+        }
+        let wide = Self::new(device, dtype, x.shape)?;
+        cast(device, x, wide.view())?;
+        Ok(wide)
+    }
+
+    fn view(&self) -> View<'_, B> {
+        match self {
+            Wide::Same(view) => *view,
+            Wide::Made(buffer, dtype, shape) => View { buffer, offset: 0, dtype: *dtype, shape },
+        }
+    }
+}
+
+/// Both in f64, and the power of f64 converted.
+fn mixed_pow<D: Device>(
+    device: &D,
+    base: View<'_, D::Buffer>,
+    exponent: View<'_, D::Buffer>,
+    y: View<'_, D::Buffer>,
+) -> Result<(), Error> {
+    let (base, exponent) = (Wide::of(device, base, DType::F64)?, Wide::of(device, exponent, DType::F64)?);
+    let power = lanes::binary(BinaryOp::Pow);
+    if y.dtype == DType::F64 {
+        return binary(device, power, base.view(), exponent.view(), y);
+    }
+    let result = Wide::new(device, DType::F64, y.shape)?;
+    binary(device, power, base.view(), exponent.view(), result.view())?;
+    cast(device, result.view(), y)
+}
+
+/// The left fold of all inputs by addition, in f64 or f32, divided by their number for Mean and rounded once.
+fn wide_sum<D: Device>(
+    device: &D,
+    call: &Call<'_, D::Buffer>,
+    divides: bool,
+    y: View<'_, D::Buffer>,
+) -> Result<(), Error> {
+    let dtype = if y.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let result = if y.dtype == dtype { Wide::Same(y) } else { Wide::new(device, dtype, y.shape)? };
+    let mut left = Wide::of(device, call.input(0)?.view, dtype)?;
+    for index in 1..call.inputs.len() {
+        let right = Wide::of(device, call.input(index)?.view, dtype)?;
+        binary(device, lanes::binary(BinaryOp::Add), left.view(), right.view(), result.view())?;
+        left = Wide::Same(result.view());
+    }
+    if divides {
+        let count = call.inputs.len();
+        let bytes = match dtype {
+            DType::F64 => (count as f64).to_le_bytes().to_vec(),
+            _ => (count as f32).to_le_bytes().to_vec(),
+        };
+        let count = device.put(&bytes)?;
+        let count = View { buffer: &count, offset: 0, dtype, shape: &[] };
+        binary(device, lanes::binary(BinaryOp::Div), left.view(), count, result.view())?;
+    }
+    if y.dtype == dtype { Ok(()) } else { cast(device, result.view(), y) }
 }
 
 /// maximum with the lower limit, then minimum with the upper one; rounding what was chosen changes nothing.

@@ -20,6 +20,7 @@ kernels! {
     SCATTER_ELEMENTS = "scatter_elements";
     ZERO_WORDS = "zero_words";
     TOP_K = "top_k";
+    TOP_K_LONG = "top_k_long";
 }
 
 /// Indices of a tuple that the kernels take.
@@ -41,7 +42,7 @@ pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<
         "ScatterElements" if attrs.str("reduction") == "none" => Some(scatter_elements::<D>),
         // Of nothing the indices may still be out of range.
         "GatherND" if !x.shape.contains(&0) && *indices.shape.last()? <= TUPLE => Some(gather_slices::<D>),
-        "TopK" if x.dtype.is_number() && x.dtype.size() <= 4 => {
+        "TopK" if x.dtype.is_number() => {
             let axis = normalized(attrs.int("axis"), x.shape.len()).ok()?;
             (x.shape[axis] <= ROW).then_some(top_k::<D>)
         }
@@ -211,5 +212,6 @@ fn top_k<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error>
         bits,
     ];
     arguments.extend(numbers.map(Argument::U32));
-    device.launch(&TOP_K, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
+    let kernel = if x.dtype.size() == 8 { &TOP_K_LONG } else { &TOP_K };
+    device.launch(kernel, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
 }

@@ -21,6 +21,7 @@ kernels! {
     SOFTMAX_FLOAT = "softmax_float";
     NORMALIZE_FLOAT = "normalize_float";
     ARG_EXTREME = "arg_extreme";
+    ARG_EXTREME_LONG = "arg_extreme_long";
     CHAIN_FLOAT = "chain_float";
     CHAIN_INT = "chain_int";
 }
@@ -29,6 +30,7 @@ kernels! {
     REDUCE_F64 = "reduce_f64";
     SOFTMAX_F64 = "softmax_f64";
     NORMALIZE_F64 = "normalize_f64";
+    CHAIN_F64 = "chain_f64";
 }
 
 /// Reductions; their number is their place.
@@ -77,8 +79,8 @@ pub fn choose<D: Device>(def: &OpDef, _: &Attrs, inputs: &[Option<InputType<'_>>
         "Softmax" | "LogSoftmax" if is_float => softmax::<D>,
         "LayerNormalization" | "RMSNormalization" if is_float => normalize::<D>,
         "InstanceNormalization" | "GroupNormalization" if is_float => normalize_channels::<D>,
-        "ArgMax" | "ArgMin" if x.dtype.size() <= 4 && x.dtype != DType::Bool => arg_extreme::<D>,
-        "CumSum" | "CumProd" if x.dtype != DType::F64 && on_host(1) => chain::<D>,
+        "ArgMax" | "ArgMin" if x.dtype != DType::Bool => arg_extreme::<D>,
+        "CumSum" | "CumProd" if on_host(1) => chain::<D>,
         _ => return None,
     };
     Some(launch)
@@ -367,7 +369,8 @@ fn arg_extreme<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), 
     let last = u32::from(call.attrs.int("select_last_index") != 0);
     arguments.extend([smallest, last, layout.warps()].map(Argument::U32));
     layout.push(&mut arguments);
-    device.launch(&ARG_EXTREME, layout.grid(), [THREADS, 1, 1], 0, &arguments)
+    let kernel: &'static Kernel = if x.dtype.size() == 8 { &ARG_EXTREME_LONG } else { &ARG_EXTREME };
+    device.launch(kernel, layout.grid(), [THREADS, 1, 1], 0, &arguments)
 }
 
 fn chain<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
@@ -383,7 +386,11 @@ fn chain<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error>
     let flags = [call.op.name == "CumProd", call.attrs.int("exclusive") != 0, call.attrs.int("reverse") != 0];
     arguments.extend(flags.map(|flag| Argument::U32(u32::from(flag))));
     layout.push(&mut arguments);
-    let kernel: &'static Kernel = if x.dtype.is_float() { &CHAIN_FLOAT } else { &CHAIN_INT };
+    let kernel: &'static Kernel = match x.dtype {
+        DType::F64 => &CHAIN_F64,
+        dtype if dtype.is_float() => &CHAIN_FLOAT,
+        _ => &CHAIN_INT,
+    };
     device.launch(kernel, [layout.rows.len.div_ceil(THREADS), 1, 1], [THREADS, 1, 1], 0, &arguments)
 }
 
