@@ -155,7 +155,7 @@ fn by_the_last_bit(device: &Interpreter, count: usize) -> Result<(), String> {
         let mut sum = row.iter().fold(0.0, |sum, z| sum + weight(*z));
         while sum < 2.0 * enough {
             // The greatest one that is not too much.
-            let missing = (2.0 * enough - sum).min(1.0 / 64.0);
+            let missing = if sum < 2.0 * enough - 1.0 / 64.0 { 1.0 / 64.0 } else { 2.0 * enough - sum };
             let mut z = scalar::log(missing as f32).next_up().next_up();
             while weight(z) > missing {
                 z = z.next_down();
