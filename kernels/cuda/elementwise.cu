@@ -296,9 +296,14 @@ DEVICE void batch_norm(void *y, const void *x, const void *scale, const void *bi
         store(y, type, i, fma(v, factor, shift));
     }
 }
-KERNEL batch_norm_float(void *y, const void *x, const void *scale, const void *bias, const void *mean, const void *var,
-                        u32 n, u32 type, u32 scale_type, u32 bias_type, u32 mean_type, u32 var_type, u32 plane,
-                        u32 channels, float epsilon) {
-    batch_norm<float>(y, x, scale, bias, mean, var, n, type, scale_type, bias_type, mean_type, var_type, plane,
-                      channels, epsilon);
-}
+#define BATCH_NORM(NAME, W)                                                                                            \
+    KERNEL NAME(void *y, const void *x, const void *scale, const void *bias, const void *mean, const void *var, u32 n,     \
+                u32 type, u32 scale_type, u32 bias_type, u32 mean_type, u32 var_type, u32 plane, u32 channels,             \
+                float epsilon) {                                                                                       \
+        batch_norm<W>(y, x, scale, bias, mean, var, n, type, scale_type, bias_type, mean_type, var_type, plane, channels,  \
+                      epsilon);                                                                                        \
+    }
+
+BATCH_NORM(batch_norm_float, float)
+// All inputs are of f64.
+BATCH_NORM(batch_norm_f64, double)

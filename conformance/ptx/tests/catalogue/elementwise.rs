@@ -89,7 +89,7 @@ pub fn cases() -> Vec<Case> {
         let (a, b) = (draw.any_tensor(DType::Bool, &[4, 33]), draw.any_tensor(DType::Bool, &[33]));
         out.push(case(op, vec![a, b]));
     }
-    for dtype in [DType::F32, DType::F16, DType::BF16] {
+    for dtype in FLOATS {
         let mut inputs = vec![floats(dtype, &[3, 5, 13], 11)];
         inputs.extend((0..3).map(|seed| floats(dtype, &[5], 12 + seed)));
         inputs.push(converted(Tensor::from_slice(&[5], &[0.5f32, 1.25, 1e-3, 7.0, 0.0]), dtype));

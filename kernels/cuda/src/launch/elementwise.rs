@@ -27,6 +27,7 @@ kernels! {
     CAST = "cast";
     WHERE = "where";
     BATCH_NORM_FLOAT = "batch_norm_float";
+    BATCH_NORM_F64 = "batch_norm_f64";
 }
 kernels! {
     FUNCTIONS = "functions";
@@ -88,8 +89,11 @@ enum Kind {
 pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let dtypes: Vec<Option<DType>> = inputs.iter().map(|input| input.as_ref().map(|i| i.dtype)).collect();
     if def.name == "BatchNormalization" && def.version == 1 {
-        let single = dtypes.iter().flatten().all(|dtype| *dtype != DType::F64);
-        return single.then_some(batch_norm::<D>);
+        // In one precision.
+        let is_double = |dtype: &DType| *dtype == DType::F64;
+        let mut all = dtypes.iter().flatten().map(is_double);
+        let first = all.next()?;
+        return all.all(|other| other == first).then_some(batch_norm::<D>);
     }
     kind(def, attrs, &dtypes).map(|_| launch::<D> as Launch<D>)
 }
@@ -454,7 +458,7 @@ pub fn select<D: Device>(
     device.launch(&WHERE, blocks(axes.len, 1), [BLOCK, 1, 1], 0, &arguments)
 }
 
-/// One multiply-add a channel, on f32, f16 and bf16.
+/// One multiply-add a channel, all in f64 or none.
 fn batch_norm<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
     let (x, y) = (call.input(0)?.view, call.output(0)?);
     if y.is_empty() {
@@ -474,5 +478,6 @@ fn batch_norm<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), E
     let plane: usize = x.shape[2..].iter().product();
     arguments.extend([plane as u32, x.shape[1] as u32].map(Argument::U32));
     arguments.push(Argument::F32(call.attrs.float("epsilon")));
-    device.launch(&BATCH_NORM_FLOAT, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
+    let kernel = if x.dtype == DType::F64 { &BATCH_NORM_F64 } else { &BATCH_NORM_FLOAT };
+    device.launch(kernel, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
 }
