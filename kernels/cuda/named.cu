@@ -1,4 +1,4 @@
-// Elements named by index tensors: scatters, slices, and the first k of a row.
+// Elements named by index tensors: scatters, slices, places that are on, and the first k of a row.
 //
 // Where several updates name one element the last one stays: the greatest number of an update wins it by an atomic maximum
 // of integers, and writes it afterwards.
@@ -129,3 +129,15 @@ DEVICE u32 rank_of(const void *x, u32 type, u64 at) {
 
 TOP_K(top_k, u32, rank_of)
 TOP_K(top_k_long, u64, rank_of_long)
+
+// OneHot: y is [outer][depth][inner], indices [outer][inner]; values are off and on. What is out of range is nowhere on.
+KERNEL one_hot(void *y, const i64 *indices, const void *values, u32 n, u32 size, u32 depth, u32 inner, u32 is_unsigned) {
+    u64 step = STEP;
+    for (u64 i = FIRST; i < n; i += step) {
+        u32 line = (u32)i / inner, within = (u32)i - line * inner;
+        u32 outer = line / depth, at = line - outer * depth;
+        i64 index = indices[(u64)outer * inner + within];
+        if (index < 0 && !is_unsigned) index += depth;
+        put(y, i, values, index == (i64)at ? 1 : 0, size);
+    }
+}

@@ -1,10 +1,11 @@
-//! Convolutions, pools, scatters and TopK.
+//! Convolutions, pools, scatters, OneHot and TopK.
 
 use repops::attrs::Attrs;
 use repops::dtype::DType;
 use repops::tensor::Tensor;
 use repops_ptx::suite::{Case, Draw};
 
+use super::elementwise::converted;
 use super::vector;
 
 const HALVES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
@@ -15,6 +16,7 @@ pub fn cases() -> Vec<Case> {
     pools(&mut out);
     scatters(&mut out);
     let mut draw = Draw::new(80);
+    one_hot(&mut out);
     for largest in [0, 1] {
         // Numbers that are none, and zeros of both signs.
         let attrs = Attrs::new().with_int("largest", largest);
@@ -30,6 +32,32 @@ pub fn cases() -> Vec<Case> {
         }
     }
     out
+}
+
+fn one_hot(out: &mut Vec<Case>) {
+    let mut draw = Draw::new(82);
+    for (indices, values) in [
+        (DType::I64, DType::F32),
+        (DType::U64, DType::F16),
+        (DType::F32, DType::I8),
+        (DType::F16, DType::F64),
+        (DType::I8, DType::Bool),
+        (DType::I32, DType::I64),
+        (DType::F64, DType::U16),
+    ] {
+        for (axis, depth) in [(-1, 7i64), (0, 1), (1, 30)] {
+            // In and out of range, between integers, and anything.
+            let near = draw.tensor(&[5, 3], |draw| draw.below(46) as f32 / 2.0 - 11.0);
+            for places in [converted(near, indices), draw.any_tensor(indices, &[5, 3])] {
+                let attrs = Attrs::new().with_int("axis", axis);
+                let inputs = vec![places, Tensor::scalar(depth), draw.any_tensor(values, &[2])];
+                out.push(Case::new("OneHot", attrs, inputs).on_host(&[1]));
+            }
+        }
+    }
+    let places = Tensor::from_slice(&[4], &[u64::MAX, u64::MAX - 2, 1 << 63, 2]);
+    let inputs = vec![places, Tensor::scalar(3i64), Tensor::from_slice(&[2], &[0.0f32, 1.0])];
+    out.push(Case::new("OneHot", Attrs::new(), inputs).on_host(&[1]));
 }
 
 fn convolutions(out: &mut Vec<Case>) {

@@ -1,4 +1,4 @@
-//! Elements named by index tensors: ScatterND, ScatterElements, GatherND, and TopK.
+//! Elements named by index tensors: ScatterND, ScatterElements, GatherND, OneHot, and TopK.
 //!
 //! Invariant: of several updates of one element the last one stays, as on every machine.
 
@@ -7,6 +7,7 @@ use repops::dtype::DType;
 use repops::ops::{Fault, OpDef, OpError};
 
 use super::axes::{Axes, BLOCK, blocks, len, normalized, strides};
+use super::elementwise::cast;
 use crate::device::{Argument, Device, Operand, View};
 use crate::table::{Call, InputType, Launch};
 use crate::{Error, kernels};
@@ -21,6 +22,7 @@ kernels! {
     ZERO_WORDS = "zero_words";
     TOP_K = "top_k";
     TOP_K_LONG = "top_k_long";
+    ONE_HOT = "one_hot";
 }
 
 /// Indices of a tuple that the kernels take.
@@ -28,7 +30,7 @@ const TUPLE: usize = 6;
 /// Elements of a row of which each is compared with all others.
 const ROW: usize = 1 << 16;
 
-/// The launch of a scatter or of TopK.
+/// The launch of one of these operators.
 pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<'_>>]) -> Option<Launch<D>> {
     let x = inputs.first()?.as_ref()?;
     if def.version != 1 || inputs.iter().flatten().any(|input| input.dtype == DType::Packed) {
@@ -46,6 +48,7 @@ pub fn choose<D: Device>(def: &OpDef, attrs: &Attrs, inputs: &[Option<InputType<
             let axis = normalized(attrs.int("axis"), x.shape.len()).ok()?;
             (x.shape[axis] <= ROW).then_some(top_k::<D>)
         }
+        "OneHot" => Some(one_hot::<D>),
         _ => None,
     }
 }
@@ -181,6 +184,29 @@ fn scatter_elements<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result
     arguments.extend([axes.len, y.dtype.size() as u32, dtype, extent, along].map(Argument::U32));
     axes.push(&mut arguments);
     device.launch(&SCATTER_ELEMENTS, blocks(axes.len, 1), [BLOCK, 1, 1], 0, &arguments)
+}
+
+fn one_hot<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    let (indices, values, y) = (call.input(0)?.view, call.input(2)?.view, call.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let axis = normalized(call.attrs.int("axis"), y.shape.len())?;
+    let inner = size(y.shape[axis + 1..].iter().product())?;
+    let (n, depth) = (len(&y)?, size(y.shape[axis])?);
+    // As Cast converts; of u64 what an i64 does not hold is told by its sign.
+    let long = device.alloc(8 * indices.len())?;
+    let long = View { buffer: &long, offset: 0, dtype: DType::I64, shape: indices.shape };
+    let is_unsigned = indices.dtype == DType::U64;
+    let is_long = is_unsigned || indices.dtype == DType::I64;
+    if !is_long {
+        cast(device, indices, long)?;
+    }
+    let mut arguments =
+        vec![y.pointer(), if is_long { indices.pointer() } else { long.pointer() }, values.pointer()];
+    let numbers = [n, y.dtype.size() as u32, depth, inner, u32::from(is_unsigned)];
+    arguments.extend(numbers.map(Argument::U32));
+    device.launch(&ONE_HOT, blocks(n, 1), [BLOCK, 1, 1], 0, &arguments)
 }
 
 fn top_k<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
