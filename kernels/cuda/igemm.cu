@@ -10,6 +10,7 @@
 // A tile stages 64 terms of its rows and columns in shared memory, terms together, in rows of 16 words whose groups of four
 // are permuted by the row: reading fragments (eight rows by four words) then meets each bank once. b is row-major, so 4 x 4
 // bytes are transposed on the way.
+#include "bytes.cuh"
 #include "requantize.cuh"
 
 constexpr u32 BK = 64;
@@ -21,21 +22,6 @@ struct Integers {
     bool a_wide, b_wide; // rows aligned to 16 bytes; to 4
 };
 
-struct Zeros {
-    const u8 *a, *b;     // or null: 0
-    u32 a_step, b_step;  // 0: one for all
-    u32 a_flip, b_flip;
-
-    static DEVICE_METHOD i32 one(const u8* at, u32 index, u32 flip) { return at ? (i32)(i8)(u8)(at[index] ^ flip) : (i32)(i8)(u8)flip; }
-    DEVICE_METHOD i32 of_row(u32 row) const { return one(a, row * a_step, a_flip & 0xff); }
-    DEVICE_METHOD i32 of_column(u32 column) const { return one(b, column * b_step, b_flip & 0xff); }
-};
-
-DEVICE i32 dp4a(u32 a, u32 b, i32 c) {
-    i32 d;
-    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-    return d;
-}
 #if __CUDA_ARCH__ >= 800
 // Sixteen rows: `d` has the first eight, `e` the others; `a` and `a8` likewise, of 16 terms and (`_high`) 16 more.
 DEVICE void mma(i32 (&d)[2], i32 (&e)[2], u32 a, u32 a8, u32 a_high, u32 a8_high, u32 b, u32 b_high) {
@@ -50,31 +36,6 @@ DEVICE void mma(i32 (&d)[2], u32 a, u32 b) {
         : "r"(a), "r"(b));
 }
 #endif
-DEVICE u32 prmt(u32 a, u32 b, u32 selectors) {
-    u32 d;
-    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(selectors));
-    return d;
-}
-constexpr u32 ONES = 0x01010101;
-
-// Columns of four words that are rows: word j becomes byte j of each.
-DEVICE void transpose(u32 (&w)[4]) {
-    u32 low01 = prmt(w[0], w[1], 0x5140), high01 = prmt(w[0], w[1], 0x7362);
-    u32 low23 = prmt(w[2], w[3], 0x5140), high23 = prmt(w[2], w[3], 0x7362);
-    w[0] = prmt(low01, low23, 0x5410), w[1] = prmt(low01, low23, 0x7632);
-    w[2] = prmt(high01, high23, 0x5410), w[3] = prmt(high01, high23, 0x7632);
-}
-
-// Four bytes of a row of b (columns from `column` on) or of a (terms from `column` on), of which those below `end` count.
-DEVICE u32 four(const u8* row, u32 column, u32 end, u32 flip, bool wide) {
-    if (wide && column + 4 <= end) return *(const u32*)(row + column) ^ flip;
-    u32 word = 0;
-#pragma unroll
-    for (u32 i = 0; i < 4; i++)
-        if (column + i < end) word |= (u32)(row[column + i] ^ (flip & 0xff)) << (8 * i);
-    return word;
-}
-
 // The word of a row of staged terms.
 DEVICE u32 place(u32 row, u32 word) { return row * 16 + (((word >> 2) ^ (row >> 1 & 3)) << 2 | (word & 3)); }
 

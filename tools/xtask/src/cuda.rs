@@ -1,7 +1,8 @@
 //! `cargo xtask cuda`: compiles the CUDA kernels to PTX by clang alone, or checks that what is committed is that.
 //!
 //! Sources are `kernels/cuda/*.cu`. One whose first lines say `// targets: 75 80` gives `generated/NAME.ptx` for
-//! compute_75 and `generated/NAME.80.ptx` for compute_80; without such a line it is for 75 alone.
+//! compute_75 and `generated/NAME.80.ptx` for compute_80; without such a line it is for 75 alone. `90a` is for sm_90a, with what only
+//! chips of compute capability 9.0 have, and PTX 8.0, which drivers for CUDA 12.0 read; the others are PTX 7.0.
 //! Invariant: what is written depends on the sources and on clang's version alone, and names both.
 
 mod audit;
@@ -50,7 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
 struct Target {
     source: PathBuf,
     output: PathBuf,
-    /// The virtual architecture: `75` for compute_75.
+    /// The virtual architecture: `75` for compute_75, `90a` for what runs on 9.0 alone.
     architecture: String,
 }
 
@@ -203,7 +204,9 @@ impl Clang {
     fn compile(&self, target: &Target) -> Result<String> {
         let mut clang = command(&self.program);
         clang.args(["-x", "cuda", "--cuda-device-only", "-S", "-std=c++20", "-nocudainc", "-nocudalib"]);
-        clang.arg(format!("--cuda-gpu-arch=sm_{}", target.architecture)).arg("--cuda-feature=+ptx70");
+        let version = if target.architecture.ends_with('a') { "ptx80" } else { "ptx70" };
+        clang.arg(format!("--cuda-gpu-arch=sm_{}", target.architecture));
+        clang.arg(format!("--cuda-feature=+{version}"));
         // No contraction and no flushing: the bits are the specification's.
         clang.args(["-O3", "-ffp-contract=off", "-fno-gpu-flush-denormals-to-zero", "-fno-exceptions"]);
         clang.args(["-Wall", "-Werror", "-Wno-unknown-cuda-version", "-Wno-unused-function"]);
@@ -232,6 +235,7 @@ mod tests {
     #[test]
     fn a_source_says_its_targets() {
         assert_eq!(architectures("// targets: 75 80\n"), ["75", "80"]);
+        assert_eq!(architectures("// targets: 90a\n"), ["90a"]);
         assert_eq!(architectures("// Adds.\n"), ["75"]);
     }
 

@@ -34,6 +34,8 @@ struct Row {
 pub struct Job {
     pub ptx: PathBuf,
     pub architecture: u32,
+    /// The text is for this architecture alone: `sm_90a`.
+    is_specific: bool,
 }
 
 impl Job {
@@ -95,21 +97,27 @@ pub fn each<T: Send>(jobs: &[Job], work: impl Fn(&Job, &Path) -> Result<T> + Syn
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// PTX for compute_80 is assembled for 80 and above.
+/// PTX for compute_80 is assembled for 80 and above, that for sm_90a for 90 alone.
 pub fn jobs(names: &[String]) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for ptx in files(&generated(), "ptx")? {
         let stem = ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let (name, least) = match stem.split_once('.') {
-            Some((name, least)) => (name.to_owned(), least.trim_end_matches('a').parse().unwrap_or(0)),
-            None => (stem, 75),
-        };
-        if names.is_empty() || names.contains(&name) {
-            let fits = ARCHITECTURES.into_iter().filter(|architecture| *architecture >= least);
-            jobs.extend(fits.map(|architecture| Job { ptx: ptx.clone(), architecture }));
+        let (name, target) = stem.split_once('.').unwrap_or((&stem, "75"));
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            let fits = architectures_of(target);
+            let is_specific = target.ends_with('a');
+            jobs.extend(fits.map(|architecture| Job { ptx: ptx.clone(), architecture, is_specific }));
         }
     }
     Ok(jobs)
+}
+
+/// The architectures that run PTX for a target.
+fn architectures_of(target: &str) -> impl Iterator<Item = u32> {
+    let is_specific = target.ends_with('a');
+    let least = target.trim_end_matches('a').parse().unwrap_or(0);
+    let fits = move |architecture: &u32| *architecture == least || (*architecture > least && !is_specific);
+    ARCHITECTURES.into_iter().filter(fits)
 }
 
 pub struct Tools {
@@ -184,7 +192,8 @@ impl Tools {
             return Ok(said.to_owned());
         }
         let mut assembler = command(&self.assembler);
-        assembler.arg(format!("-arch=sm_{}", job.architecture)).arg("-v").arg(&job.ptx).arg("-o").arg(cubin);
+        let specific = if job.is_specific { "a" } else { "" };
+        assembler.arg(format!("-arch=sm_{}{specific}", job.architecture)).arg("-v").arg(&job.ptx).arg("-o").arg(cubin);
         let output = assembler.output().map_err(|source| command::start_error(&assembler, source))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
@@ -294,6 +303,13 @@ fn page(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_runs_on_newer_architectures_unless_it_is_specific() {
+        assert_eq!(architectures_of("80").next(), Some(80));
+        assert_eq!(architectures_of("80").count(), ARCHITECTURES.len() - 1);
+        assert_eq!(architectures_of("90a").collect::<Vec<_>>(), [90]);
+    }
 
     #[test]
     fn what_the_assembler_tells_is_understood() {

@@ -24,7 +24,7 @@ pub fn write() -> Result<()> {
     head.extend((jobs.len() as u32).to_le_bytes());
     let mut all = 0;
     for (job, code) in jobs.iter().zip(codes) {
-        let Job { ptx, architecture } = job;
+        let Job { ptx, architecture, .. } = job;
         let name = ptx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let stored = miniz_oxide::deflate::compress_to_vec_zlib(&code, LEVEL);
         head.push(name.len() as u8);
