@@ -192,15 +192,13 @@ struct Product {
     const u8 *a, *b;       // packed
     const i32 *rows, *columns; // sums
     u32 m, n, k;
+    u32 steps, tiles_down, tiles_across; // as given: they then need no registers
 
-    DEVICE_METHOD u32 steps() const { return (k + BK - 1) / BK; }
-    DEVICE_METHOD u32 tiles_down() const { return (m + BM - 1) / BM; }
-    DEVICE_METHOD u32 tiles_across() const { return (n + BN - 1) / BN; }
-    DEVICE_METHOD u32 tiles() const { return tiles_down() * tiles_across(); }
+    DEVICE_METHOD u32 tiles() const { return tiles_down * tiles_across; }
     // The tile of a number: its row and column of tiles.
     DEVICE_METHOD void place(u32 number, u32& down, u32& across) const {
-        u32 in_band = BAND * tiles_across(), first = number / in_band * BAND;
-        u32 height = tiles_down() - first < BAND ? tiles_down() - first : BAND;
+        u32 in_band = BAND * tiles_across, first = number / in_band * BAND;
+        u32 height = tiles_down - first < BAND ? tiles_down - first : BAND;
         down = first + number % in_band % height;
         across = number % in_band / height;
     }
@@ -221,14 +219,13 @@ struct Ring {
 
 // The one thread that copies.
 DEVICE void feed(const Product& g, Ring ring) {
-    u32 steps = g.steps();
 #pragma unroll 1
     for (u32 number = block_x(); number < g.tiles(); number += grid_x()) {
         u32 down, across;
         g.place(number, down, across);
-        const u8 *a = g.a + (u64)down * steps * A_BYTES, *b = g.b + (u64)across * steps * B_BYTES;
+        const u8 *a = g.a + (u64)down * g.steps * A_BYTES, *b = g.b + (u64)across * g.steps * B_BYTES;
 #pragma unroll 1
-        for (u32 step = 0; step < steps; step++) {
+        for (u32 step = 0; step < g.steps; step++) {
             wait(ring.empty(), ring.parity ^ 1);
             expect(ring.full(), STAGE_BYTES);
             copy(ring.a(), a, A_BYTES, ring.full());
@@ -239,36 +236,38 @@ DEVICE void feed(const Product& g, Ring ring) {
     }
 }
 
-// The sums of a tile, of its corrections: of the rows that a thread has, then of two columns at a time.
-template <class Store> DEVICE void finish(const Product& g, const Zeros& zeros, const i32 (&sums)[2][96], u32 row0, u32 column0, Store store) {
-    u32 za[4], ra[4];
+// From sums to results: of 64 rows, of which a thread has two, two columns at a time.
+template <class Output> DEVICE void finish(const Product& g, const Zeros& zeros, const i32 (&sums)[96], u32 row0, u32 column0, const Output& output) {
+    u32 za[2], ra[2];
+    typename Output::Row rows[2];
 #pragma unroll
-    for (u32 i = 0; i < 4; i++) {
-        u32 row = row0 + i / 2 * 64 + i % 2 * 8;
-        za[i] = row < g.m ? (u32)zeros.of_row(row) : 0;
+    for (u32 i = 0; i < 2; i++) {
+        u32 row = row0 + 8 * i, known = row < g.m ? row : g.m - 1;
+        za[i] = (u32)zeros.of_row(known);
         ra[i] = (u32)g.rows[row];
+        rows[i] = output.of_row(known);
     }
 #pragma unroll
     for (u32 j = 0; j < BN / 8; j++) {
         u32 column = column0 + 8 * j, zb[2], cb[2];
-        if (column >= g.n) continue;
+        if (column >= g.n) break;
+        u32 second = column + 1 < g.n ? column + 1 : column;
 #pragma unroll
         for (u32 h = 0; h < 2; h++) {
-            zb[h] = column + h < g.n ? (u32)zeros.of_column(column + h) : 0;
+            zb[h] = (u32)zeros.of_column(h ? second : column);
             cb[h] = g.k * zb[h] - (u32)g.columns[column + h];
         }
+        auto columns = output.of_columns(column, second);
 #pragma unroll
-        for (u32 i = 0; i < 4; i++) {
-            u32 row = row0 + i / 2 * 64 + i % 2 * 8;
-            u32 y[2];
-#pragma unroll
-            for (u32 h = 0; h < 2; h++) y[h] = (u32)sums[i / 2][4 * j + i % 2 * 2 + h] + za[i] * cb[h] - zb[h] * ra[i];
-            if (row < g.m) store(row, column, y[0], y[1]);
+        for (u32 i = 0; i < 2; i++) {
+            u32 one = (u32)sums[4 * j + 2 * i] + za[i] * cb[0] - zb[0] * ra[i];
+            u32 two = (u32)sums[4 * j + 2 * i + 1] + za[i] * cb[1] - zb[1] * ra[i];
+            if (row0 + 8 * i < g.m) output.store(rows[i], columns, row0 + 8 * i, column, one, two);
         }
     }
 }
 
-template <class Store> DEVICE void multiply_tiles(const Product& g, const Zeros& zeros, Store store) {
+template <class Output> DEVICE void multiply_tiles(const Product& g, const Zeros& zeros, const Output& output) {
     extern __shared__ __attribute__((aligned(1024))) u8 shared[];
     u32 lane = thread_x() % 32, warp = thread_x() / 32, group = warp / 4;
     Ring ring = {(u32)(u64)(__attribute__((address_space(3))) u8*)shared, 0, 0};
@@ -288,7 +287,6 @@ template <class Store> DEVICE void multiply_tiles(const Product& g, const Zeros&
         return;
     }
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    u32 steps = g.steps();
 #pragma unroll 1
     for (u32 number = block_x(); number < g.tiles(); number += grid_x()) {
         i32 sums[2][96];
@@ -296,7 +294,7 @@ template <class Store> DEVICE void multiply_tiles(const Product& g, const Zeros&
         for (u32 i = 0; i < 96; i++) sums[0][i] = sums[1][i] = 0;
         u32 last = 0;
 #pragma unroll 1
-        for (u32 step = 0; step < steps; step++) {
+        for (u32 step = 0; step < g.steps; step++) {
             wait(ring.full(), ring.parity);
             u64 a = descriptor(ring.a() + group * (A_BYTES / GROUPS)), b = descriptor(ring.b());
             begin_products();
@@ -318,44 +316,69 @@ template <class Store> DEVICE void multiply_tiles(const Product& g, const Zeros&
         arrive_of_warp(last, lane);
         u32 down, across;
         g.place(number, down, across);
-        u32 row0 = down * BM + group * (BM / GROUPS) + warp % 4 * 16 + lane / 4;
-        finish(g, zeros, sums, row0, across * BN + lane % 4 * 2, store);
+        u32 row0 = down * BM + group * (BM / GROUPS) + warp % 4 * 16 + lane / 4, column0 = across * BN + lane % 4 * 2;
+        finish(g, zeros, sums[0], row0, column0, output);
+        finish(g, zeros, sums[1], row0 + 64, column0, output);
     }
 }
 
 #define OPERANDS                                                                                                          \
     const u8 *a, const u8 *b, const i32 *rows, const i32 *columns, u8 *y, const u8 *a_zero, const u8 *b_zero, u32 m, u32 n, u32 k,  \
-        u32 flips, u32 a_zero_step, u32 b_zero_step
+        u32 steps, u32 tiles_down, u32 tiles_across, u32 flips, u32 a_zero_step, u32 b_zero_step
 #define SET_UP                                                                                                            \
-    Product g = {a, b, rows, columns, m, n, k};                                                                           \
+    Product g = {a, b, rows, columns, m, n, k, steps, tiles_down, tiles_across};                                          \
     Zeros zeros = {a_zero, b_zero, a_zero_step, b_zero_step, flips & 1 ? 0x80808080u : 0, flips & 2 ? 0x80808080u : 0};
+
+struct Sums {
+    u32* y;
+    u32 n;
+    bool pairs; // aligned to two
+
+    struct Row {};
+    struct Columns {};
+    DEVICE_METHOD Row of_row(u32) const { return {}; }
+    DEVICE_METHOD Columns of_columns(u32, u32) const { return {}; }
+    DEVICE_METHOD void store(Row, Columns, u32 row, u32 column, u32 one, u32 two) const {
+        u32* to = y + (u64)row * n + column;
+        if (pairs) {
+            // Written out: the compiler would share the two stores with the other way.
+            asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(one), "r"(two) : "memory");
+        } else {
+            to[0] = one;
+            if (column + 1 < n) to[1] = two;
+        }
+    }
+};
+
+struct Requantized {
+    u8* y;
+    u32 n;
+    bool pairs;
+    Requantize to;
+
+    typedef Requantize::Row Row;
+    struct Columns {
+        float one, two;
+    };
+    DEVICE_METHOD Row of_row(u32 row) const { return to.of_row(row); }
+    DEVICE_METHOD Columns of_columns(u32 one, u32 two) const { return {to.of_column(one), to.of_column(two)}; }
+    DEVICE_METHOD void store(const Row& of_row, Columns columns, u32 row, u32 column, u32 one, u32 two) const {
+        u8 *at = y + (u64)row * n + column, first = to.apply((i32)one, of_row, columns.one), second = to.apply((i32)two, of_row, columns.two);
+        if (pairs) {
+            *(u16*)at = (u16)(first | (u32)second << 8);
+        } else {
+            at[0] = first;
+            if (column + 1 < n) at[1] = second;
+        }
+    }
+};
 
 // Three warpgroups: two with 192 sums a thread, and one that copies and gives them its registers.
 KERNEL __launch_bounds__(384, 1) igemm_256x192(OPERANDS) {
     SET_UP
-    bool pairs = n % 2 == 0 && (u64)y % 8 == 0;
-    multiply_tiles(g, zeros, [&](u32 row, u32 column, u32 first, u32 second) __attribute__((always_inline)) {
-        u32* to = (u32*)y + (u64)row * n + column;
-        if (pairs) {
-            *(uint2*)to = {first, second};
-        } else {
-            to[0] = first;
-            if (column + 1 < n) to[1] = second;
-        }
-    });
+    multiply_tiles(g, zeros, Sums{(u32*)y, n, n % 2 == 0 && (u64)y % 8 == 0});
 }
 KERNEL __launch_bounds__(384, 1) qgemm_256x192(OPERANDS, SCALES) {
     SET_UP REQUANTIZE
-    bool pairs = n % 2 == 0 && (u64)y % 2 == 0;
-    multiply_tiles(g, zeros, [&](u32 row, u32 column, u32 first, u32 second) __attribute__((always_inline)) {
-        u8* to_row = y + (u64)row * n + column;
-        u32 next = column + 1 < n ? column + 1 : column;
-        u8 one = to.apply((i32)first, row, column), two = to.apply((i32)second, row, next);
-        if (pairs) {
-            *(u16*)to_row = (u16)(one | (u32)two << 8);
-        } else {
-            to_row[0] = one;
-            if (column + 1 < n) to_row[1] = two;
-        }
-    });
+    multiply_tiles(g, zeros, Requantized{y, n, n % 2 == 0 && (u64)y % 2 == 0, to});
 }
