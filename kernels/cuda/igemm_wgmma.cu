@@ -319,6 +319,8 @@ template <class Output> DEVICE void multiply_tiles(const Product& g, const Zeros
         u32 row0 = down * BM + group * (BM / GROUPS) + warp % 4 * 16 + lane / 4, column0 = across * BN + lane % 4 * 2;
         finish(g, zeros, sums[0], row0, column0, output);
         finish(g, zeros, sums[1], row0 + 64, column0, output);
+        // Lanes at an edge have stored less; products want all of them.
+        __nvvm_bar_warp_sync(0xffffffffu);
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Module<'a> {
     pub version: u32,
     /// 75 for sm_75.
     pub target: u32,
+    /// `sm_90a`: with what this one architecture alone has.
+    pub is_specific: bool,
     pub variables: Vec<Variable<'a>>,
     pub functions: Vec<Function<'a>>,
 }

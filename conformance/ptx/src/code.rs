@@ -224,6 +224,41 @@ pub struct CpAsync {
     pub source_bytes: Reg,
 }
 
+/// A copy of a range from global to shared memory, whose bytes a barrier there counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BulkCopy {
+    pub to: Address,
+    pub from: Address,
+    pub bytes: Reg,
+    pub barrier: Address,
+}
+
+/// What is done with a barrier in shared memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BarrierOp {
+    /// For so many arrivals.
+    Init(Reg),
+    /// One arrival, after so many bytes more are expected; or [`NONE`].
+    Arrive(Reg),
+    /// Whether the phase of that parity is complete.
+    Test { p: Reg, parity: Reg },
+}
+
+/// A product of a warpgroup: 64 rows, `n` columns, 32 terms of bytes, both operands in shared memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wgmma {
+    pub n: u16,
+    pub a_signed: bool,
+    pub b_signed: bool,
+    /// Sums, `n / 2` of them.
+    pub d: Box<[Reg]>,
+    pub a: Reg,
+    pub b: Reg,
+    /// Whether sums go on from what they are.
+    pub adds: Reg,
+    pub adds_negated: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shuffle {
     pub mode: ShuffleMode,
@@ -384,6 +419,17 @@ pub enum Op {
     CpCommit,
     /// Waits until at most this many groups are under way.
     CpWait(u32),
+    BulkCopy(Box<BulkCopy>),
+    SharedBarrier(Address, BarrierOp),
+    /// Orders ordinary accesses before those of copies and products (`fence.proxy.async`).
+    ProxyFence,
+    Wgmma(Box<Wgmma>),
+    WgmmaFence,
+    WgmmaCommit,
+    /// Waits until at most this many groups are under way.
+    WgmmaWait(u32),
+    /// `setmaxnreg`.
+    MaxRegisters(u32),
     /// The barrier of the block.
     Barrier {
         id: Reg,
@@ -452,4 +498,7 @@ pub struct Code {
     pub threads_max: Option<[u32; 3]>,
     pub threads_exactly: Option<[u32; 3]>,
     pub target: u32,
+    pub is_specific: bool,
+    /// Registers that products of warpgroups add to, ascending.
+    pub accumulators: Vec<Reg>,
 }

@@ -75,6 +75,22 @@ pub enum Fault {
     NotUniform,
     #[error("the index {index} is beyond the {targets} targets")]
     BranchIndex { index: u32, targets: u32 },
+    #[error("products or copies use shared memory at {address:#x} that ordinary stores wrote, with no fence.proxy.async between")]
+    Unfenced { address: u64 },
+    #[error("writes shared memory at {address:#x}, which products or copies under way still use")]
+    UnderWay { address: u64 },
+    #[error("touches a sum of products that are under way, or has changed one since the last wgmma.fence")]
+    Accumulator,
+    #[error("the descriptor {bits:#x} of a matrix is none that is supported")]
+    Descriptor { bits: u64 },
+    #[error("the barrier at {address:#x} {what}")]
+    SharedBarrier { address: u64, what: &'static str },
+    #[error("ends with products or copies under way")]
+    Unfinished,
+    #[error("warpgroups ask for more registers than there are")]
+    Registers,
+    #[error("waits for what no thread will do")]
+    Deadlock,
     #[error("divides by zero")]
     DivisionByZero,
     #[error("runs into a trap")]

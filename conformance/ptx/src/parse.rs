@@ -126,6 +126,7 @@ impl<'a> Parser<'a, '_> {
                 module.target = number
                     .and_then(|number| number.trim_end_matches(['a', 'f']).parse::<u16>().ok())
                     .map_or_else(|| self.error(format!("unknown target `{target}`")), |n| Ok(n.into()))?;
+                module.is_specific = target.ends_with('a');
                 while self.take(b',') {
                     let option = self.word()?;
                     if option != "debug" {

@@ -11,8 +11,9 @@ use repops::dtype::{DType, Element};
 use repops::ops::{self, EvalCtx, OpError};
 use repops::reference::pack;
 use repops::tensor::{Tensor, TensorView};
+use repops_cuda::launch::contract::integer::{self, Way};
 use repops_cuda::launch::contract::product::{Cut, Tiles};
-use repops_cuda::launch::contract::{blocks, conv, gemm, matmul};
+use repops_cuda::launch::contract::{blocks, conv, conv_integer, gemm, matmul};
 use repops_cuda::table::InputType;
 use repops_cuda::{Call, Device, Operand, View, lookup};
 
@@ -36,6 +37,8 @@ pub struct Case {
     pub blocks_max: u32,
     /// How the product that the operator is, is cut, if not as its size asks.
     pub cut: Option<Cut>,
+    /// How a product of bytes is computed.
+    pub way: Way,
 }
 
 /// Why a case fails.
@@ -74,6 +77,7 @@ impl Case {
             aligned: false,
             blocks_max: 0,
             cut: None,
+            way: Way::Best,
         }
     }
 
@@ -109,6 +113,12 @@ impl Case {
     /// The operator is a product, to be cut in this way.
     pub fn cut(mut self, tiles: Tiles, unsplit: bool) -> Case {
         self.cut = Some(Cut { tiles, unsplit });
+        self
+    }
+
+    /// The operator is a product of bytes, to be computed in this way.
+    pub fn by(mut self, way: Way) -> Case {
+        self.way = way;
         self
     }
 
@@ -270,6 +280,9 @@ impl Case {
             "Gemm" if self.cut.is_some() => gemm::launch_cut(device, &call, self.cut),
             "MatMul" if self.cut.is_some() => matmul::launch_cut(device, &call, self.cut),
             "MatMulBlocks" if self.cut.is_some() => blocks::launch_cut(device, &call, self.cut),
+            "MatMulInteger" => integer::launch_by(device, &call, self.way),
+            "QLinearConv" => conv_integer::launch_qlinear_by(device, &call, self.way),
+            "QLinearMatMul" => integer::launch_qlinear_by(device, &call, self.way),
             _ => launch(device, &call),
         };
         device.limit_blocks(0);
@@ -297,8 +310,8 @@ impl Case {
             .iter()
             .map(|input| input.as_ref().map_or("-".to_owned(), |t| format!("{}{:?}", t.dtype(), t.shape())))
             .collect();
-        let Case { attrs, panels, cut, .. } = self;
-        format!("({}) {attrs:?} panels {panels:?} cut {cut:?} shift {shift}", inputs.join(", "))
+        let Case { attrs, panels, cut, way, .. } = self;
+        format!("({}) {attrs:?} panels {panels:?} cut {cut:?} way {way:?} shift {shift}", inputs.join(", "))
     }
 }
 

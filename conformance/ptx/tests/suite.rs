@@ -86,7 +86,7 @@ fn side_by_side<T: Sync, R: Send>(
 
 /// One of each architecture for which a module has a text of its own.
 fn devices() -> BTreeMap<u32, Interpreter> {
-    BTreeMap::from([75, 80].map(|architecture| (architecture, device(architecture))))
+    BTreeMap::from([75, 80, 90].map(|architecture| (architecture, device(architecture))))
 }
 
 fn device(architecture: u32) -> Interpreter {

@@ -49,6 +49,7 @@ impl<'a> Lowering<'_, 'a> {
                 at.count(0)?;
                 self.emit(at, Op::Fence);
             }
+            "fence" if s.take("proxy") => self.proxy_fence(at, s)?,
             "fence" => {
                 s.take_any(&["sc", "acq_rel"]);
                 if s.take_any(&["cta", "gpu", "sys"]).is_none() {

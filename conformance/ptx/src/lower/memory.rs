@@ -254,6 +254,7 @@ impl<'a> Lowering<'_, 'a> {
             return at.unsupported("needs sm_80");
         }
         match s.any()? {
+            "bulk" => self.bulk_copy(at, s)?,
             "commit_group" => {
                 at.count(0)?;
                 self.emit(at, Op::CpCommit);

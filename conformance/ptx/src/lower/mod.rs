@@ -5,11 +5,12 @@
 
 mod arithmetic;
 mod control;
+mod hopper;
 mod memory;
 mod names;
 mod suffix;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ast::{Function, Home, Instruction, Module, Operand, Statement, Variable};
 use crate::code::{Code, Inst, NONE, Op, Parameter, Preset, Reg};
@@ -332,7 +333,15 @@ impl<'m, 'a> Lowering<'m, 'a> {
     }
 
     fn finish(mut self, entry: &Function<'a>) -> Result<Code> {
-        let dynamic = self.shared_end.next_multiple_of(16);
+        // What it is declared with may ask for more than the 16 bytes that it always has.
+        let externs = self.module.variables.iter().filter(|variable| variable.bytes.is_none());
+        let align = externs.map(|variable| variable.align).max().unwrap_or(16).max(16);
+        let dynamic = self.shared_end.next_multiple_of(if self.dynamic_shared { align } else { 16 });
+        let products = self.code.iter().filter_map(|inst| match &inst.op {
+            Op::Wgmma(product) => Some(product.d.iter().copied()),
+            _ => None,
+        });
+        let accumulators = products.flatten().collect::<BTreeSet<Reg>>().into_iter().collect();
         for (register, preset) in &mut self.files.presets_64 {
             if self.dynamic_registers.contains(register) {
                 *preset = Preset::Bits(dynamic);
@@ -356,6 +365,8 @@ impl<'m, 'a> Lowering<'m, 'a> {
             threads_max: entry.threads_max,
             threads_exactly: entry.threads_exactly,
             target: self.module.target,
+            is_specific: self.module.is_specific,
+            accumulators,
         })
     }
 
@@ -403,6 +414,7 @@ impl<'m, 'a> Lowering<'m, 'a> {
             }
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "bar" | "barrier" | "membar" | "fence"
             | "shfl" | "vote" | "activemask" | "mma" => self.control(at, s),
+            "mbarrier" | "wgmma" | "setmaxnreg" => self.hopper(at, s),
             _ => self.arithmetic(at, s),
         }
     }

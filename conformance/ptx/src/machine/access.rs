@@ -51,7 +51,7 @@ impl Warp<'_> {
 
     /// The addresses of all lanes.
     #[inline]
-    fn addresses(&self, address: &Address, exec: u32) -> Lane<[u64; LANES]> {
+    pub(super) fn addresses(&self, address: &Address, exec: u32) -> Lane<[u64; LANES]> {
         let offset = address.offset as u64;
         Ok(if address.wide {
             self.get_64(address.base, exec)?.map(|base| base.wrapping_add(offset))
@@ -197,6 +197,8 @@ impl Warp<'_> {
                     }
                 }
                 At::Shared(offset) => {
+                    let end = offset + bytes * count;
+                    context.beside.write(offset, end, self.index, self.seen(lane)).map_err(fail)?;
                     let watch = context.clock.watch_shared(self.index, lane as u32);
                     context
                         .shared
@@ -266,7 +268,10 @@ impl Warp<'_> {
                     Some((region, offset)) => (region, offset as usize, global, Space::Global),
                     None => continue,
                 },
-                At::Shared(offset) => (&mut *context.shared, offset, shared, Space::Shared),
+                At::Shared(offset) => {
+                    context.beside.write(offset, offset + bytes, self.index, self.seen(lane)).map_err(fail)?;
+                    (&mut *context.shared, offset, shared, Space::Shared)
+                }
                 _ => {
                     return Err(fail(Fault::OutOfBounds {
                         space: atomic.address.space,
@@ -337,6 +342,7 @@ impl Warp<'_> {
             }
             let at = self.place(context, Space::Shared, to[lane], bytes).map_err(fail)?;
             let At::Shared(offset) = at else { continue };
+            context.beside.write(offset, offset + bytes, self.index, self.seen(lane)).map_err(fail)?;
             let watch = context.clock.watch_shared(self.index, lane as u32);
             context
                 .shared

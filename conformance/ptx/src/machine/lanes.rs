@@ -145,6 +145,14 @@ impl Warp<'_> {
             Op::Exit => return Ok(Next::End),
             Op::Trap => return Err((Fault::Trap, exec.trailing_zeros())),
             Op::End => return Err((Fault::NoReturn, exec.trailing_zeros())),
+            Op::SharedBarrier(..)
+            | Op::BulkCopy(_)
+            | Op::ProxyFence
+            | Op::Wgmma(_)
+            | Op::WgmmaFence
+            | Op::WgmmaCommit
+            | Op::WgmmaWait(_)
+            | Op::MaxRegisters(_) => return self.hopper(context, op, exec, mask, pc),
             Op::Shuffle(_)
             | Op::Vote { .. }
             | Op::ActiveMask(_)

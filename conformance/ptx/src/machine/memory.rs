@@ -26,6 +26,8 @@ const THREADS: u64 = 1024;
 const WARP: u64 = THREADS;
 const BLOCK: u64 = WARP + 32;
 const LAUNCH: u64 = BLOCK + 1;
+/// A copy that goes on beside its threads.
+const BULK: u64 = LAUNCH + 1;
 /// What the host wrote.
 const HOST: u64 = 1 << WHO_BITS;
 
@@ -191,6 +193,13 @@ impl Cell {
     }
 }
 
+/// Why a copy or a product may not begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Beside {
+    Clash(Clash),
+    Unfenced,
+}
+
 /// A range of memory: a buffer, or the shared memory of a block.
 #[derive(Clone, Debug)]
 pub struct Region {
@@ -243,6 +252,48 @@ impl Region {
             cell.touch(touch, watch)?;
         }
         Ok(())
+    }
+
+    /// Checks that a thread may begin a copy to a range, or products that read it: ordinary accesses that clash lie before a barrier,
+    /// and writes before a fence of their thread's, whose time `fenced` tells. Bytes of copies are not looked at.
+    pub fn touch_beside(
+        &mut self,
+        offset: usize,
+        bytes: usize,
+        writes: bool,
+        watch: &Watch,
+        fenced: impl Fn(u32) -> u64,
+    ) -> std::result::Result<(), Beside> {
+        for cell in self.cells(offset, bytes) {
+            let (time, who) = (cell.written >> WHO_BITS, cell.written & WHO);
+            let is_written = time >= watch.written_since;
+            if is_written && who != BULK {
+                if watch.clashes(cell.written) {
+                    let now = if writes { "writes" } else { "reads" };
+                    return Err(Beside::Clash(Clash::Race(now, "wrote")));
+                }
+                if who >= THREADS || fenced(who as u32) <= time {
+                    return Err(Beside::Unfenced);
+                }
+            }
+            if writes {
+                if watch.clashes(cell.read) {
+                    return Err(Beside::Clash(Clash::Race("writes", "read")));
+                }
+                cell.written = 0;
+            } else if !is_written {
+                return Err(Beside::Clash(Clash::Uninitialized));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a copy are there.
+    pub fn arrive(&mut self, offset: usize, data: &[u8], now: u64) {
+        self.bytes[offset..offset + data.len()].copy_from_slice(data);
+        for cell in self.cells(offset, data.len()) {
+            cell.written = now << WHO_BITS | BULK;
+        }
     }
 
     /// Counts a range as not written: its bytes are under way.

@@ -6,8 +6,10 @@
 //! Invariant: a launch either runs to its end or is an error; what it wrote before an error stays written.
 
 mod access;
+mod hopper;
 mod lanes;
 pub mod memory;
+mod order;
 pub mod scalar;
 mod together;
 mod warp;
@@ -22,7 +24,8 @@ use crate::error::{Error, Fault, Result};
 use crate::lower::{self, Layout};
 use crate::parse;
 use memory::{Memory, Region};
-use warp::{Clock, Context, LANES, Place, Stop, Warp};
+use order::{Asynchronous, Seen};
+use warp::{Clock, Context, FULL, LANES, Place, Stop, Warp};
 
 /// Where shared memory begins in its space, so that 0 is no address of a variable.
 pub const SHARED_START: u64 = 1024;
@@ -35,6 +38,9 @@ const PARAMETER_BASE: u64 = 4 << SPACE_BITS;
 
 /// Steps of warps in one launch.
 pub const STEPS_MAX: u64 = 1 << 34;
+
+/// Turns of all warps in which none changes a barrier that others wait for, before nothing more is expected.
+const TURNS_MAX: u32 = 16;
 
 /// A value for a parameter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,6 +140,8 @@ impl Machine {
                 warps: [launch; LANES],
                 order,
             },
+            threads: shape.block.iter().product(),
+            beside: Asynchronous::default(),
             steps_left,
             steps_max: steps_left,
             executed: 0,
@@ -175,26 +183,49 @@ fn block(code: &Code, context: &mut Context<'_>, place: &Place) -> Result<()> {
         thread: warp * 32 + lane,
         fault,
     };
+    context.beside = Asynchronous::default();
+    let mut stops: Vec<Option<Stop>> = vec![None; warps.len()];
+    let mut idle = 0;
     loop {
-        let mut at = None;
-        let mut ended = 0;
-        for warp in &mut warps {
-            match warp.run(context).map_err(|error| fault(error, warp.index))? {
-                Stop::Ended => ended += 1,
-                Stop::Barrier(pc) => {
-                    // All warps have to stand at the same barrier of the text.
-                    if *at.get_or_insert(pc) != pc {
-                        let line = code.code[pc as usize].line;
-                        return Err(fault((Fault::Divergent, 0, line), warp.index));
-                    }
-                }
+        let changes = context.beside.changes;
+        for (warp, stop) in warps.iter_mut().zip(&mut stops) {
+            // Those that stand at the barrier or have ended wait for the others.
+            if !matches!(stop, Some(Stop::Barrier(_) | Stop::Ended)) {
+                *stop = Some(warp.run(context).map_err(|error| fault(error, warp.index))?);
             }
         }
-        if ended == warps.len() {
-            return Ok(());
+        let waiting = |stop: &Option<Stop>| match stop {
+            Some(Stop::Yielded(pc)) => Some(*pc),
+            _ => None,
+        };
+        if let Some((index, pc)) = stops.iter().enumerate().find_map(|(at, stop)| Some((at, waiting(stop)?))) {
+            idle = if changes == context.beside.changes { idle + 1 } else { 0 };
+            if idle >= TURNS_MAX {
+                return Err(fault((Fault::Deadlock, 0, code.code[pc as usize].line), index as u32));
+            }
+            continue;
+        }
+        // All warps have to stand at the same barrier of the text.
+        let mut at = None;
+        for (index, stop) in stops.iter_mut().enumerate() {
+            if let Some(Stop::Barrier(pc)) = *stop {
+                if *at.get_or_insert(pc) != pc {
+                    let line = code.code[pc as usize].line;
+                    return Err(fault((Fault::Divergent, 0, line), index as u32));
+                }
+                *stop = None;
+            }
+        }
+        if at.is_none() {
+            let line = code.code.last().map_or(0, |inst| inst.line);
+            return context.beside.end(threads).map_err(|error| fault((error, 0, line), 0));
         }
         context.clock.now += 1;
         order_all(&mut context.clock);
+        context.beside.meet();
+        let mut all = Seen::default();
+        warps.iter().flat_map(|warp| &warp.seen).for_each(|(_, seen)| all.join(seen));
+        warps.iter_mut().for_each(|warp| warp.seen = vec![(FULL, all.clone())]);
     }
 }
 
@@ -228,7 +259,7 @@ fn check(code: &Code, shape: &Shape) -> Result<()> {
     {
         return refuse(format!("{:?} threads, .reqntid is {wanted:?}", shape.block));
     }
-    let limit = shared_limit(code.target);
+    let limit = shared_limit(code);
     let shared = u64::from(code.shared_bytes) + u64::from(shape.shared);
     if shared > limit {
         return refuse(format!("{shared} bytes of shared memory, at most {limit}"));
@@ -237,8 +268,12 @@ fn check(code: &Code, shape: &Shape) -> Result<()> {
 }
 
 /// The least that any processor from this target on lets a block have.
-fn shared_limit(target: u32) -> u64 {
-    if target < 80 { 64 << 10 } else { 99 << 10 }
+fn shared_limit(code: &Code) -> u64 {
+    match code.target {
+        ..80 => 64 << 10,
+        90 if code.is_specific => 227 << 10,
+        _ => 99 << 10,
+    }
 }
 
 fn parameters(code: &Code, arguments: &[Value]) -> Result<Vec<u8>> {

@@ -78,7 +78,7 @@ impl Warp<'_> {
     }
 
     /// For instructions of whole warps.
-    fn wait_for_all(&self, mask: u32) -> Lane<Next> {
+    pub(super) fn wait_for_all(&self, mask: u32) -> Lane<Next> {
         if self.live == FULL {
             Ok(Next::Wait)
         } else {

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::memory::{Memory, Order, Region, Watch};
+use super::order::{Asynchronous, Products, Seen};
 use crate::code::{Code, NONE, Op, Preset, Reg};
 use crate::definition::Floats;
 use crate::error::Fault;
@@ -26,6 +27,10 @@ pub struct Context<'m> {
     pub constants: &'m [u8],
     pub parameters: &'m [u8],
     pub clock: Clock,
+    /// Threads of a block.
+    pub threads: u32,
+    /// What goes on beside the threads of the block.
+    pub beside: Asynchronous,
     /// Steps of warps still allowed.
     pub steps_left: u64,
     /// Of the launch, for the message.
@@ -88,6 +93,8 @@ pub enum Stop {
     Ended,
     /// At the block's barrier in this instruction.
     Barrier(u32),
+    /// Has asked a barrier in shared memory in vain, in this instruction: others may go on.
+    Yielded(u32),
 }
 
 /// Copies from global to shared memory that are under way, of one thread.
@@ -116,6 +123,8 @@ pub enum Next {
     Leave(u16),
     End,
     Barrier,
+    /// Goes on when others have had a turn.
+    Yield,
 }
 
 pub struct Warp<'c> {
@@ -137,6 +146,9 @@ pub struct Warp<'c> {
     pub local: Vec<u8>,
     pub local_set: Vec<bool>,
     pub copies: Vec<Copies>,
+    pub products: Products,
+    /// What lanes know of copies and products; every lane is in one mask.
+    pub seen: Vec<(u32, Seen)>,
 }
 
 /// Where a block is, for special registers.
@@ -169,6 +181,8 @@ impl<'c> Warp<'c> {
             local: Vec::new(),
             local_set: Vec::new(),
             copies: Vec::new(),
+            products: Products::default(),
+            seen: vec![(FULL, Seen::default())],
         };
         for &(register, preset) in &code.presets_32 {
             warp.r32[usize::from(register)] =
@@ -311,6 +325,10 @@ impl<'c> Warp<'c> {
             Next::Barrier => {
                 go(pc + 1, depth, mask);
                 return Ok(Some(Stop::Barrier(pc)));
+            }
+            Next::Yield => {
+                go(pc + 1, depth, mask);
+                return Ok(Some(Stop::Yielded(pc)));
             }
             Next::Step => go(pc + 1, depth, mask),
             Next::Jump(target) => {

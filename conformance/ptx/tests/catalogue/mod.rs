@@ -14,6 +14,7 @@ mod others;
 mod quantize;
 mod rows;
 mod sampling;
+mod warpgroups;
 mod ways;
 mod windows;
 
@@ -21,6 +22,7 @@ use std::sync::OnceLock;
 
 use repops::attrs::Attrs;
 use repops::tensor::Tensor;
+use repops_cuda::launch::contract::integer::Way;
 use repops_ptx::Interpreter;
 use repops_ptx::suite::{Case, Wanted};
 
@@ -61,7 +63,8 @@ impl From<Case> for Check {
             .iter()
             .map(|input| input.as_ref().map_or("-".to_owned(), |t| format!("{}{:?}", t.dtype(), t.shape())))
             .collect();
-        let name = format!("{} {}", case.op, shapes.join(" "));
+        let way = if case.way == Way::Best { String::new() } else { format!("{:?} ", case.way) };
+        let name = format!("{} {way}{}", case.op, shapes.join(" "));
         Check { name, architecture: 75, what: What::Operator(Box::new(case), OnceLock::new()) }
     }
 }
@@ -89,6 +92,8 @@ pub fn checks(long: bool) -> Vec<Check> {
     }
     let twins = contract::twins().into_iter().map(Check::from);
     out.extend(twins.map(|check| Check { architecture: 80, ..check }));
+    let hopper = warpgroups::cases().into_iter().map(Check::from);
+    out.extend(hopper.map(|check| Check { architecture: 90, ..check }));
     if let Ok(part) = std::env::var("REPOPS_CASES") {
         out.retain(|check| check.name.contains(&part));
     }

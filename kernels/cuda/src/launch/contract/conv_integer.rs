@@ -8,7 +8,7 @@ use repops::dtype::DType;
 use repops::ops::window::{Window, WindowAxis};
 
 use super::conv::Plane;
-use super::integer::{Operands, address, step};
+use super::integer::{Operands, Way, address, step};
 use super::product::size;
 use crate::device::{Argument, Device, Operand, View};
 use crate::table::{Call, InputType, Launch};
@@ -44,6 +44,7 @@ struct Conv<'a, 'c, B> {
     /// Of x, of w, of y, the zero point of y, and the bias; for QLinearConv.
     scales: Option<[Option<Operand<'a, B>>; 5]>,
     out: View<'a, B>,
+    way: Way,
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
@@ -55,11 +56,21 @@ fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error
         w_zero: call.optional(3),
         scales: None,
         out: call.output(0)?,
+        way: Way::Best,
     };
     conv.launch(device)
 }
 
 fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    launch_qlinear_by(device, call, Way::Best)
+}
+
+/// The launch of QLinearConv, whose products are computed in a given way, for tests.
+pub fn launch_qlinear_by<D: Device>(
+    device: &D,
+    call: &Call<'_, D::Buffer>,
+    way: Way,
+) -> Result<(), Error> {
     let conv = Conv {
         call,
         x: call.input(0)?.view,
@@ -68,6 +79,7 @@ fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
         w_zero: call.optional(5),
         scales: Some([1, 4, 6, 7, 8].map(|index| call.optional(index))),
         out: call.output(0)?,
+        way,
     };
     conv.launch(device)
 }
@@ -146,6 +158,7 @@ impl<'a, B> Conv<'a, '_, B> {
                 a_zero: self.w_zero,
                 b_zero: self.x_zero,
                 out,
+                way: self.way,
             };
             match &self.scales {
                 None => product.sums(device)?,

@@ -6,6 +6,7 @@ use repops::dtype::DType;
 
 use super::matmul::Batches;
 use super::product::size;
+use super::wgmma;
 use crate::device::{Argument, Device, Kernel, Operand, View};
 use crate::table::{Call, InputType, Launch};
 use crate::{Error, kernels};
@@ -84,17 +85,32 @@ fn column_step(parameter: Option<&InputType<'_>>, matrix: &[usize]) -> Option<us
 }
 
 fn launch<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    launch_by(device, call, Way::Best)
+}
+
+/// The launch of MatMulInteger in a given way, for tests.
+pub fn launch_by<D: Device>(device: &D, call: &Call<'_, D::Buffer>, way: Way) -> Result<(), Error> {
     let operands = Operands {
         a: call.input(0)?.view,
         b: call.input(1)?.view,
         a_zero: call.optional(2),
         b_zero: call.optional(3),
         out: call.output(0)?,
+        way,
     };
     operands.sums(device)
 }
 
 fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(), Error> {
+    launch_qlinear_by(device, call, Way::Best)
+}
+
+/// The launch of QLinearMatMul in a given way, for tests.
+pub fn launch_qlinear_by<D: Device>(
+    device: &D,
+    call: &Call<'_, D::Buffer>,
+    way: Way,
+) -> Result<(), Error> {
     let out = call.output(0)?;
     let operands = Operands {
         a: call.input(0)?.view,
@@ -102,6 +118,7 @@ fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
         a_zero: call.optional(2),
         b_zero: call.optional(5),
         out,
+        way,
     };
     let mut scales = Vec::new();
     for index in [1, 4, 6, 7] {
@@ -125,6 +142,16 @@ pub(super) fn address<'a, B>(parameter: Option<&Operand<'a, B>>) -> Argument<'a,
     parameter.map_or(Argument::U64(0), |parameter| parameter.view.pointer())
 }
 
+/// How a product is computed, with the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Way {
+    /// As its shape asks for.
+    #[default]
+    Best,
+    /// As large ones are where warpgroups multiply, however small it is, by at most so many blocks.
+    Warpgroups { blocks: u32 },
+}
+
 /// Operands of a product of bytes; zero points may be absent.
 pub(super) struct Operands<'a, B> {
     pub a: View<'a, B>,
@@ -132,6 +159,7 @@ pub(super) struct Operands<'a, B> {
     pub a_zero: Option<Operand<'a, B>>,
     pub b_zero: Option<Operand<'a, B>>,
     pub out: View<'a, B>,
+    pub way: Way,
 }
 
 impl<B> Operands<'_, B> {
@@ -157,6 +185,11 @@ impl<B> Operands<'_, B> {
         self.launch(device, kernels, scales)
     }
 
+    /// Which operands are unsigned.
+    pub(super) fn flips(&self) -> u32 {
+        u32::from(self.a.dtype == DType::U8) | u32::from(self.b.dtype == DType::U8) << 1
+    }
+
     /// `kernels`: by large tiles, by small ones, by rows. `scales`: the arguments that follow those of every product.
     fn launch<D: Device<Buffer = B>>(
         &self,
@@ -176,6 +209,16 @@ impl<B> Operands<'_, B> {
         }
         let (m, n, k) = (size("rows", batches.m)?, size("columns", batches.n)?, size("terms", batches.k)?);
         let matrices = size("matrices", batches.extents.iter().product())?;
+        let blocks = match self.way {
+            Way::Warpgroups { blocks } => (k > 0).then_some(blocks),
+            Way::Best => wgmma::is_large(m, n, k).then_some(wgmma::BLOCKS),
+        };
+        if let Some(blocks) = blocks
+            && device.architecture() == 90
+            && batches.extents == [1; 3]
+        {
+            return wgmma::launch(device, self, [m, n, k], scales, blocks);
+        }
         let large = u64::from(m.div_ceil(128)) * u64::from(n.div_ceil(128)) * u64::from(matrices);
         let (kernel, grid, threads) = if m <= 8 {
             (kernels[2], [n.div_ceil(128), m, matrices], 256)
@@ -192,8 +235,7 @@ impl<B> Operands<'_, B> {
                 && row.is_multiple_of(align)
                 && strides.iter().all(|stride| stride.is_multiple_of(align))
         };
-        let flips = u32::from(self.a.dtype == DType::U8)
-            | u32::from(self.b.dtype == DType::U8) << 1
+        let flips = self.flips()
             | u32::from(is_wide(&self.a, &batches.a_strides, batches.k, 16)) << 2
             | u32::from(is_wide(&self.b, &batches.b_strides, batches.n, 4)) << 3;
         let long = |value: usize| Argument::U64(value as u64);

@@ -12,6 +12,7 @@ pub mod matmul;
 pub mod onnx_attention;
 pub mod product;
 mod products;
+mod wgmma;
 
 /// Terms of a chunk (SPEC.md, section 3).
 pub const CHUNK: usize = repops::reduce::CHUNK;
