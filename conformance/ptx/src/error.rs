@@ -75,7 +75,9 @@ pub enum Fault {
     NotUniform,
     #[error("the index {index} is beyond the {targets} targets")]
     BranchIndex { index: u32, targets: u32 },
-    #[error("products or copies use shared memory at {address:#x} that ordinary stores wrote, with no fence.proxy.async between")]
+    #[error(
+        "products or copies use shared memory at {address:#x} that ordinary stores wrote, with no fence.proxy.async between"
+    )]
     Unfenced { address: u64 },
     #[error("writes shared memory at {address:#x}, which products or copies under way still use")]
     UnderWay { address: u64 },

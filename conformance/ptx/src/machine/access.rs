@@ -269,7 +269,10 @@ impl Warp<'_> {
                     None => continue,
                 },
                 At::Shared(offset) => {
-                    context.beside.write(offset, offset + bytes, self.index, self.seen(lane)).map_err(fail)?;
+                    context
+                        .beside
+                        .write(offset, offset + bytes, self.index, self.seen(lane))
+                        .map_err(fail)?;
                     (&mut *context.shared, offset, shared, Space::Shared)
                 }
                 _ => {

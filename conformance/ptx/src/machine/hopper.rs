@@ -49,7 +49,9 @@ impl Warp<'_> {
                 }
                 match op {
                     Op::Wgmma(product) => self.multiply(context, product, pc)?,
-                    Op::WgmmaFence => self.together_with(context, (pc, 0, 0, false)).map(|()| self.fence())?,
+                    Op::WgmmaFence => {
+                        self.together_with(context, (pc, 0, 0, false)).map(|()| self.fence())?
+                    }
                     Op::WgmmaCommit => {
                         self.together_with(context, (pc, 0, 0, false))?;
                         self.products.groups += 1;
@@ -104,7 +106,13 @@ impl Warp<'_> {
     }
 
     /// The places of barriers in shared memory, in bounds and aligned.
-    fn places(&self, context: &Context<'_>, address: &Address, bytes: usize, exec: u32) -> Lane<[u32; LANES]> {
+    fn places(
+        &self,
+        context: &Context<'_>,
+        address: &Address,
+        bytes: usize,
+        exec: u32,
+    ) -> Lane<[u32; LANES]> {
         let addresses = self.addresses(address, exec)?;
         let mut places = [0; LANES];
         for lane in lanes(exec) {
@@ -147,8 +155,7 @@ impl Warp<'_> {
                 context.beside.write(start, end, self.index, self.seen(lane)).map_err(fail)?;
                 let watch = context.clock.watch_shared(self.index, lane as u32);
                 let touched = context.shared.touch(start, 8, Touch::Write, &watch);
-                touched
-                    .map_err(|clash| fail(clash.fault(Space::Shared, SHARED_START + u64::from(at))))?;
+                touched.map_err(|clash| fail(clash.fault(Space::Shared, SHARED_START + u64::from(at))))?;
                 context.shared.forget(start, 8);
                 context.beside.init(at, count, thread, context.clock.now);
                 continue;
@@ -231,7 +238,8 @@ impl Warp<'_> {
             context.beside.write(to, to + bytes, self.index, self.seen(lane)).map_err(fail)?;
             let watch = context.clock.watch_shared(self.index, lane as u32);
             let beside = &context.beside;
-            let touched = context.shared.touch_beside(to, bytes, true, &watch, |thread| fenced(beside, thread));
+            let touched =
+                context.shared.touch_beside(to, bytes, true, &watch, |thread| fenced(beside, thread));
             touched.map_err(|why| fail(fault_of(why, to)))?;
             context.beside.copy(at, to, data);
         }

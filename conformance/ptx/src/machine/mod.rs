@@ -198,7 +198,8 @@ fn block(code: &Code, context: &mut Context<'_>, place: &Place) -> Result<()> {
             Some(Stop::Yielded(pc)) => Some(*pc),
             _ => None,
         };
-        if let Some((index, pc)) = stops.iter().enumerate().find_map(|(at, stop)| Some((at, waiting(stop)?))) {
+        if let Some((index, pc)) = stops.iter().enumerate().find_map(|(at, stop)| Some((at, waiting(stop)?)))
+        {
             idle = if changes == context.beside.changes { idle + 1 } else { 0 };
             if idle >= TURNS_MAX {
                 return Err(fault((Fault::Deadlock, 0, code.code[pc as usize].line), index as u32));

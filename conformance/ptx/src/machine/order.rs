@@ -224,7 +224,14 @@ impl Asynchronous {
     }
 
     /// One arrival of a warp's lane, which makes known what was done before `now`.
-    pub fn arrive(&mut self, at: u32, bytes: u32, warp: u32, seen: &Seen, now: u64) -> Result<(), &'static str> {
+    pub fn arrive(
+        &mut self,
+        at: u32,
+        bytes: u32,
+        warp: u32,
+        seen: &Seen,
+        now: u64,
+    ) -> Result<(), &'static str> {
         let Some(barrier) = self.barriers.get_mut(&at) else { return Err("is none") };
         if barrier.pending == 0 {
             return Err("has had all arrivals of its phase");
@@ -249,7 +256,7 @@ impl Asynchronous {
     }
 
     /// Whether the phase of that parity is complete; what is known then. Copies arrive as late as they may: when all threads have
-    /// arrived and somebody asks.
+    /// arrived and somebody waits for them.
     pub fn test(
         &mut self,
         at: u32,
@@ -258,7 +265,8 @@ impl Asynchronous {
         now: u64,
     ) -> Result<Option<Seen>, &'static str> {
         let Some(barrier) = self.barriers.get_mut(&at) else { return Err("is none") };
-        if barrier.pending == 0 && !barrier.copies.is_empty() {
+        let is_incomplete = |barrier: &SharedBarrier| barrier.phases % 2 == u64::from(parity);
+        if is_incomplete(barrier) && barrier.pending == 0 && !barrier.copies.is_empty() {
             let phase = barrier.phases + 1;
             for copy in std::mem::take(&mut barrier.copies) {
                 let (start, end) = (copy.start, copy.start + copy.data.len());
@@ -272,7 +280,7 @@ impl Asynchronous {
             }
             barrier.turn();
         }
-        if barrier.phases % 2 == u64::from(parity) {
+        if is_incomplete(barrier) {
             return Ok(None);
         }
         let mut seen = barrier.complete.clone();

@@ -33,7 +33,8 @@ pub fn cases() -> Vec<Case> {
         out.push(case("MatMulInteger", vec![x, w, row, column]).by(by(blocks)));
     }
     // The largest sums that there are.
-    let (x, w) = (Tensor::from_slice(&[9, 300], &[255u8; 2700]), Tensor::from_slice(&[300, 11], &[-128i8; 3300]));
+    let (x, w) =
+        (Tensor::from_slice(&[9, 300], &[255u8; 2700]), Tensor::from_slice(&[300, 11], &[-128i8; 3300]));
     out.push(case("MatMulInteger", vec![x, w]).by(by(9)));
     convolutions(&mut out, &mut draw);
     out
