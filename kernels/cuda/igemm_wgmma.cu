@@ -115,13 +115,22 @@ KERNEL __launch_bounds__(128)
     parts[(u64)block_y() * pitch + unit * UNIT + thread_x()] = (i32)sum;
 }
 
-// Adds up partial sums. Grid: as many threads as sums.
-KERNEL __launch_bounds__(128) add_parts(i32* totals, const i32* parts, u32 pitch, u32 count) {
+// What makes a sum of products of packed bytes that of the operands less their zero points: s - za cb - zb ra + k za zb is
+// s + za (k zb - cb) - zb ra. Of each row za and ra, of each column zb and the difference. Grid: as many threads as `pitch`.
+KERNEL __launch_bounds__(128)
+    add_parts(uint2* corrections, const i32* parts, const u8* a_zero, const u8* b_zero, u32 pitch, u32 count, u32 rows, u32 m, u32 n, u32 k,
+              u32 flips, u32 a_zero_step, u32 b_zero_step) {
     u32 at = block_x() * 128 + thread_x();
     if (at >= pitch) return;
+    Zeros zeros = {a_zero, b_zero, a_zero_step, b_zero_step, flips & 1 ? 0x80808080u : 0, flips & 2 ? 0x80808080u : 0};
     u32 sum = 0;
     for (u32 i = 0; i < count; i++) sum += (u32)parts[(u64)i * pitch + at];
-    totals[at] = (i32)sum;
+    if (at < rows) {
+        corrections[at] = {at < m ? (u32)zeros.of_row(at) : 0, sum};
+    } else {
+        u32 zb = at - rows < n ? (u32)zeros.of_column(at - rows) : 0;
+        corrections[at] = {zb, k * zb - sum};
+    }
 }
 
 // Barriers in shared memory (mbarrier), by their addresses there.
@@ -189,9 +198,10 @@ DEVICE void multiply(i32 (&d)[96], u64 a, u64 b) {
 DEVICE void hold(i32 (&d)[96]) { asm volatile("" : R32(d, 0), R32(d, 32), R32(d, 64)::"memory"); }
 
 struct Product {
-    const u8 *a, *b;       // packed
-    const i32 *rows, *columns; // sums
-    u32 m, n, k;
+    const u8 *a, *b;     // packed
+    const uint2* rows;   // corrections, as many as whole tiles have
+    const uint4* columns; // of two each
+    u32 m, n;
     u32 steps, tiles_down, tiles_across; // as given: they then need no registers
 
     DEVICE_METHOD u32 tiles() const { return tiles_down * tiles_across; }
@@ -236,38 +246,37 @@ DEVICE void feed(const Product& g, Ring ring) {
     }
 }
 
-// From sums to results: of 64 rows, of which a thread has two, two columns at a time.
-template <class Output> DEVICE void finish(const Product& g, const Zeros& zeros, const i32 (&sums)[96], u32 row0, u32 column0, const Output& output) {
-    u32 za[2], ra[2];
+// From sums to results: of 64 rows, of which a thread has two, two columns at a time; what belongs to columns is read ahead, as far as
+// there are registers.
+template <class Output> DEVICE void finish(const Product& g, const i32 (&sums)[96], u32 row0, u32 column0, const Output& output) {
+    uint2 of_rows[2];
     typename Output::Row rows[2];
 #pragma unroll
     for (u32 i = 0; i < 2; i++) {
-        u32 row = row0 + 8 * i, known = row < g.m ? row : g.m - 1;
-        za[i] = (u32)zeros.of_row(known);
-        ra[i] = (u32)g.rows[row];
-        rows[i] = output.of_row(known);
+        of_rows[i] = g.rows[row0 + 8 * i];
+        rows[i] = output.of_row(row0 + 8 * i < g.m ? row0 + 8 * i : g.m - 1);
     }
+    constexpr u32 AHEAD = Output::AHEAD, KEPT = AHEAD + 1;
+    uint4 of_columns[KEPT];
+#pragma unroll
+    for (u32 j = 0; j < AHEAD; j++) of_columns[j] = g.columns[column0 / 2 + 4 * j];
 #pragma unroll
     for (u32 j = 0; j < BN / 8; j++) {
-        u32 column = column0 + 8 * j, zb[2], cb[2];
-        if (column >= g.n) break;
-        u32 second = column + 1 < g.n ? column + 1 : column;
-#pragma unroll
-        for (u32 h = 0; h < 2; h++) {
-            zb[h] = (u32)zeros.of_column(h ? second : column);
-            cb[h] = g.k * zb[h] - (u32)g.columns[column + h];
-        }
-        auto columns = output.of_columns(column, second);
+        if (j + AHEAD < BN / 8) of_columns[(j + AHEAD) % KEPT] = g.columns[column0 / 2 + 4 * (j + AHEAD)];
+        u32 column = column0 + 8 * j, last = g.n - 1;
+        auto columns = output.of_columns(column < last ? column : last, column + 1 < last ? column + 1 : last);
+        uint4 c = of_columns[j % KEPT];
 #pragma unroll
         for (u32 i = 0; i < 2; i++) {
-            u32 one = (u32)sums[4 * j + 2 * i] + za[i] * cb[0] - zb[0] * ra[i];
-            u32 two = (u32)sums[4 * j + 2 * i + 1] + za[i] * cb[1] - zb[1] * ra[i];
-            if (row0 + 8 * i < g.m) output.store(rows[i], columns, row0 + 8 * i, column, one, two);
+            u32 za = of_rows[i].x, ra = of_rows[i].y;
+            u32 one = (u32)sums[4 * j + 2 * i] + za * c.y - c.x * ra, two = (u32)sums[4 * j + 2 * i + 1] + za * c.w - c.z * ra;
+            u32 row = row0 + 8 * i;
+            if (row < g.m && column < g.n) output.store(rows[i], columns, row, column, one, two);
         }
     }
 }
 
-template <class Output> DEVICE void multiply_tiles(const Product& g, const Zeros& zeros, const Output& output) {
+template <class Output> DEVICE void multiply_tiles(const Product& g, const Output& output) {
     extern __shared__ __attribute__((aligned(1024))) u8 shared[];
     u32 lane = thread_x() % 32, warp = thread_x() / 32, group = warp / 4;
     Ring ring = {(u32)(u64)(__attribute__((address_space(3))) u8*)shared, 0, 0};
@@ -317,25 +326,32 @@ template <class Output> DEVICE void multiply_tiles(const Product& g, const Zeros
         u32 down, across;
         g.place(number, down, across);
         u32 row0 = down * BM + group * (BM / GROUPS) + warp % 4 * 16 + lane / 4, column0 = across * BN + lane % 4 * 2;
-        finish(g, zeros, sums[0], row0, column0, output);
-        finish(g, zeros, sums[1], row0 + 64, column0, output);
+        finish(g, sums[0], row0, column0, output);
+        // As if another column: places of columns are worked out again, for want of registers to keep them.
+        asm volatile("" : "+r"(column0));
+        finish(g, sums[1], row0 + 64, column0, output);
         // Lanes at an edge have stored less; products want all of them.
         __nvvm_bar_warp_sync(0xffffffffu);
     }
 }
 
 #define OPERANDS                                                                                                          \
-    const u8 *a, const u8 *b, const i32 *rows, const i32 *columns, u8 *y, const u8 *a_zero, const u8 *b_zero, u32 m, u32 n, u32 k,  \
-        u32 steps, u32 tiles_down, u32 tiles_across, u32 flips, u32 a_zero_step, u32 b_zero_step
-#define SET_UP                                                                                                            \
-    Product g = {a, b, rows, columns, m, n, k, steps, tiles_down, tiles_across};                                          \
-    Zeros zeros = {a_zero, b_zero, a_zero_step, b_zero_step, flips & 1 ? 0x80808080u : 0, flips & 2 ? 0x80808080u : 0};
+    const u8 *a, const u8 *b, const uint2 *rows, const uint4 *columns, u8 *y, u32 m, u32 n, u32 steps,    \
+        u32 tiles_down, u32 tiles_across
+#define SET_UP Product g = {a, b, rows, columns, m, n, steps, tiles_down, tiles_across};
+
+// Stores are written out, and said to change no memory: what is read is none of theirs, and need not wait for them.
+DEVICE void store(u32* to, u32 one, u32 two) { asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(one), "r"(two) : "memory"); }
+DEVICE void store(u32* to, u32 one) { asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(one) : "memory"); }
+DEVICE void store(u16* to, u16 one) { asm volatile("st.global.b16 [%0], %1;" ::"l"(to), "h"(one) : "memory"); }
+DEVICE void store(u8* to, u8 one) { asm volatile("st.global.b8 [%0], %1;" ::"l"(to), "h"((u16)one) : "memory"); }
 
 struct Sums {
     u32* y;
     u32 n;
     bool pairs; // aligned to two
 
+    static constexpr u32 AHEAD = 4;
     struct Row {};
     struct Columns {};
     DEVICE_METHOD Row of_row(u32) const { return {}; }
@@ -343,11 +359,10 @@ struct Sums {
     DEVICE_METHOD void store(Row, Columns, u32 row, u32 column, u32 one, u32 two) const {
         u32* to = y + (u64)row * n + column;
         if (pairs) {
-            // Written out: the compiler would share the two stores with the other way.
-            asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(one), "r"(two) : "memory");
+            ::store(to, one, two);
         } else {
-            to[0] = one;
-            if (column + 1 < n) to[1] = two;
+            ::store(to, one);
+            if (column + 1 < n) ::store(to + 1, two);
         }
     }
 };
@@ -358,6 +373,7 @@ struct Requantized {
     bool pairs;
     Requantize to;
 
+    static constexpr u32 AHEAD = 1;
     typedef Requantize::Row Row;
     struct Columns {
         float one, two;
@@ -367,10 +383,10 @@ struct Requantized {
     DEVICE_METHOD void store(const Row& of_row, Columns columns, u32 row, u32 column, u32 one, u32 two) const {
         u8 *at = y + (u64)row * n + column, first = to.apply((i32)one, of_row, columns.one), second = to.apply((i32)two, of_row, columns.two);
         if (pairs) {
-            *(u16*)at = (u16)(first | (u32)second << 8);
+            ::store((u16*)at, (u16)(first | (u32)second << 8));
         } else {
-            at[0] = first;
-            if (column + 1 < n) at[1] = second;
+            ::store(at, first);
+            if (column + 1 < n) ::store(at + 1, second);
         }
     }
 };
@@ -378,9 +394,9 @@ struct Requantized {
 // Three warpgroups: two with 192 sums a thread, and one that copies and gives them its registers.
 KERNEL __launch_bounds__(384, 1) igemm_256x192(OPERANDS) {
     SET_UP
-    multiply_tiles(g, zeros, Sums{(u32*)y, n, n % 2 == 0 && (u64)y % 8 == 0});
+    multiply_tiles(g, Sums{(u32*)y, n, n % 2 == 0 && (u64)y % 8 == 0});
 }
 KERNEL __launch_bounds__(384, 1) qgemm_256x192(OPERANDS, SCALES) {
     SET_UP REQUANTIZE
-    multiply_tiles(g, zeros, Requantized{y, n, n % 2 == 0 && (u64)y % 2 == 0, to});
+    multiply_tiles(g, Requantized{y, n, n % 2 == 0 && (u64)y % 2 == 0, to});
 }

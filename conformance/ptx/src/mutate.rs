@@ -82,7 +82,7 @@ impl<'a> Instruction<'a> {
             at += body[at..].find(|c: char| !c.is_whitespace())?;
         }
         let rest = &body[at..];
-        if !rest.starts_with(|c: char| c.is_ascii_lowercase()) || rest.contains(':') {
+        if !rest.starts_with(|c: char| c.is_ascii_lowercase()) || rest.replace("::", "").contains(':') {
             return None;
         }
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -190,6 +190,18 @@ impl<'a> Instruction<'a> {
                 add("choice the other way", self.with(self.opcode, &[d, b, a, p]))
             }
             ("bar", _) => add("barrier dropped", String::new()),
+            ("wgmma", [d, a, b, p]) => {
+                add("operands of a product the other way", self.with(self.opcode, &[d, b, a, p]));
+            }
+            ("wgmma" | "mbarrier", _) | ("fence", []) => {
+                add("order dropped", String::new());
+                if let [left] = o.as_slice()
+                    && let Some(left) = number(left)
+                {
+                    add("constant off by one", self.replaced(0, &(left + 1).to_string()));
+                }
+            }
+            ("cp", _) if parts.contains(&"bulk") => add("copy dropped", String::new()),
             ("shfl", _) if o.len() == 5 => {
                 if let Some(lane) = number(o[2]) {
                     add("wrong lane", self.replaced(2, &(lane ^ 1).to_string()));

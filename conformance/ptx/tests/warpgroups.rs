@@ -199,7 +199,10 @@ fn descriptors_are_those_that_are_known() {
     // Behind the last terms of a row, and between rows.
     assert!(matches!(fault("add.s64 %d7, %d5, 2;", "add.s64 %d7, %d5, 7;"), Fault::Descriptor { .. }));
     assert!(matches!(fault("add.s64 %d7, %d5, 2;", "add.s64 %d7, %d5, 8;"), Fault::Descriptor { .. }));
-    assert!(matches!(fault("add.s64 %d6, %d5, 512;", "add.s64 %d6, %d5, 576;"), Fault::UninitializedMemory { .. }));
+    assert!(matches!(
+        fault("add.s64 %d6, %d5, 512;", "add.s64 %d6, %d5, 576;"),
+        Fault::UninitializedMemory { .. }
+    ));
     assert!(matches!(fault("add.s64 %d6, %d5, 512;", "add.s64 %d6, %d5, 640;"), Fault::OutOfBounds { .. }));
 }
 

@@ -92,8 +92,11 @@ pub fn checks(long: bool) -> Vec<Check> {
     }
     let twins = contract::twins().into_iter().map(Check::from);
     out.extend(twins.map(|check| Check { architecture: 80, ..check }));
-    let hopper = warpgroups::cases().into_iter().map(Check::from);
-    out.extend(hopper.map(|check| Check { architecture: 90, ..check }));
+    let mut hopper = warpgroups::cases();
+    if long {
+        hopper.extend(warpgroups::long());
+    }
+    out.extend(hopper.into_iter().map(Check::from).map(|check| Check { architecture: 90, ..check }));
     if let Ok(part) = std::env::var("REPOPS_CASES") {
         out.retain(|check| check.name.contains(&part));
     }

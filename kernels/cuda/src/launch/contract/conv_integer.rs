@@ -66,11 +66,7 @@ fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
 }
 
 /// The launch of QLinearConv, whose products are computed in a given way, for tests.
-pub fn launch_qlinear_by<D: Device>(
-    device: &D,
-    call: &Call<'_, D::Buffer>,
-    way: Way,
-) -> Result<(), Error> {
+pub fn launch_qlinear_by<D: Device>(device: &D, call: &Call<'_, D::Buffer>, way: Way) -> Result<(), Error> {
     let conv = Conv {
         call,
         x: call.input(0)?.view,

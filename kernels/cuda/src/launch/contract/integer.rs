@@ -106,11 +106,7 @@ fn launch_qlinear<D: Device>(device: &D, call: &Call<'_, D::Buffer>) -> Result<(
 }
 
 /// The launch of QLinearMatMul in a given way, for tests.
-pub fn launch_qlinear_by<D: Device>(
-    device: &D,
-    call: &Call<'_, D::Buffer>,
-    way: Way,
-) -> Result<(), Error> {
+pub fn launch_qlinear_by<D: Device>(device: &D, call: &Call<'_, D::Buffer>, way: Way) -> Result<(), Error> {
     let out = call.output(0)?;
     let operands = Operands {
         a: call.input(0)?.view,

@@ -59,33 +59,32 @@ pub(super) fn launch<D: Device>(
     let a = device.alloc(bytes(rows))?;
     let b = device.alloc(bytes(columns))?;
     let sums = device.alloc(4 * pitch as usize * parts as usize)?;
-    let at = |buffer, sums: u32| Argument::Pointer { buffer, offset: 4 * sums as usize };
+    let at = |buffer, offset: u32| Argument::Pointer { buffer, offset: offset as usize };
 
     let is_wide = |view: &View<'_, D::Buffer>, row: u32, align: u32| {
         u32::from(view.offset.is_multiple_of(align as usize) && row.is_multiple_of(align))
     };
     let pack = |kernel, view: &View<'_, D::Buffer>, to, first, padded: u32, axis: usize| {
-        let (count, wide) =
-            if axis == 0 { (m, is_wide(view, k, 16)) } else { (n, is_wide(view, n, 4)) };
+        let (count, wide) = if axis == 0 { (m, is_wide(view, k, 16)) } else { (n, is_wide(view, n, 4)) };
         let flip = if flips >> axis & 1 == 1 { 0x8080_8080 } else { 0 };
-        let mut arguments = vec![view.pointer(), at(to, 0), at(&sums, first)];
+        let mut arguments = vec![view.pointer(), at(to, 0), at(&sums, 4 * first)];
         let numbers = [count, k, steps, TILE[axis] / UNIT, pitch, flip, wide];
         arguments.extend(numbers.map(Argument::U32));
         device.launch(kernel, [padded / UNIT, parts, 1], [128, 1, 1], 0, &arguments)
     };
     pack(&PACK_ROWS, &operands.a, &a, 0, rows, 0)?;
     pack(&PACK_COLUMNS, &operands.b, &b, rows, columns, 1)?;
-    let totals = if parts > 1 { Some(device.alloc(4 * pitch as usize)?) } else { None };
-    if let Some(totals) = &totals {
-        let arguments = [at(totals, 0), at(&sums, 0), Argument::U32(pitch), Argument::U32(parts)];
-        device.launch(&ADD_PARTS, [pitch.div_ceil(128), 1, 1], [128, 1, 1], 0, &arguments)?;
-    }
-    let totals = totals.as_ref().unwrap_or(&sums);
+    let zeros = [&operands.a_zero, &operands.b_zero];
+    let corrections = device.alloc(8 * pitch as usize)?;
+    let mut arguments = vec![at(&corrections, 0), at(&sums, 0)];
+    arguments.extend(zeros.map(|zero| address(zero.as_ref())));
+    arguments.extend([pitch, parts, rows, m, n, k, flips].map(Argument::U32));
+    arguments.extend(zeros.map(|zero| Argument::U32(step(zero.as_ref()))));
+    device.launch(&ADD_PARTS, [pitch.div_ceil(128), 1, 1], [128, 1, 1], 0, &arguments)?;
 
-    let mut arguments = vec![at(&a, 0), at(&b, 0), at(totals, 0), at(totals, rows), operands.out.pointer()];
-    arguments.extend([&operands.a_zero, &operands.b_zero].map(|zero| address(zero.as_ref())));
-    arguments.extend([m, n, k, steps, down, across, flips].map(Argument::U32));
-    arguments.extend([&operands.a_zero, &operands.b_zero].map(|zero| Argument::U32(step(zero.as_ref()))));
+    let mut arguments =
+        vec![at(&a, 0), at(&b, 0), at(&corrections, 0), at(&corrections, 8 * rows), operands.out.pointer()];
+    arguments.extend([m, n, steps, down, across].map(Argument::U32));
     let kernel = if scales.is_empty() { &IGEMM_256X192 } else { &QGEMM_256X192 };
     arguments.extend(scales);
     let tiles = size("tiles", down as usize * across as usize)?;
