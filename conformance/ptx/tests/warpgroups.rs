@@ -171,7 +171,18 @@ fn a_warpgroup_goes_together() {
     );
     assert_eq!(fault("wgmma.fence.sync.aligned;", "@%p1 wgmma.fence.sync.aligned;"), Fault::Divergent);
     assert!(matches!(run_by(SOUND, 64), Err(Error::Fault { fault: Fault::Membership { .. }, .. })));
-    // Registers: 504 for each thread of a warpgroup alone would be possible, if there were a number so large.
+    // Three warpgroups of 240 registers are too many, two and one of 32 are not.
+    let three =
+        changed("@!%p1 bra wait;", "setmaxnreg.inc.sync.aligned.u32 240;\n@%p4 ret;\n@!%p1 bra wait;")
+            .replace(".maxntid 128", ".maxntid 384")
+            .replace("bar.sync 0;", "setp.ge.u32 %p4, %r0, 128;\nsetp.ge.u32 %p5, %r0, 256;\nbar.sync 0;");
+    assert!(matches!(run_by(&three, 384), Err(Error::Fault { fault: Fault::Registers, .. })));
+    let two = three.replace("setmaxnreg.inc", "@%p5 bra less;\nsetmaxnreg.inc").replacen(
+        "ret;\n}",
+        "ret;\nless:\nsetmaxnreg.dec.sync.aligned.u32 32;\nret;\n}",
+        1,
+    );
+    assert_eq!(run_by(&two, 384).unwrap(), run(SOUND).unwrap());
     assert!(run(&changed("wgmma.fence", "setmaxnreg.inc.sync.aligned.u32 240;\nwgmma.fence")).is_ok());
     assert_eq!(
         fault(

@@ -175,6 +175,6 @@ mod tests {
             assert!(entry.load().expect("data").starts_with(b"\x7fELF"));
         }
         let has = |name: &str| archive.entries().iter().any(|entry| entry.module == name);
-        assert!(has("gemm") && has("igemm.80") && has("hash"));
+        assert!(has("gemm") && has("igemm.80") && has("igemm_wgmma.90a") && has("hash"));
     }
 }

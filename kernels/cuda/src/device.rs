@@ -19,7 +19,8 @@ pub trait Device {
     /// Launches and copies that are given to the device as one, as often as wanted.
     type Recording: Send;
 
-    /// The least compute capability that it has for sure, as 75 for 7.5. Some kernels exist twice, with the same bits.
+    /// The least compute capability that it has for sure, as 75 for 7.5; 90 is 9.0 itself, whose own instructions no other has. Some
+    /// kernels exist twice, with the same bits.
     fn architecture(&self) -> u32 {
         75
     }

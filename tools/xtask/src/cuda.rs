@@ -31,7 +31,7 @@ enum Action {
     Check,
     /// Assemble the PTX for every architecture and check the machine code (opt-in; fetches the assembler).
     Audit {
-        /// Only the modules of these names; the table is then left as it is.
+        /// Only the modules of these names; their rows are printed, and the table is left as it is.
         names: Vec<String>,
     },
     /// Assemble the PTX for every architecture and write the archive that the feature `cubins` embeds.

@@ -15,10 +15,8 @@ impl<'a> Lowering<'_, 'a> {
             return at.unsupported("needs sm_90");
         }
         match s.name() {
-            "mbarrier" => return self.mbarrier(at, s),
-            _ if !(self.module.is_specific && self.module.target == 90) => {
-                return at.unsupported("needs sm_90a");
-            }
+            "mbarrier" => self.mbarrier(at, s),
+            _ if !(self.module.is_specific && self.module.target == 90) => at.unsupported("needs sm_90a"),
             "wgmma" => self.warpgroup(at, s),
             _ => self.max_registers(at, s),
         }
@@ -152,7 +150,7 @@ impl<'a> Lowering<'_, 'a> {
         }
         at.count(1)?;
         let count = self.constant(at, &at.operands[0], 256)? as u32;
-        if count < 24 || count % 8 != 0 {
+        if count < 24 || !count.is_multiple_of(8) {
             return at.error("is no number of registers");
         }
         self.emit(at, Op::MaxRegisters(count));

@@ -136,11 +136,14 @@ impl Asynchronous {
         if is_open || self.barriers.values().any(|barrier| !barrier.copies.is_empty()) {
             return Err(Fault::Unfinished);
         }
-        // A block is given the same number for each thread, a multiple of 8; registers are 65536.
+        if self.registers.is_empty() {
+            return Ok(());
+        }
+        // Each quarter of a processor has 512 registers a lane, for every fourth warp: at first equal numbers, multiples of 8.
         let warps = threads.div_ceil(32);
-        let given = if warps == 0 { 0 } else { 2048 / warps / 8 * 8 };
+        let given = 512u32.checked_div(warps.div_ceil(4)).unwrap_or(0) / 8 * 8;
         let asked: u32 = (0..warps).map(|warp| self.registers.get(&warp).copied().unwrap_or(given)).sum();
-        if !self.registers.is_empty() && asked > 2048 { Err(Fault::Registers) } else { Ok(()) }
+        if asked > 4 * 512 { Err(Fault::Registers) } else { Ok(()) }
     }
 
     /// What a barrier of the block orders: all that is done is known to all.

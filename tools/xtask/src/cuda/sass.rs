@@ -269,7 +269,13 @@ mod tests {
                 "{line}"
             );
         }
-        let lines = ["FADD R1, R2, R3", "FMUL R1, R2, R3", "MUFU.RCP R1, R2", "RED.E.OR.STRONG.GPU [R2], R4"];
+        let lines = [
+            "FADD R1, R2, R3",
+            "FMUL R1, R2, R3",
+            "MUFU.RCP R1, R2",
+            "RED.E.OR.STRONG.GPU [R2], R4",
+            "IGMMA.64x192x32.S8.S8 R24, gdesc[UR24], R24",
+        ];
         assert_eq!(verdict(&lines), Verdict::Equal);
     }
 
