@@ -1,6 +1,5 @@
 // targets: 90a
-// Large products of bytes on Hopper's tensor cores, exact modulo 2^32: with the bits of igemm.cu, whose corrections for zero
-// points they share.
+// Large products of bytes on Hopper's tensor cores, exact modulo 2^32: the bits of igemm.cu.
 //
 // wgmma reads both operands from shared memory with their terms together, in rows of 128 bytes whose groups of 16 are permuted
 // by the row (the swizzle of 128 bytes), and shared memory is filled fastest by copies of whole tiles. So the operands are first
@@ -8,9 +7,10 @@
 // memory. Sums of rows and columns, for the zero points, are taken on the way, by parts of 1024 terms.
 //
 // A block has a tile of 256 x 192 results, two warpgroups with 128 rows each, and a thread that copies: a ring of four stages
-// of 128 terms, each with two barriers, one that it is full and one that it is empty. Such a tile reads 56 KB for 2^22.6 products;
-// of smaller ones L2 could not feed the tensor cores. Blocks take tiles in turn, so that the copies for the next tile go on while the
-// results of this one are stored. Tiles are numbered down bands of eight, so that those computed at the same time share operands in L2.
+// of 128 terms, each with two barriers, one that it is full and one that it is empty. A stage of such a tile is 56 KB for 6.3
+// million products; with smaller tiles L2 could not feed the tensor cores. Blocks take tiles in turn, so that the copies for the
+// next tile go on while the results of this one are stored. Tiles are numbered down bands of eight, so that those computed at the
+// same time share operands in L2.
 #include "bytes.cuh"
 #include "requantize.cuh"
 
@@ -118,8 +118,8 @@ KERNEL __launch_bounds__(128)
 // What makes a sum of products of packed bytes that of the operands less their zero points: s - za cb - zb ra + k za zb is
 // s + za (k zb - cb) - zb ra. Of each row za and ra, of each column zb and the difference. Grid: as many threads as `pitch`.
 KERNEL __launch_bounds__(128)
-    add_parts(uint2* corrections, const i32* parts, const u8* a_zero, const u8* b_zero, u32 pitch, u32 count, u32 rows, u32 m, u32 n, u32 k,
-              u32 flips, u32 a_zero_step, u32 b_zero_step) {
+    add_parts(uint2* corrections, const i32* parts, const u8* a_zero, const u8* b_zero, u32 pitch, u32 count, u32 rows, u32 m, u32 n,
+              u32 k, u32 flips, u32 a_zero_step, u32 b_zero_step) {
     u32 at = block_x() * 128 + thread_x();
     if (at >= pitch) return;
     Zeros zeros = {a_zero, b_zero, a_zero_step, b_zero_step, flips & 1 ? 0x80808080u : 0, flips & 2 ? 0x80808080u : 0};
@@ -134,7 +134,9 @@ KERNEL __launch_bounds__(128)
 }
 
 // Barriers in shared memory (mbarrier), by their addresses there.
-DEVICE void set_up(u32 barrier, u32 arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory"); }
+DEVICE void set_up(u32 barrier, u32 arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
 DEVICE void wait(u32 barrier, u32 parity) {
     u32 done;
     do {
@@ -167,12 +169,14 @@ DEVICE void copy(u32 to, const u8* from, u32 bytes, u32 barrier) {
                  : "memory");
 }
 
-// Products of warpgroups. A descriptor says of a matrix in shared memory: its address in units of 16 bytes, 1 (not used with a swizzle),
-// 1024 bytes between groups of eight rows, the swizzle of 128 bytes.
+// Products of warpgroups. A descriptor says of a matrix in shared memory: its address in units of 16 bytes, 1 (not used with a
+// swizzle), 1024 bytes between groups of eight rows, the swizzle of 128 bytes.
 DEVICE u64 descriptor(u32 address) { return (u64)(address >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
 DEVICE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int PENDING> DEVICE void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory"); }
+template <int PENDING> DEVICE void wait_for_products() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
 
 #define R8(d, i)                                                                                                          \
     "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3]), "+r"(d[i + 4]), "+r"(d[i + 5]), "+r"(d[i + 6]), "+r"(d[i + 7])
@@ -246,9 +250,10 @@ DEVICE void feed(const Product& g, Ring ring) {
     }
 }
 
-// From sums to results: of 64 rows, of which a thread has two, two columns at a time; what belongs to columns is read ahead, as far as
-// there are registers.
-template <class Output> DEVICE void finish(const Product& g, const i32 (&sums)[96], u32 row0, u32 column0, const Output& output) {
+// From sums to results: of 64 rows, of which a thread has two, two columns at a time; what belongs to columns is read ahead, as
+// far as there are registers.
+template <class Output>
+DEVICE void finish(const Product& g, const i32 (&sums)[96], u32 row0, u32 column0, const Output& output) {
     uint2 of_rows[2];
     typename Output::Row rows[2];
 #pragma unroll
@@ -291,7 +296,7 @@ template <class Output> DEVICE void multiply_tiles(const Product& g, const Outpu
     }
     __syncthreads();
     if (group == GROUPS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
         if (thread_x() == 32 * WARPS) feed(g, ring);
         return;
     }
@@ -336,12 +341,14 @@ template <class Output> DEVICE void multiply_tiles(const Product& g, const Outpu
 }
 
 #define OPERANDS                                                                                                          \
-    const u8 *a, const u8 *b, const uint2 *rows, const uint4 *columns, u8 *y, u32 m, u32 n, u32 steps,    \
-        u32 tiles_down, u32 tiles_across
+    const u8 *a, const u8 *b, const uint2 *rows, const uint4 *columns, u8 *y, u32 m, u32 n, u32 steps, u32 tiles_down,           \
+        u32 tiles_across
 #define SET_UP Product g = {a, b, rows, columns, m, n, steps, tiles_down, tiles_across};
 
-// Stores are written out, and said to change no memory: what is read is none of theirs, and need not wait for them.
-DEVICE void store(u32* to, u32 one, u32 two) { asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(one), "r"(two) : "memory"); }
+// Stores are written out: of plain ones the compiler makes the halves that two ways have in common.
+DEVICE void store(u32* to, u32 one, u32 two) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(one), "r"(two) : "memory");
+}
 DEVICE void store(u32* to, u32 one) { asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(one) : "memory"); }
 DEVICE void store(u16* to, u16 one) { asm volatile("st.global.b16 [%0], %1;" ::"l"(to), "h"(one) : "memory"); }
 DEVICE void store(u8* to, u8 one) { asm volatile("st.global.b8 [%0], %1;" ::"l"(to), "h"((u16)one) : "memory"); }
@@ -381,7 +388,8 @@ struct Requantized {
     DEVICE_METHOD Row of_row(u32 row) const { return to.of_row(row); }
     DEVICE_METHOD Columns of_columns(u32 one, u32 two) const { return {to.of_column(one), to.of_column(two)}; }
     DEVICE_METHOD void store(const Row& of_row, Columns columns, u32 row, u32 column, u32 one, u32 two) const {
-        u8 *at = y + (u64)row * n + column, first = to.apply((i32)one, of_row, columns.one), second = to.apply((i32)two, of_row, columns.two);
+        u8* at = y + (u64)row * n + column;
+        u8 first = to.apply((i32)one, of_row, columns.one), second = to.apply((i32)two, of_row, columns.two);
         if (pairs) {
             ::store((u16*)at, (u16)(first | (u32)second << 8));
         } else {
@@ -391,7 +399,8 @@ struct Requantized {
     }
 };
 
-// Three warpgroups: two with 192 sums a thread, and one that copies and gives them its registers.
+// Three warpgroups: two with 192 sums a thread, and one that copies and gives them of its registers. Each begins with 168 of them,
+// so that 240, 240 and 24 is what there is to share.
 KERNEL __launch_bounds__(384, 1) igemm_256x192(OPERANDS) {
     SET_UP
     multiply_tiles(g, Sums{(u32*)y, n, n % 2 == 0 && (u64)y % 8 == 0});

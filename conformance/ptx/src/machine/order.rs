@@ -139,11 +139,12 @@ impl Asynchronous {
         if self.registers.is_empty() {
             return Ok(());
         }
-        // Each quarter of a processor has 512 registers a lane, for every fourth warp: at first equal numbers, multiples of 8.
+        // A block shares out what it was given at first, no more: a lane has 512 registers in each quarter of a processor, for every
+        // fourth warp, equal numbers that are multiples of 8.
         let warps = threads.div_ceil(32);
-        let given = 512u32.checked_div(warps.div_ceil(4)).unwrap_or(0) / 8 * 8;
+        let given = 512u32.checked_div(warps.div_ceil(4)).unwrap_or(0).min(255) / 8 * 8;
         let asked: u32 = (0..warps).map(|warp| self.registers.get(&warp).copied().unwrap_or(given)).sum();
-        if asked > 4 * 512 { Err(Fault::Registers) } else { Ok(()) }
+        if asked > warps * given { Err(Fault::Registers) } else { Ok(()) }
     }
 
     /// What a barrier of the block orders: all that is done is known to all.

@@ -323,6 +323,8 @@ mod tests {
         assert_eq!(architectures_of("80").next(), Some(80));
         assert_eq!(architectures_of("80").count(), ARCHITECTURES.len() - 1);
         assert_eq!(architectures_of("90a").collect::<Vec<_>>(), [90]);
+        let jobs = jobs(&["igemm_wgmma".to_owned()]).unwrap();
+        assert!(jobs.len() == 1 && jobs[0].architecture == 90 && jobs[0].is_specific);
     }
 
     #[test]
