@@ -6,7 +6,7 @@
 //!
 //! Invariant: a range is overwritten or read only by a lane that knows that what came before is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::memory::Region;
 use super::warp::LANES;
@@ -87,11 +87,15 @@ struct Read {
 /// What all four warps of a warpgroup have to do alike: an instruction and its operands.
 pub type Step = (u32, u64, u64, bool);
 
+/// Steps that not all warps of a warpgroup have done, and how many of them each has.
 #[derive(Clone, Debug, Default)]
 struct Log {
-    steps: Vec<Step>,
+    steps: VecDeque<Step>,
     done: [usize; 4],
 }
+
+/// Steps that a warp may be ahead of another of its warpgroup.
+const AHEAD_MAX: usize = 1 << 16;
 
 /// Of a block.
 #[derive(Clone, Debug, Default)]
@@ -118,18 +122,23 @@ impl Asynchronous {
         let log = self.logs.entry(warp / 4).or_default();
         let at = &mut log.done[warp as usize % 4];
         *at += 1;
-        match log.steps.get(*at - 1) {
+        let is_same = match log.steps.get(*at - 1) {
             Some(known) => *known == step,
             None => {
-                log.steps.push(step);
-                true
+                log.steps.push_back(step);
+                log.steps.len() <= AHEAD_MAX
             }
+        };
+        if log.done.iter().all(|&done| done > 0) {
+            log.steps.pop_front();
+            log.done.iter_mut().for_each(|done| *done -= 1);
         }
+        is_same
     }
 
     /// Whether all warps of warpgroups have done the same, and nothing is under way.
     pub fn end(&self, threads: u32) -> Result<(), Fault> {
-        if self.logs.values().any(|log| log.done.iter().any(|&done| done != log.steps.len())) {
+        if self.logs.values().any(|log| !log.steps.is_empty()) {
             return Err(Fault::Divergent);
         }
         let is_open = self.reads.iter().any(|read| read.done.is_none());
