@@ -33,6 +33,9 @@ enum Action {
     Audit {
         /// Only the modules of these names; their rows are printed, and the table is left as it is.
         names: Vec<String>,
+        /// Instead of the kernels, the code of fused steps in this file, as `repops region-code` writes it.
+        #[arg(long, value_name = "FILE", conflicts_with = "names")]
+        regions: Option<PathBuf>,
     },
     /// Assemble the PTX for every architecture and write the archive that the feature `cubins` embeds.
     Cubins,
@@ -42,7 +45,8 @@ pub fn run(options: &Options) -> Result<()> {
     match &options.action {
         Action::Compile { names } => compile(names),
         Action::Check => check(),
-        Action::Audit { names } => audit::audit(names),
+        Action::Audit { regions: Some(file), .. } => audit::audit_regions(file),
+        Action::Audit { names, regions: None } => audit::audit(names),
         Action::Cubins => cubins::write(),
     }
 }

@@ -51,13 +51,7 @@ impl Job {
 type Table = BTreeMap<(String, String), BTreeMap<u32, Row>>;
 
 pub fn audit(names: &[String]) -> Result<()> {
-    let tools = Tools::provide()?;
-    let mut table = Table::new();
-    for rows in each(&jobs(names)?, |job, scratch| tools.examine(job, scratch))? {
-        for (kernel, architecture, row) in rows {
-            table.entry(kernel).or_default().insert(architecture, row);
-        }
-    }
+    let table = examined(&jobs(names)?)?;
     let wrong = report(&table);
     if names.is_empty() {
         command::write(&command::root().join(TABLE), page(&table).as_bytes())?;
@@ -65,11 +59,55 @@ pub fn audit(names: &[String]) -> Result<()> {
     } else {
         print!("{}", rows_of(&table));
     }
+    concluded(&table, wrong)?;
+    println!("order of terms: {}", order(&table));
+    Ok(())
+}
+
+/// The same of the code of fused steps that a file holds; nothing is written.
+pub fn audit_regions(file: &Path) -> Result<()> {
+    let wrong = |what: &str| {
+        Error::Failed(format!("{}: {what}; `repops region-code` writes such files", file.display()))
+    };
+    let code: serde_json::Value =
+        serde_json::from_str(&command::read_text(file)?).map_err(|error| wrong(&error.to_string()))?;
+    let regions = code["regions"].as_object().ok_or_else(|| wrong("no regions in it"))?;
+    let folder = command::target_dir().join("cuda-audit/regions");
+    command::make_dir(&folder)?;
+    let mut jobs = Vec::new();
+    for (digest, region) in regions {
+        let is_name = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let text =
+            region["ptx"].as_str().filter(|_| is_name).ok_or_else(|| wrong("a region without a text"))?;
+        let ptx = folder.join(format!("region-{}.ptx", &digest[..16]));
+        command::write(&ptx, text.as_bytes())?;
+        jobs.extend(architectures_of("75").map(|architecture| Job {
+            ptx: ptx.clone(),
+            architecture,
+            is_specific: false,
+        }));
+    }
+    let table = examined(&jobs)?;
+    let wrong = report(&table);
+    concluded(&table, wrong)
+}
+
+fn examined(jobs: &[Job]) -> Result<Table> {
+    let tools = Tools::provide()?;
+    let mut table = Table::new();
+    for rows in each(jobs, |job, scratch| tools.examine(job, scratch))? {
+        for (kernel, architecture, row) in rows {
+            table.entry(kernel).or_default().insert(architecture, row);
+        }
+    }
+    Ok(table)
+}
+
+fn concluded(table: &Table, wrong: usize) -> Result<()> {
     if wrong > 0 {
         return Err(Error::Failed(format!("cuda audit: {wrong} findings")));
     }
     println!("cuda audit: {} kernels on {} architectures, nothing wrong", table.len(), ARCHITECTURES.len());
-    println!("order of terms: {}", order(&table));
     Ok(())
 }
 
