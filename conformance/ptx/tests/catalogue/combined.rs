@@ -44,6 +44,16 @@ fn scatters(out: &mut Vec<Case>) {
             out.push(Case::new("ScatterND", attrs, inputs));
         }
     }
+    // Of zeros the greater one is +0.
+    for dtype in [DType::F32, DType::F64] {
+        for reduction in REDUCTIONS {
+            let signs = |draw: &mut Draw| draw.tensor(&[64], |draw| [0.0f32, -0.0][draw.below(2)]);
+            let indices = draw.tensor(&[64], |draw| draw.below(64) as i64);
+            let inputs =
+                vec![converted(signs(&mut draw), dtype), indices, converted(signs(&mut draw), dtype)];
+            out.push(Case::new("ScatterElements", Attrs::new().with_str("reduction", reduction), inputs));
+        }
+    }
     // Sums whose order shows in every bit; one place for all; more places than threads.
     let attrs = Attrs::new().with_str("reduction", "add");
     for (places, updates) in [(1, 700), (3, 900), (1500, 1400), (300, 2)] {
@@ -104,14 +114,17 @@ fn scatters(out: &mut Vec<Case>) {
     }
 }
 
+/// With more digits than an f32 has.
+fn long(draw: &mut Draw) -> f64 {
+    f64::from(draw.plain()) * (1.0 + draw.below(1 << 20) as f64 * 1e-13)
+}
+
 fn attention(out: &mut Vec<Case>) {
     let mut draw = Draw::new(122);
     let none = Attrs::new;
     for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
-        // Of f64 with more digits than an f32 has.
         let mut of = |shape: &[usize]| match dtype {
-            DType::F64 => draw
-                .tensor(shape, |draw| f64::from(draw.plain()) * (1.0 + draw.below(1 << 20) as f64 * 1e-13)),
+            DType::F64 => draw.tensor(shape, long),
             _ => converted(draw.finite_tensor(shape), dtype),
         };
         let mut push = |attrs: Attrs, inputs: Vec<Option<Tensor>>, outputs: usize| {
@@ -178,5 +191,8 @@ fn attention(out: &mut Vec<Case>) {
         draw.plain_tensor(&[1, 2, 32, 16]),
         draw.plain_tensor(&[1, 2, 32, 8]),
     ];
+    out.push(Case::new("Attention", none().with_float("softcap", 2.0), inputs).aligned().in_blocks(0));
+    let mut of = |size: usize| draw.tensor(&[1, 2, 32, size], long);
+    let inputs = vec![of(16), of(16), of(8)];
     out.push(Case::new("Attention", none().with_float("softcap", 2.0), inputs).aligned().in_blocks(0));
 }
