@@ -1,4 +1,4 @@
-//! Products of matrices of f64 and of integers: every cut has its thread for each output, so there is one alone.
+//! Products of matrices of f64 and of integers: a thread for each output, in tiles of one size.
 
 use repops::dtype::DType;
 
