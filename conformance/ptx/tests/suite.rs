@@ -156,22 +156,16 @@ struct Planted {
     found: Option<String>,
 }
 
-/// So many faults, spread over modules and kinds, and a tenth as many more in those that one architecture alone runs: each module
-/// that is added there would otherwise change what is drawn of all.
+/// So many faults, one of each module after the other. What is drawn of a module depends on the seed and on its own text alone, so
+/// that a change of one module leaves the faults of the others.
 fn planted(sound: &Sound, count: usize, seed: u64) -> Vec<Planted> {
-    let (specific, mut texts): (Vec<_>, Vec<_>) =
-        texts().into_iter().partition(|(module, _)| module.ends_with('a') && module.contains('.'));
-    let common = texts.len();
-    texts.extend(specific);
+    let texts = texts();
     let all: Vec<Vec<Mutation>> = texts.iter().map(|(_, text)| mutations(text)).collect();
+    let mut draws: Vec<Draw> =
+        texts.iter().map(|(module, _)| Draw::new(seed << 32 ^ number(module))).collect();
     let mut drawn: Vec<(usize, Mutation)> = Vec::new();
-    while drawn.len() < count + count / 10 {
-        // Each fault has a seed of its own: one that is drawn anew changes no other.
-        let mut draw = Draw::new(seed << 32 | drawn.len() as u64);
-        let at = match drawn.len().checked_sub(count) {
-            None => drawn.len() % common,
-            Some(more) => common + more % (texts.len() - common),
-        };
+    for at in (0..texts.len()).cycle().take(count) {
+        let draw = &mut draws[at];
         let kinds: Vec<&str> = all[at].iter().map(|m| m.kind).collect::<BTreeSet<_>>().into_iter().collect();
         loop {
             let kind = kinds[draw.below(kinds.len())];
@@ -194,6 +188,12 @@ fn planted(sound: &Sound, count: usize, seed: u64) -> Vec<Planted> {
     });
     let planted = drawn.into_iter().zip(found);
     planted.map(|((at, mutation), found)| Planted { module: texts[at].0, mutation, found }).collect()
+}
+
+/// A name as a number: FNV-1a.
+fn number(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether a fault is among those of [`EQUIVALENT`].
