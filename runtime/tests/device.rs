@@ -273,6 +273,19 @@ fn a_sequence_has_the_references_log() {
 fn the_self_test_passes_and_names_what_does_not() {
     let interpreter = Interpreter::new();
     self_test::run(&interpreter).unwrap();
+    for architecture in [80, 90] {
+        let newer = Interpreter::of_architecture(architecture);
+        self_test::run(&newer).unwrap();
+        let by_warpgroups = newer.launched().keys().any(|(module, _)| module.starts_with("igemm_wgmma"));
+        assert_eq!(by_warpgroups, architecture == 90);
+    }
+    // A device that hashes in its own way.
+    let ptx = &repops_cuda::launch::hash::HASH.ptx;
+    assert!(ptx.contains("xor.b32"));
+    let another = Interpreter::new();
+    another.replace("hash", &ptx.replacen("xor.b32", "or.b32", 1));
+    let error = self_test::run(&another).unwrap_err().to_string();
+    assert!(error.starts_with("kernel leaves: this device gives other bits than specified"), "{error}");
     // A device that fuses where it must not.
     let ptx = &repops_cuda::launch::elementwise::ELEMENTWISE.ptx;
     assert!(ptx.contains("div.rn.f32"));

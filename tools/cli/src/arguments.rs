@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod devices;
 mod dispute;
 mod generation;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use repops::exec::HashLevel;
 
+pub use devices::*;
 pub use dispute::*;
 pub use generation::{Generate, Prompt, Sample, Score};
 
@@ -464,29 +466,6 @@ pub struct Serve {
     pub key: Option<PathBuf>,
     #[command(flatten)]
     pub engine: Engine,
-}
-
-#[derive(Args)]
-pub struct RegionCode {
-    /// The programs.
-    #[arg(required = true, value_name = "PROGRAM.rep")]
-    pub programs: Vec<PathBuf>,
-    /// Where to write the code.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args)]
-pub struct Devices {
-    /// Measure what the kernels of the GPU of this number do in a second, beside what its memory and arithmetic units can do.
-    #[arg(long, value_name = "N")]
-    pub measure: Option<usize>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Args)]
