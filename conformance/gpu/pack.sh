@@ -8,7 +8,8 @@
 # others in it); without it only the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a
 # `repops-compiler` that compiles the cases, by default the one of the same profile; SUITES: which of the folder's suites, by default
 # `node`; MODELS: the folder of real models that `--suite` takes, to check against goldens/models.txt; SEQUENCES: further language
-# models as .rep files, to check and to time (`smollm2.rep` beside PyTorch, too).
+# models as .rep files, to check and to time (`smollm2.rep` beside PyTorch, too); CUBINS=no: without machine code
+# for GPUs, so that the driver compiles the PTX.
 set -euo pipefail
 out=$(mkdir -p "${1:?where to}" && cd "$1" && pwd)
 cases=${2:-}
@@ -25,9 +26,12 @@ if [ -z "$compiler" ]; then
     compiler=$out/.compiler
     cp "$target/$folder/repops-compiler" "$compiler"
 fi
-# Machine code for GPUs beside the PTX, where `cargo xtask cuda cubins` has written it.
+# Machine code for GPUs beside the PTX; it takes NVIDIA's assembler, which xtask fetches.
 features=()
-[ ! -f kernels/cuda/cubins.bin ] || features=(--features cubins)
+if [ "${CUBINS:-yes}" != no ]; then
+    cargo xtask cuda cubins
+    features=(--features cubins)
+fi
 cargo build --profile "$profile" -p repops-cli --no-default-features "${features[@]}"
 cp "$target/$folder/repops" "$out/repops"
 strip "$out/repops"
