@@ -216,7 +216,8 @@ impl Made {
         Made {
             dense: kernel(RegionPtx::DENSE),
             broadcast: kernel(RegionPtx::BROADCAST),
-            lanes: ptx.lanes.max(1),
+            // Only how many blocks there are depends on it.
+            lanes: ptx.lanes.clamp(1, 64),
         }
     }
 }
