@@ -76,7 +76,33 @@ pub fn checks(long: bool) -> Vec<Check> {
     }
     out.push(fused("region of one axis", every_kind(), &[&[300], &[300], &[1]], &[300], &[300]));
     out.extend(attentions(long));
+    out.extend(vanishing());
     out
+}
+
+/// Sums whose last product is negative and too small for a number: the end of a chunk settles that their zero is +0. As many rows as
+/// fill whole steps, so that no product behind it settles the sign before.
+fn vanishing() -> impl Iterator<Item = Check> {
+    [32, 256, 288].into_iter().map(|all| {
+        let shape =
+            AttentionShape { heads: 16, kv_heads: 1, d: 1, e: 64, scale: 1.0, softcap: 0.0, window: 0 };
+        let last = move |value: f32, width: usize| {
+            let values: Vec<f32> =
+                (0..all * width).map(|at| if at / width + 1 == all { value } else { 0.0 }).collect();
+            Tensor::from_slice(&[all, width], &values)
+        };
+        let run = move |device: &Interpreter| {
+            let q = Tensor::from_slice(&[all, 16], &vec![1.0f32; all * 16]);
+            let inputs = [q, last(-5.0, 1), last(-1e-45, 64)];
+            let attrs = Attrs::new().with_int("heads", 16).with_int("kv_heads", 1).with_float("scale", 1.0);
+            let attrs = ops::by_name("SequenceAttention").expect("an operator").check_attrs(&attrs);
+            let wanted = evaluate("SequenceAttention", &attrs.expect("attributes"), &inputs.each_ref());
+            let wanted = Attended::from((inputs, wanted));
+            attend_on(device, &shape, all - 1, 1, Way::Plain, &wanted)
+        };
+        let name = format!("attention to {all} rows, values that vanish");
+        Check { name, architecture: 75, what: What::Other(Box::new(run)) }
+    })
 }
 
 /// Rows of a sequence that stand behind others: one at a time, a few, many; keys and values in pages or not.
@@ -215,23 +241,29 @@ pub fn attend_on(
 
 fn roof_chains(device: &Interpreter) -> Result<(), String> {
     let told = |error: repops_cuda::Error| error.to_string();
-    let (threads, factor, term, rounds) = (2 * roof::THREADS, 0.75f32, 0.1f32, 3);
+    let threads = 2 * roof::THREADS;
     let buffer = device.alloc(4 * threads).map_err(told)?;
     let out = View { buffer: &buffer, offset: 0, dtype: DType::F32, shape: &[threads] };
-    roof::fma(device, out, factor, term, rounds).map_err(told)?;
-    let mut found = vec![0; 4 * threads];
-    device.read(&buffer, 0, &mut found).map_err(told)?;
-    for (thread, found) in found.chunks_exact(4).enumerate() {
-        let end = |first: usize| {
-            (0..16 * rounds).fold((thread % 64 + first) as f32, |chain, _| chain.mul_add(factor, term))
-        };
-        let wanted = (1..8).fold(end(0), |sum, first| sum + end(first));
-        if found != wanted.to_le_bytes() {
-            return Err(format!("thread {thread}: {found:?}, not {wanted:e}"));
+    // Several rounds, and single ones whose chains keep in the sum what each step rounds away: an addend that is not small
+    // beside the product, and a factor whose powers neither vanish nor outgrow it.
+    for (factor, term, rounds) in
+        [(0.75f32, 0.1f32, 3), (-1.13, 0.77, 1), (1.37, -0.7, 1), (-1.012_345_7, 7.654_321, 1)]
+    {
+        roof::fma(device, out, factor, term, rounds).map_err(told)?;
+        let mut found = vec![0; 4 * threads];
+        device.read(&buffer, 0, &mut found).map_err(told)?;
+        for (thread, found) in found.chunks_exact(4).enumerate() {
+            let end = |first: usize| {
+                (0..16 * rounds).fold((thread % 64 + first) as f32, |chain, _| chain.mul_add(factor, term))
+            };
+            let wanted = (1..8).fold(end(0), |sum, first| sum + end(first));
+            if found != wanted.to_le_bytes() {
+                return Err(format!("thread {thread} of {factor}: {found:?}, not {wanted:e}"));
+            }
         }
     }
     let odd = View { shape: &[threads - 1], ..out };
-    roof::fma(device, odd, factor, term, rounds).err().map(|_| ()).ok_or("not whole blocks".to_owned())
+    roof::fma(device, odd, 0.75, 0.1, 3).err().map(|_| ()).ok_or("not whole blocks".to_owned())
 }
 
 fn hash(device: &Interpreter, pieces: &[(usize, usize)]) -> Result<(), String> {
