@@ -195,4 +195,19 @@ fn attention(out: &mut Vec<Case>) {
     let mut of = |size: usize| draw.tensor(&[1, 2, 32, size], long);
     let inputs = vec![of(16), of(16), of(8)];
     out.push(Case::new("Attention", none().with_float("softcap", 2.0), inputs).aligned().in_blocks(0));
+    // Scores whose hyperbolic tangents are so near the middle of two doubles that the last bits of what stands for e^x decide.
+    let near = [
+        0x3f65_5084_e980_7aca_u64,
+        0x3f65_51fa_c030_e992,
+        0x3f65_52dc_f73d_547e,
+        0x3f65_5777_59f1_ae0f,
+        0x3f65_5a64_5700_4ac9,
+        0x3f65_6413_fd4d_cb06,
+    ]
+    .map(f64::from_bits);
+    let of = |values: &[f64]| Tensor::from_slice(&[1, 1, values.len(), 1], values);
+    let attrs =
+        none().with_float("scale", 1.0).with_float("softcap", 1.0).with_int("qk_matmul_output_mode", 1);
+    let inputs = vec![of(&[1.0]), of(&near), of(&near)];
+    out.push(Case::new("Attention", attrs, inputs).outputs(4));
 }
