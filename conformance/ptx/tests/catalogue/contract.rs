@@ -191,7 +191,8 @@ fn blocks(out: &mut Vec<Case>) {
 }
 
 fn embeddings(out: &mut Vec<Case>) {
-    let tokens = || vector(&[0, 34, 7, 7, 20]);
+    // Columns of every place among the four that are decoded together.
+    let tokens = || vector(&[0, 34, 7, 7, 13, 20]);
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         let attrs = || Attrs::new().with_int("columns", 35);
         out.push(Case::new("Embedding", attrs(), vec![tokens(), of(dtype, &[70, 35], 1)]));

@@ -28,6 +28,15 @@ pub fn long() -> Vec<Case> {
         let attrs = Attrs::new().with_ints("pads", &[1, 1, 0, 0]);
         out.push(Case::new("ConvTranspose", attrs, inputs).aligned());
     }
+    // A last chunk that is not whole and completes a subtree of every height.
+    for chunks in (1..9).map(|height| 1 << height) {
+        let channels = 256 * chunks - 100;
+        for dtype in [DType::F32, DType::F64] {
+            let [x, w] = [(1, channels), (channels, 1)]
+                .map(|(images, planes)| converted(draw.plain_tensor(&[images, planes, 1, 1]), dtype));
+            out.push(Case::new("ConvTranspose", Attrs::new(), vec![x, w]).aligned());
+        }
+    }
     out
 }
 

@@ -40,6 +40,9 @@ pub fn cases() -> Vec<Case> {
         Tensor::from_slice(&[3], &[1.0f32, 255.0, 3.5]),
         Tensor::from_slice(&[3], &[-1.0f32, -9.5, -0.0]),
         Tensor::from_slice(&[2], &[0.0f32, -0.0]),
+        // A scale that is infinite, and one that is no number.
+        Tensor::from_slice(&[3], &[1.0f32, f32::INFINITY, -2.0]),
+        Tensor::from_slice(&[3], &[1.0f32, f32::NAN, -2.0]),
     ] {
         out.push(Case::new("DynamicQuantizeLinear", Attrs::new(), vec![x]).outputs(3));
     }
