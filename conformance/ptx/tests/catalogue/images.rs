@@ -29,7 +29,7 @@ pub fn long() -> Vec<Case> {
         out.push(Case::new("ConvTranspose", attrs, inputs).aligned());
     }
     // A last chunk that is not whole and completes a subtree of every height.
-    for chunks in (1..9).map(|height| 1 << height) {
+    for chunks in (1..12).map(|height| 1 << height) {
         let channels = 256 * chunks - 100;
         for dtype in [DType::F32, DType::F64] {
             let [x, w] = [(1, channels), (channels, 1)]
