@@ -64,7 +64,7 @@ pub fn make(arguments: &RegionCode, regions: &Regions) -> Result<Answer> {
     } else {
         let path = arguments.output.display();
         print(&format!(
-            "{made} regions in {path}, {} bytes; {left} that the shipped kernel computes\n",
+            "{made} regions in {path}, {} bytes; {left} that the shipped kernel computes",
             text.len()
         ));
     }
