@@ -79,6 +79,7 @@ pub fn twins() -> Vec<Case> {
     let mut out = Vec::new();
     bytes(&mut out);
     super::ways::bytes(&mut out);
+    super::ways::bytes_by_large_tiles(&mut out);
     out
 }
 

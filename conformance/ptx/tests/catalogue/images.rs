@@ -28,8 +28,9 @@ pub fn long() -> Vec<Case> {
         let attrs = Attrs::new().with_ints("pads", &[1, 1, 0, 0]);
         out.push(Case::new("ConvTranspose", attrs, inputs).aligned());
     }
-    // A last chunk that is not whole and completes a subtree of every height.
-    for chunks in (1..12).map(|height| 1 << height) {
+    // A last chunk that is not whole and completes a subtree of every height; and subtrees of every height that wait for others in
+    // the end.
+    for chunks in (1..12).map(|height| 1 << height).chain([2047, 2051]) {
         let channels = 256 * chunks - 100;
         for dtype in [DType::F32, DType::F64] {
             let [x, w] = [(1, channels), (channels, 1)]
@@ -281,6 +282,10 @@ fn resized(out: &mut Vec<Case>) {
     // Six axes; loops of threads.
     let x = draw.any_tensor(DType::I16, &[2, 1, 2, 2, 1, 3]);
     push(Attrs::new(), x, None, None, Some(sizes(&[3, 2, 2, 4, 2, 5])));
+    // Along each axis a position outside, a first element and a second one.
+    let x = draw.any_tensor(DType::I16, &[2; 6]);
+    let roi = Tensor::from_slice(&[12], &[[-1.0f32; 6], [1.0; 6]].concat());
+    push(crop("nearest"), x, Some(roi), None, Some(sizes(&[3; 6])));
     for (mode, dtype) in [("nearest", DType::F32), ("linear", DType::F32), ("cubic", DType::F64)] {
         let x = converted(draw.plain_tensor(&[1, 1, 20, 20]), dtype);
         let case = Case::with_optional(

@@ -58,7 +58,7 @@ fn elements(out: &mut Vec<Case>) {
             let c = draw.any_tensor(DType::Bool, &[n]);
             push(case("Where", vec![c, draw.any_tensor(dtype, &[n]), draw.any_tensor(dtype, &[n])]));
         }
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in [DType::F32, DType::BF16, DType::F64] {
             let mut inputs = vec![floats(dtype, &[1, 4, n / 4], 11)];
             inputs.extend((0..3).map(|seed| floats(dtype, &[4], 12 + seed)));
             inputs.push(converted(Tensor::from_slice(&[4], &[0.5f32, 1.25, 1e-3, 7.0]), dtype));

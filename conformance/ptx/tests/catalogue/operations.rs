@@ -8,9 +8,12 @@ use repops::dtype::DType;
 use repops::lane_op::{LaneOp, UnaryOp};
 use repops::ops::{self, OpClass};
 use repops::region::Region;
+use repops::scalar;
+use repops::sequence::sampling::Sampling;
 use repops::symbolic::{Binary, Kind, SymF32, SymF64};
 use repops::tensor::Tensor;
 use repops_cuda::launch::contract::attention::AttentionShape;
+use repops_cuda::launch::sampling::Choice;
 use repops_ptx::Interpreter;
 use repops_ptx::definition::{Definition, Floats, arithmetic};
 use repops_ptx::suite::{Case, Draw};
@@ -35,6 +38,8 @@ pub fn checks() -> Vec<Check> {
     }
     out.push(capped_attention());
     out.push(capped_onnx_attention());
+    out.push(capped_onnx_attention_of_doubles());
+    out.push(choices());
     out
 }
 
@@ -338,6 +343,81 @@ fn capped_onnx_attention() -> Check {
         let found = watched(device, || case.check_on(device).map_err(|failure| failure.to_string()))?;
         compare_doubles(found, UnaryOp::Tanh)
     })
+}
+
+/// Queries with one key each, that is its own score: all else is computed from zeros and ones.
+fn capped_onnx_attention_of_doubles() -> Check {
+    check("operations of a softcap of Attention in f64".to_owned(), move |device| {
+        let scores = numbers(DType::F64, 32);
+        // Near multiples of half of ln 2 what is left of them is so small that every part of ln 2 shows in it.
+        let near: Vec<f64> = (1..20)
+            .flat_map(|k| [1e-7, -3e-9].map(|d| f64::from(k) * std::f64::consts::LN_2 / 2.0 + d))
+            .collect();
+        let all = [scores.as_slice::<f64>(), &near].concat();
+        let finite: Vec<f64> = all.into_iter().filter(|score| score.is_finite()).collect();
+        let shape = [finite.len(), 1, 1, 1];
+        let ones = || Tensor::from_slice(&shape, &vec![1.0f64; finite.len()]);
+        let attrs = Attrs::new().with_float("scale", 1.0).with_float("softcap", 1.0);
+        let inputs = vec![ones(), Tensor::from_slice(&shape, &finite), ones()];
+        let case = Case::new("Attention", attrs, inputs).aligned();
+        let found = watched(device, || case.check_on(device).map_err(|failure| failure.to_string()))?;
+        let tanh = Definition::unary::<SymF64>(UnaryOp::Tanh);
+        let mut allowed = Floats::default();
+        for score in finite.iter().copied().chain([0.0, 1.0]) {
+            allowed.double(score.to_bits());
+            let capped = tanh.compute(&[score.to_bits()], &mut allowed);
+            allowed.double(capped);
+        }
+        Definition::unary::<SymF64>(UnaryOp::Exp).compute(&[0], &mut allowed);
+        compare(&Floats { double: found.double, ..Floats::default() }, &allowed)
+    })
+}
+
+/// Tokens among so few that all sums of their weights can be named; everything else in f64 is a function's, of some number that was
+/// computed in f32.
+fn choices() -> Check {
+    check("operations of choices".to_owned(), move |device| {
+        let mut draw = Draw::new(33);
+        let rows: Vec<Vec<f32>> = (0..40)
+            .map(|row| (0..4).map(|_| draw.plain() * [1.0f32, 4.0, 30.0][row % 3]).collect())
+            .collect();
+        let warm = Sampling { temperature: 0.8, top_p: 0.7, ..Sampling::default() };
+        let ways = [
+            warm,
+            Sampling { top_p: 0.99, min_p: 0.01, ..warm },
+            Sampling { top_p: 1.0, min_p: 0.01, ..warm },
+            Sampling { top_p: 1.0, ..warm },
+        ];
+        let choice =
+            |row, sampling| Choice { row, sampling, tokens: &[], prompt: 0, draw: Default::default() };
+        let choices: Vec<Choice<'_>> =
+            (0..rows.len()).flat_map(|row| ways.each_ref().map(|sampling| choice(row, sampling))).collect();
+        let found = watched(device, || super::sampling::chosen_by(device, &rows, &choices).map(|_| ()))?;
+        let [exp, log] = [UnaryOp::Exp, UnaryOp::Log].map(Definition::unary::<SymF32>);
+        let mut allowed = Floats::default();
+        for &argument in &found.single {
+            exp.compute(&[u64::from(argument)], &mut allowed);
+            // Noise is the logarithm of one.
+            let logarithm = log.compute(&[u64::from(argument)], &mut allowed);
+            log.compute(&[logarithm ^ 1 << 31], &mut allowed);
+        }
+        for row in &rows {
+            let scaled: Vec<f32> = row.iter().map(|logit| logit / warm.temperature).collect();
+            let most = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f64> = scaled.iter().map(|z| f64::from(scalar::exp(z - most))).collect();
+            sums(0.0, &weights, &ways, &mut allowed);
+        }
+        compare(&Floats { double: found.double, ..Floats::default() }, &allowed)
+    })
+}
+
+/// Of numbers one after another, in every order, and the parts of them that are asked for.
+fn sums(sum: f64, left: &[f64], ways: &[Sampling], floats: &mut Floats) {
+    floats.double(sum.to_bits());
+    ways.iter().for_each(|way| floats.double((sum * f64::from(way.top_p)).to_bits()));
+    for at in 0..left.len() {
+        sums(sum + left[at], &[&left[..at], &left[at + 1..]].concat(), ways, floats);
+    }
 }
 
 /// Everything in f64 is a function's, of some number that was computed in f32.

@@ -5,6 +5,7 @@ use repops::dtype::DType;
 use repops::tensor::Tensor;
 use repops_ptx::suite::{Case, Draw};
 
+use super::elementwise::converted;
 use super::{case, vector};
 
 const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
@@ -79,6 +80,13 @@ fn reductions(out: &mut Vec<Case>) {
         reduce(out, "ReduceSum", floats(DType::F32, &[2, length], 5, false), &[1]);
     }
     reduce(out, "ReduceSum", floats(DType::F64, &[5000, 1], 7, false), &[0]);
+    // Zeros of both signs, which compare alike: in each row another one is the extreme.
+    for (op, most) in [("ReduceMax", 0.0f32), ("ReduceMin", -0.0)] {
+        let zeros: Vec<f32> = (0..70 * 70).map(|at| if at / 70 == at % 70 { most } else { -most }).collect();
+        for dtype in FLOATS {
+            reduce(out, op, converted(Tensor::from_slice(&[70, 70], &zeros), dtype), &[1]);
+        }
+    }
     for dtype in [DType::I32, DType::I64, DType::U32, DType::U64] {
         for op in ["ReduceSum", "ReduceL1", "ReduceSumSquare", "ReduceProd"] {
             reduce(out, op, draw.any_tensor(dtype, &[5, 77]), &[1]);

@@ -185,7 +185,11 @@ fn by_the_last_bit(device: &Interpreter, count: usize) -> Result<(), String> {
 }
 
 /// What the device chooses.
-fn chosen_by(device: &Interpreter, rows: &[Vec<f32>], choices: &[Choice<'_>]) -> Result<Vec<Wanted>, String> {
+pub fn chosen_by(
+    device: &Interpreter,
+    rows: &[Vec<f32>],
+    choices: &[Choice<'_>],
+) -> Result<Vec<Wanted>, String> {
     let told = |error: repops_cuda::Error| error.to_string();
     let mut flat: Vec<f32> = rows.concat();
     flat.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = f32::from_bits(0x7fc0_0000));

@@ -5,6 +5,7 @@ use repops::attrs::Attrs;
 use repops::blocks::Format;
 use repops::dtype::DType;
 use repops::tensor::Tensor;
+use repops_cuda::launch::contract::integer::Way;
 use repops_cuda::launch::contract::product::Tiles;
 use repops_ptx::suite::{Case, Draw};
 
@@ -33,6 +34,7 @@ pub fn long() -> Vec<Case> {
     convolutions(&mut out);
     long_rows(&mut out);
     bytes(&mut out);
+    bytes_by_large_tiles(&mut out);
     functions(&mut out);
     reductions(&mut out);
     out
@@ -278,6 +280,25 @@ pub fn bytes(out: &mut Vec<Case>) {
                 ));
             }
         }
+    }
+}
+
+/// Tiles that end behind each of the rows and columns that a thread has; and so many terms that every part of the sums of rows and
+/// columns has some.
+pub fn bytes_by_large_tiles(out: &mut Vec<Case>) {
+    let mut draw = Draw::new(19);
+    let (a, b) = (DType::U8, DType::I8);
+    let ends = (0..16).flat_map(|group| [8 * group, 8 * group + 1]).skip(1).map(|end| (end, 3));
+    for (end, k) in ends.chain([(125, 300)]) {
+        let (x, w) = (draw.any_tensor(a, &[end, k]), draw.any_tensor(b, &[k, end]));
+        let (of_x, of_w) = (draw.any_tensor(a, &[]), draw.any_tensor(b, &[]));
+        let sums = case("MatMulInteger", vec![x.clone(), w.clone(), of_x.clone(), of_w.clone()]);
+        out.push(sums.aligned().by(Way::LargeTiles));
+        // Results of which few are the least or the greatest byte.
+        let scale = Tensor::scalar(0.03f32);
+        let of_result = (Tensor::scalar(if k > 100 { 20.0f32 } else { 0.3 }), Tensor::scalar(113u8));
+        let inputs = vec![x, scale.clone(), of_x, w, scale, of_w, of_result.0, of_result.1];
+        out.push(case("QLinearMatMul", inputs).aligned().by(Way::LargeTiles));
     }
 }
 

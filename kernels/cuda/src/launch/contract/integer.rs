@@ -144,6 +144,8 @@ pub enum Way {
     /// As its shape asks for.
     #[default]
     Best,
+    /// By large tiles of the kernels that every device has, however few they are.
+    LargeTiles,
     /// As large ones are where warpgroups multiply, however small it is, by at most so many blocks.
     Warpgroups { blocks: u32 },
 }
@@ -208,6 +210,7 @@ impl<B> Operands<'_, B> {
         let blocks = match self.way {
             Way::Warpgroups { blocks } => (k > 0).then_some(blocks),
             Way::Best => wgmma::is_large(m, n, k).then_some(wgmma::BLOCKS),
+            Way::LargeTiles => None,
         };
         if let Some(blocks) = blocks
             && device.architecture() == 90
@@ -216,10 +219,11 @@ impl<B> Operands<'_, B> {
             return wgmma::launch(device, self, [m, n, k], scales, blocks);
         }
         let large = u64::from(m.div_ceil(128)) * u64::from(n.div_ceil(128)) * u64::from(matrices);
-        let (kernel, grid, threads) = if m <= 8 {
-            (kernels[2], [n.div_ceil(128), m, matrices], 256)
-        } else if m > 64 && n > 64 && large >= 96 {
+        let is_large = self.way == Way::LargeTiles || m > 64 && n > 64 && large >= 96;
+        let (kernel, grid, threads) = if is_large {
             (kernels[0], [n.div_ceil(128), m.div_ceil(128), matrices], 256)
+        } else if m <= 8 {
+            (kernels[2], [n.div_ceil(128), m, matrices], 256)
         } else {
             (kernels[1], [n.div_ceil(64), m.div_ceil(64), matrices], 128)
         };
