@@ -378,7 +378,7 @@ fn capped_onnx_attention_of_doubles() -> Check {
 fn choices() -> Check {
     check("operations of choices".to_owned(), move |device| {
         let mut draw = Draw::new(33);
-        let rows: Vec<Vec<f32>> = (0..40)
+        let rows: Vec<Vec<f32>> = (0..15)
             .map(|row| (0..4).map(|_| draw.plain() * [1.0f32, 4.0, 30.0][row % 3]).collect())
             .collect();
         let warm = Sampling { temperature: 0.8, top_p: 0.7, ..Sampling::default() };
@@ -403,7 +403,7 @@ fn choices() -> Check {
         }
         for row in &rows {
             let scaled: Vec<f32> = row.iter().map(|logit| logit / warm.temperature).collect();
-            let most = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let most = scaled.iter().copied().fold(f32::NEG_INFINITY, |a, b| if a < b { b } else { a });
             let weights: Vec<f64> = scaled.iter().map(|z| f64::from(scalar::exp(z - most))).collect();
             sums(0.0, &weights, &ways, &mut allowed);
         }
