@@ -88,6 +88,19 @@ fn products(out: &mut Vec<Case>) {
                 }
             }
         }
+        // Ends behind each row and column that a thread has: what lies behind them is not read, either.
+        for dtype in [DType::F32, DType::BF16] {
+            for end in 1..4 {
+                for at in (0..rows).step_by(16) {
+                    let (m, n) = (at + end, columns);
+                    out.push(gemm(dtype, dtype, (m, 3, n), (0, 0), Some(vec![m, 1])).cut(tiles, true));
+                }
+                for at in (0..columns).step_by(32) {
+                    let (m, n) = (rows, at + end);
+                    out.push(gemm(dtype, dtype, (m, 3, n), (0, 0), Some(vec![n])).cut(tiles, true));
+                }
+            }
+        }
         // Trees of four levels in a block; parts of the last chunk.
         for (a, b) in [(DType::F32, DType::F32), (DType::BF16, DType::BF16)] {
             out.push(gemm(a, b, (rows - 2, 5 * 256 + 12, columns - 4), (0, 0), None).cut(tiles, true));
