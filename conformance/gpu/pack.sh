@@ -3,7 +3,7 @@
 #
 #   conformance/gpu/pack.sh OUT [NODE_CASES_FOLDER]
 #
-# writes OUT/ (at most MOST_MIB, by default 64): `repops` without the compiler, cases as programs with inputs and, with their
+# writes OUT/ (at most MOST_MIB, by default 96): `repops` without the compiler, cases as programs with inputs and, with their
 # goldens, as suites, small language models, and run.sh. The folder of node cases is what conformance/node_cases.py wrote (`node/` and
 # others in it); without it only the matrix of small models is packed. PROFILE=release (the default) or dev; COMPILER: a
 # `repops-compiler` that compiles the cases, by default the one of the same profile; SUITES: which of the folder's suites, by default
@@ -70,4 +70,4 @@ cp LICENSE "$out/"
 cat "$out/NEEDS"
 size=$(du -sm --apparent-size "$out" | cut -f1)
 echo "$size MiB in $out"
-[ "$size" -le "${MOST_MIB:-64}" ] || { echo "more than ${MOST_MIB:-64} MiB" >&2; exit 1; }
+[ "$size" -le "${MOST_MIB:-96}" ] || { echo "more than ${MOST_MIB:-96} MiB" >&2; exit 1; }
