@@ -202,24 +202,48 @@ pub fn prepare<D: Device>(
     region: &Region,
     backend: Option<&dyn RegionBackend>,
 ) -> Result<Option<Prepared<D::Buffer>>, Error> {
-    let made = backend.and_then(|backend| backend.ptx(region)).map(|ptx| Made::new(&ptx));
+    let made = backend.and_then(|backend| backend.ptx(region)).and_then(|ptx| Made::new(&ptx, region));
     let followed = Followed::new(device, region)?;
     Ok((made.is_some() || followed.is_some()).then_some(Prepared { made, followed }))
 }
 
 impl Made {
-    fn new(ptx: &RegionPtx) -> Made {
+    /// `None` for a text whose entries take other arguments than they are given: the driver would read what is not there.
+    fn new(ptx: &RegionPtx, region: &Region) -> Option<Made> {
+        let (inputs, outputs) = (region.params.len(), region.results.len());
+        let types = |numbers: usize, each: usize| {
+            let input = std::iter::once(".u64").chain(std::iter::repeat_n(".u32", each));
+            let inputs = (0..inputs).flat_map(move |_| input.clone());
+            std::iter::repeat_n(".u32", numbers).chain(inputs).chain(std::iter::repeat_n(".u64", outputs))
+        };
+        let axes = RegionPtx::AXES;
+        let is_dense = parameters(&ptx.text, RegionPtx::DENSE)?.eq(types(1, 1));
+        let is_broadcast = parameters(&ptx.text, RegionPtx::BROADCAST)?.eq(types(1 + 3 * axes, axes));
+        if !is_dense || !is_broadcast {
+            return None;
+        }
         let digest = sha256(&[ptx.text.as_bytes()]);
         let name = Cow::Owned(format!("region-{digest}"));
         let module = Arc::new(Module { name, ptx: Cow::Owned(ptx.text.clone()) });
         let kernel = |entry| Kernel { module: ModuleRef::Made(module.clone()), entry };
-        Made {
+        Some(Made {
             dense: kernel(RegionPtx::DENSE),
             broadcast: kernel(RegionPtx::BROADCAST),
             // Only how many blocks there are depends on it.
             lanes: ptx.lanes.clamp(1, 64),
-        }
+        })
     }
+}
+
+/// The types of the parameters of an entry, in order; of an array, which has brackets, none that is known.
+fn parameters<'t>(text: &'t str, entry: &str) -> Option<impl Iterator<Item = &'t str>> {
+    let (_, behind) = text.split_once(&format!(".entry {entry}("))?;
+    let (list, _) = behind.split_once(')')?;
+    Some(list.split(',').map(|parameter| {
+        let mut words = parameter.split_whitespace();
+        let type_of = if words.next() == Some(".param") { words.next() } else { None };
+        type_of.filter(|_| !parameter.contains('[')).unwrap_or("")
+    }))
 }
 
 impl<B> Followed<B> {
@@ -289,7 +313,7 @@ impl Made {
 }
 
 /// `(m, s)` with `x / extent == x * m >> s` for every `x` below 2^31: with `l` bits of `extent - 1`, `m` is `2^(31 + l) / extent`
-/// rounded up, at most `2^32 - 1` but for an extent of 1, and `s` is `31 + l`. (Granlund, Montgomery: Division by invariant integers using multiplication, 1994, theorem 4.2.)
+/// rounded up, below 2^32, and `s` is `31 + l`. (Granlund, Montgomery: Division by invariant integers using multiplication, 1994, theorem 4.2.)
 fn divisor(extent: u32) -> (u32, u32) {
     let bits = 32 - (extent - 1).leading_zeros();
     let factor = (1u64 << (31 + bits)).div_ceil(u64::from(extent));
@@ -403,6 +427,34 @@ mod tests {
         region.check().unwrap();
         let encoded = Encoded::of(&region).unwrap();
         assert_eq!((encoded.words.len(), encoded.slots), (42, 2));
+    }
+
+    #[test]
+    fn code_that_takes_other_arguments_is_none() {
+        let region = Region {
+            products: Vec::new(),
+            params: vec![DType::F32],
+            instructions: vec![step("Relu", &[0], DType::F32)],
+            results: vec![1],
+        };
+        let entry = |name: &str, types: &[&str]| {
+            let list: Vec<String> = types.iter().map(|ty| format!("\t.param {ty} .ptr .align 1 p")).collect();
+            format!(".visible .entry {name}(\n{}\n)\n{{ ret; }}\n", list.join(",\n"))
+        };
+        let dense = [".u32", ".u64", ".u32", ".u64"];
+        let broadcast = [vec![".u32"; 19], vec![".u64"], vec![".u32"; 6], vec![".u64"]].concat();
+        let made = |dense: &[&str], broadcast: &[&str]| {
+            let text = entry(RegionPtx::DENSE, dense) + &entry(RegionPtx::BROADCAST, broadcast);
+            Made::new(&RegionPtx { text, lanes: 4 }, &region).is_some()
+        };
+        assert!(made(&dense, &broadcast));
+        assert!(!made(&dense[..3], &broadcast));
+        assert!(!made(&[".u32", ".u64", ".u64", ".u64"], &broadcast));
+        assert!(!made(&dense, &broadcast[1..]));
+        let text = entry(RegionPtx::DENSE, &dense);
+        assert!(Made::new(&RegionPtx { text: text.clone(), lanes: 4 }, &region).is_none());
+        let array = text.replacen("p,", "p[4096],", 1) + &entry(RegionPtx::BROADCAST, &broadcast);
+        assert!(Made::new(&RegionPtx { text: array, lanes: 4 }, &region).is_none());
     }
 
     #[test]
