@@ -148,21 +148,33 @@ impl Emitter<'_> {
             "%v{id}{to} = llvm.load %v{id}_at {{alignment = {align} : i64}} : !llvm.ptr -> vector<{width}x{stored}>"
         ));
         if kind == Kind::Mask {
-            self.line(format_args!("%v{id}_false = arith.constant dense<0> : vector<{width}xi8>"));
-            self.line(format_args!("%v{id} = arith.cmpi ne, %v{id}_byte, %v{id}_false : vector<{width}xi8>"));
+            self.truths_of_bytes(id);
         }
+    }
+
+    /// Truth values from the bytes that they are stored as, `%v{id}_byte`.
+    fn truths_of_bytes(&mut self, id: NodeId) {
+        let width = self.width;
+        self.line(format_args!("%v{id}_false = arith.constant dense<0> : vector<{width}xi8>"));
+        self.line(format_args!("%v{id} = arith.cmpi ne, %v{id}_byte, %v{id}_false : vector<{width}xi8>"));
+    }
+
+    /// The name of result `k` as it is stored: truth values as bytes.
+    fn as_stored(&mut self, k: usize, result: NodeId) -> String {
+        let kind = self.recording.kind(result);
+        if kind != Kind::Mask {
+            return format!("%v{result}");
+        }
+        let (mask, width) = (self.ty(kind), self.width);
+        self.line(format_args!("%r{k}_byte = arith.extui %v{result} : {mask} to vector<{width}xi8>"));
+        format!("%r{k}_byte")
     }
 
     fn store(&mut self, k: usize, result: NodeId) {
         let kind = self.recording.kind(result);
         let (stored, align) = stored(kind);
         let width = self.width;
-        let mut value = format!("%v{result}");
-        if kind == Kind::Mask {
-            let mask = self.ty(kind);
-            self.line(format_args!("%r{k}_byte = arith.extui {value} : {mask} to vector<{width}xi8>"));
-            value = format!("%r{k}_byte");
-        }
+        let value = self.as_stored(k, result);
         self.line(format_args!(
             "%r{k}_at_i = llvm.getelementptr %r{k}[%i] : (!llvm.ptr, i64) -> !llvm.ptr, {stored}"
         ));

@@ -66,6 +66,16 @@ impl Engine {
         Ok(Engine::Device(Box::new(DeviceRuntime::new(driver, name, runtime).with_warn(warn()))))
     }
 
+    /// The CPU's kernels, however else the arguments want it.
+    pub fn on_cpu(arguments: &arguments::Engine) -> Result<Engine> {
+        Engine::new(&arguments::Engine {
+            device: DeviceChoice::Cpu,
+            reference: false,
+            region_code: None,
+            ..*arguments
+        })
+    }
+
     /// A session, which steps sequences row by row.
     pub fn session(
         arguments: &arguments::Engine,

@@ -12,7 +12,7 @@ use repops::program::{Block, Header, Output, Program, ProgramParts, SPEC_VERSION
 use repops::{DType, DimExpr, Tensor};
 use serde_json::{Value, json};
 
-use crate::arguments::{self, ConformanceExhaustive, DeviceChoice};
+use crate::arguments::ConformanceExhaustive;
 use crate::engine::Engine;
 use crate::interrupt::{interrupted, watch_for_interrupts};
 use crate::report::{note, print, print_json};
@@ -168,12 +168,7 @@ pub fn exhaustive(arguments: &ConformanceExhaustive) -> Result<Answer> {
         return Err(Failure(format!("no check's name contains {:?}", arguments.only)));
     }
     let engine = Engine::new(&arguments.engine)?;
-    let cpu = Engine::new(&arguments::Engine {
-        device: DeviceChoice::Cpu,
-        reference: false,
-        region_code: None,
-        ..arguments.engine
-    })?;
+    let cpu = Engine::on_cpu(&arguments.engine)?;
     let (mut found, mut wrong) = (Vec::new(), 0);
     for check in &checks {
         let start = Instant::now();

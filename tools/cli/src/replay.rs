@@ -14,7 +14,7 @@ use repops::program::{
 use repops::{Layout, Tensor};
 use serde_json::json;
 
-use crate::arguments::{self, ConformanceReplay, DeviceChoice};
+use crate::arguments::ConformanceReplay;
 use crate::engine::{self, Engine};
 use crate::interrupt::{interrupted, watch_for_interrupts};
 use crate::report::{print, print_json};
@@ -68,12 +68,7 @@ pub fn replay(arguments: &ConformanceReplay) -> Result<Answer> {
     watch_for_interrupts();
     let cases = cases(arguments)?;
     let engine = Engine::new(&arguments.engine)?;
-    let cpu = Engine::new(&arguments::Engine {
-        device: DeviceChoice::Cpu,
-        reference: false,
-        region_code: None,
-        ..arguments.engine
-    })?;
+    let cpu = Engine::on_cpu(&arguments.engine)?;
     let (mut runs, mut wrong) = (0u64, Vec::new());
     for (name, (program, sets)) in &cases {
         let program = engine::load(program)?;

@@ -146,8 +146,7 @@ impl Emitter<'_> {
         let to = if kind == Kind::Mask { "_byte" } else { "" };
         self.line(format_args!("%v{id}{to} = vector.from_elements {lanes} : vector<{width}x{element}>"));
         if kind == Kind::Mask {
-            self.line(format_args!("%v{id}_false = arith.constant dense<0> : vector<{width}xi8>"));
-            self.line(format_args!("%v{id} = arith.cmpi ne, %v{id}_byte, %v{id}_false : vector<{width}xi8>"));
+            self.truths_of_bytes(id);
         }
     }
 
@@ -155,12 +154,7 @@ impl Emitter<'_> {
         let kind = self.recording.kind(result);
         let (element, align) = stored(kind);
         let width = self.width;
-        let mut value = format!("%v{result}");
-        if kind == Kind::Mask {
-            let mask = self.ty(kind);
-            self.line(format_args!("%r{k}_byte = arith.extui {value} : {mask} to vector<{width}xi8>"));
-            value = format!("%r{k}_byte");
-        }
+        let value = self.as_stored(k, result);
         for lane in 0..width {
             if lane > 0 {
                 self.line(format_args!("scf.if %is{lane} {{"));

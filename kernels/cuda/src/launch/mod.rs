@@ -1,7 +1,7 @@
 //! How each family of operators is launched: which kernels, in which grids, with which arguments.
 //!
-//! Invariant: a plan depends on shapes, types and attributes alone, never on the device's size or state; only which of two
-//! modules with the same kernels is used depends on its architecture.
+//! Invariant: a plan depends on shapes, types and attributes alone, never on the device's size or state; its architecture decides
+//! which of two modules with the same kernels is used, and whether large products of bytes go by warpgroups.
 
 pub mod axes;
 pub mod contract;
