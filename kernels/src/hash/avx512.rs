@@ -214,14 +214,18 @@ pub(super) fn hash<const PREFIX: u8, const BYTES: usize>(messages: [&[u8; BYTES]
     hashes_of(&state)
 }
 
-/// SHA-256 of `PREFIX || message` for each message; all are equally long.
+/// SHA-256 of `PREFIX || message` for each message; all are equally long. Those of `next`, which come after them, are asked
+/// for meanwhile: rows that were gathered a while ago have left the near caches.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn hash_slices<const PREFIX: u8>(messages: [&[u8]; LANES]) -> [Hash; LANES] {
+pub(super) fn hash_slices<const PREFIX: u8>(messages: [&[u8]; LANES], next: [&[u8]; LANES]) -> [Hash; LANES] {
     let len = messages[0].len();
     assert!(messages.iter().all(|message| message.len() == len));
     let rows = messages.map(<[u8]>::as_ptr);
     let mut state = initial();
     for block in 0..whole_blocks(len) {
+        for row in next {
+            _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(block * BLOCK).cast());
+        }
         let words = if block == 0 {
             // SAFETY: there are whole blocks only from 64 bytes on.
             let words = unsafe { words_of(rows, 0) };

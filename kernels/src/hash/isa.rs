@@ -125,9 +125,10 @@ impl HashIsa {
                     false => (HashIsa::Portable, 2),
                 };
                 // SAFETY: the caller's promise.
-                let sixteen =
-                    |batch: [&&[u8]; 16]| unsafe { avx512::hash_slices::<PREFIX>(batch.map(|m| *m)) };
-                let done = in_batches(messages, hashes, fewest, sixteen);
+                let sixteen = |batch: [&&[u8]; 16], next: [&&[u8]; 16]| unsafe {
+                    avx512::hash_slices::<PREFIX>(batch.map(|m| *m), next.map(|m| *m))
+                };
+                let done = in_batches_foreseen(messages, hashes, fewest, sixteen);
                 narrow.hash_slices::<PREFIX>(&messages[done..], &mut hashes[done..]);
             }
             #[cfg(target_arch = "x86_64")]
@@ -155,10 +156,22 @@ fn in_batches<'a, T, const N: usize>(
     fewest: usize,
     hash: impl Fn([&'a T; N]) -> [Hash; N],
 ) -> usize {
+    in_batches_foreseen(messages, hashes, fewest, |batch, _| hash(batch))
+}
+
+/// The same with the messages that come next: after the last ones, the very last again.
+fn in_batches_foreseen<'a, T, const N: usize>(
+    messages: &'a [T],
+    hashes: &mut [Hash],
+    fewest: usize,
+    hash: impl Fn([&'a T; N], [&'a T; N]) -> [Hash; N],
+) -> usize {
+    let last = messages.len().saturating_sub(1);
+    let from = |first: usize| from_fn(|n| &messages[last.min(first + n)]);
     let mut done = 0;
     while messages.len() - done >= fewest {
         let count = N.min(messages.len() - done);
-        let found = hash(from_fn(|n| &messages[done + n.min(count - 1)]));
+        let found = hash(from(done), from(done + N));
         hashes[done..done + count].copy_from_slice(&found[..count]);
         done += count;
     }

@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn many_leaves_and_nodes(
         lengths in prop::collection::vec(
-            prop_oneof![Just(1024usize), Just(768), 0usize..=1024, 60usize..=66, 118usize..=130], 0..150),
+            prop_oneof![Just(1024usize), Just(768), 0usize..=1024, 60usize..=66, 118usize..=130], 0..400),
         seed in 0usize..1000,
     ) {
         let slices: Vec<&[u8]> = lengths.iter().enumerate().map(|(i, &len)| &BYTES[seed + 7 * i..][..len]).collect();

@@ -12,9 +12,11 @@ use repops::digest::{LEAF_BYTES, Layout, bind_prefix, merkle_root};
 use repops::sequence::Row;
 use repops_kernels::{hashes_behind, node_hashes, parallel_chunks};
 
-/// Bytes of rows that are gathered before they are hashed together: many enough to fill the lanes, few enough to
-/// stay in a cache.
+/// Bytes of rows that are hashed together: many enough to fill the lanes, few enough to stay in a cache.
 const GATHER_BYTES: usize = 128 << 10;
+/// Parts that wait for it on one thread. What hashes, code and all, leaves the caches while the weights of some steps
+/// pass: it is called for seldom, and then for several parts.
+const PARTS_ALONE: usize = 4;
 /// Gathered parts that may wait for a thread; beyond, they are hashed at once.
 const WAITING_MAX: usize = 32;
 /// Buffers that are kept from one call to the next.
@@ -62,6 +64,25 @@ struct Hashed {
     spare: Vec<Gathered>,
 }
 
+/// Rows that are hashed together.
+struct Part {
+    number: usize,
+    gathered: Gathered,
+    /// Where the leaves go.
+    hashed: Arc<Mutex<Hashed>>,
+}
+
+impl Part {
+    fn hash(mut self) {
+        let leaves = self.gathered.leaves(&self.gathered.slices());
+        let steps = std::mem::take(&mut self.gathered.steps);
+        self.gathered.clear();
+        let mut hashed = lock(&self.hashed);
+        hashed.parts.push((self.number, steps, leaves));
+        hashed.spare.push(self.gathered);
+    }
+}
+
 /// The leaves of the rows that are computed at once.
 #[derive(Default)]
 pub(crate) struct Leaves {
@@ -71,6 +92,8 @@ pub(crate) struct Leaves {
     /// Parts so far.
     parts: usize,
     hashed: Arc<Mutex<Hashed>>,
+    /// Parts that this thread, which is alone, has yet to hash.
+    own: Vec<Part>,
     /// Of earlier rows, for their memory.
     spare: Vec<Gathered>,
 }
@@ -80,6 +103,7 @@ impl Leaves {
     pub fn begin(&mut self, rows: usize, head_rows: usize) {
         (self.rows, self.head_rows, self.parts) = (rows, head_rows, 0);
         self.gathered.clear();
+        self.own.clear();
         // Whatever still hashes for a step that failed keeps the old one.
         self.hashed = Arc::default();
     }
@@ -129,28 +153,29 @@ impl Leaves {
         let waiting = self.parts - hashed.parts.len();
         let next = self.spare.pop().or_else(|| hashed.spare.pop()).unwrap_or_default();
         drop(hashed);
-        let mut gathered = std::mem::replace(&mut self.gathered, next);
-        let (number, hashed) = (self.parts, self.hashed.clone());
+        let gathered = std::mem::replace(&mut self.gathered, next);
+        let part = Part { number: self.parts, gathered, hashed: self.hashed.clone() };
         self.parts += 1;
-        let work = move || {
-            let leaves = gathered.leaves(&gathered.slices());
-            let steps = std::mem::take(&mut gathered.steps);
-            gathered.clear();
-            let mut hashed = lock(&hashed);
-            hashed.parts.push((number, steps, leaves));
-            hashed.spare.push(gathered);
-        };
-        if rayon::current_num_threads() == 1 || waiting > WAITING_MAX {
-            work();
+        if rayon::current_num_threads() == 1 {
+            self.own.push(part);
+            if self.own.len() == PARTS_ALONE {
+                self.hash_own();
+            }
+        } else if waiting > WAITING_MAX {
+            part.hash();
         } else {
-            repops_kernels::spawn(work);
+            repops_kernels::spawn(move || part.hash());
         }
+    }
+
+    fn hash_own(&mut self) {
+        self.own.drain(..).for_each(Part::hash);
     }
 
     /// Waits for what other threads hash. Before anything else is given to the pool: a thread that waits within such a task may
     /// take up what is given, and would then wait for the task that lies beneath.
     pub fn settle(&self) {
-        while lock(&self.hashed).parts.len() != self.parts {
+        while lock(&self.hashed).parts.len() + self.own.len() != self.parts {
             repops_kernels::take_up_work();
         }
     }
@@ -158,6 +183,7 @@ impl Leaves {
     /// The roots over the leaves: of every row, and of every head row.
     pub fn finish(&mut self) -> (Vec<Digest>, Vec<Digest>) {
         self.flush();
+        self.hash_own();
         self.settle();
         let mut hashed = lock(&self.hashed);
         self.spare.append(&mut hashed.spare);

@@ -11,7 +11,7 @@ use repops::reduce::CHUNK;
 use repops::scalar;
 
 use super::super::contract::TileElem;
-use super::super::contract::tile::{Form, PANEL, SPAN, Tile, TileFn, TileSet};
+use super::super::contract::tile::{Form, PANEL, SPAN, Tile, TileFn, TileSet, prefetch};
 use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch};
 use super::super::rows::sums;
@@ -24,6 +24,11 @@ const _: () = assert!(PAGE == CHUNK && PAGE.is_multiple_of(PANEL));
 /// Rows that a block should have at the most, and elements of its scores.
 const BLOCK_ROWS: usize = 48;
 const BLOCK_SCORES: usize = 1 << 17;
+
+/// Rows up to which keys and values are asked for ahead: so few are through with them before the next ones arrive.
+const FEW_ROWS: usize = 8;
+/// Elements of values up to which all are asked for while scores are computed: they wait in the second-level cache.
+const VALUES_AHEAD: usize = 1 << 16;
 
 /// Keys and values, page by page.
 pub(super) trait Source: Sync {
@@ -156,6 +161,14 @@ pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: us
     });
 }
 
+/// Elements of a cache line.
+const LINE: usize = 64 / size_of::<f32>();
+
+/// Asks for what will be read.
+fn ask_for(elements: &[f32]) {
+    elements.chunks(LINE).for_each(|line| prefetch(line.as_ptr()));
+}
+
 /// Levels of a binary counter up to `count`.
 fn depth(count: usize) -> usize {
     (usize::BITS - count.saturating_sub(1).leading_zeros()) as usize
@@ -184,7 +197,8 @@ impl Work<'_> {
         let count = self.rows.seen.len();
         let tile_rows = count.div_ceil(count.div_ceil(self.set.rows_max));
         for page in self.first / PAGE..high.div_ceil(PAGE) {
-            let panels = (high - page * PAGE).min(PAGE).div_ceil(PANEL);
+            let positions = (high - page * PAGE).min(PAGE);
+            let panels = positions.div_ceil(PANEL);
             let keys = &self.source.keys(self.head, page)[..panels * PANEL * d];
             for (panel, wide) in parts(panels, (self.set.panels)(tile_rows)) {
                 for row in (0..count).step_by(tile_rows) {
@@ -193,6 +207,11 @@ impl Work<'_> {
                     while at < panel + wide {
                         let (run, taken) = pick(self.set, high, panel + wide - at, Form::InPlace);
                         let column = page * PAGE - self.first + at * PANEL;
+                        if count <= FEW_ROWS && row == 0 {
+                            let next = (at + taken) * PANEL;
+                            ask_for(&keys[next * d..keys.len().min((next + taken * PANEL) * d)]);
+                            self.ask_for_values(page, at * PANEL..next.min(positions));
+                        }
                         let out = &mut scores[row * self.width + column..];
                         assert!(out.len() >= (high - 1) * self.width + taken * PANEL);
                         self.keys_tile(
@@ -207,6 +226,15 @@ impl Work<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Asks for the values of some positions of a page.
+    fn ask_for_values(&self, page: usize, positions: Range<usize>) {
+        let e = self.shape.e;
+        if self.width * e <= VALUES_AHEAD {
+            let (values, stride) = self.source.values(self.head, page);
+            positions.for_each(|position| ask_for(&values[position * stride..][..e]));
         }
     }
 

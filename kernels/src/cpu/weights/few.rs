@@ -26,7 +26,7 @@ pub(crate) const ROWS_MAX: usize = 32;
 const TILE_ROWS: usize = 8;
 /// Panels of a group, which a tile takes at once, at the most.
 const GROUP: usize = 4;
-/// Bytes that are asked for ahead of the block at work, of each panel.
+/// Bytes that are asked for ahead of the block at work, of each panel: as many blocks as hold so many.
 const AHEAD: usize = 2048;
 /// Elements of a matrix of f32 at the least.
 const F32_MIN: usize = 1 << 19;
@@ -253,7 +253,8 @@ unsafe fn chunk_sums<F: Stored, V: VectorLane, const ROWS: usize, const VECTORS:
     let mut sums = [[zero(); VECTORS]; ROWS];
     for _ in 0..terms / F::BLOCK {
         // What comes after the last block is the group's next panel: the next group's blocks are wanted.
-        let ahead = if left_bytes > AHEAD { AHEAD } else { AHEAD + (panels - 1) * panel_bytes };
+        let ahead = const { AHEAD.next_multiple_of(F::BYTES) };
+        let ahead = if left_bytes > ahead { ahead } else { ahead + (panels - 1) * panel_bytes };
         for band in 0..F::BLOCK / F::BAND {
             let share = F::BYTES * F::BAND / F::BLOCK;
             for v in (0..VECTORS).step_by(per_panel) {
