@@ -187,6 +187,27 @@ pub fn pack_filters16(weight: &Weight) -> Result<Weight, TensorError> {
     Ok(Weight { layout: Layout::Filters16, data: owned(packed), ..weight.clone() })
 }
 
+/// The stored bytes of row-major matrices `[.., K, N]` of bytes in layout Groups4: `[.., ceil(N/16)][ceil(K/4)][16][4]`.
+pub fn pack_groups4(weight: &Weight) -> Result<Weight, TensorError> {
+    let [.., k, n] = weight.shape[..] else { return Ok(weight.clone()) };
+    let (panels, panel) = (n.div_ceil(16), k.div_ceil(4) * 64);
+    let bytes = weight.data.as_slice();
+    let matrices = bytes.len().checked_div(k * n).unwrap_or(0);
+    let mut packed = AlignedBytes::zeros(matrices * panels * panel)?;
+    if panel > 0 && panels > 0 {
+        packed.as_mut_slice().par_chunks_exact_mut(panel).enumerate().for_each(|(at, panel)| {
+            let (matrix, first) = (at / panels, at % panels * 16);
+            let width = (n - first).min(16);
+            for row in 0..k {
+                let from = &bytes[(matrix * k + row) * n + first..][..width];
+                let group = &mut panel[row / 4 * 64..][..64];
+                group[row % 4..].iter_mut().step_by(4).zip(from).for_each(|(to, from)| *to = *from);
+            }
+        });
+    }
+    Ok(Weight { layout: Layout::Groups4, data: owned(packed), ..weight.clone() })
+}
+
 /// Rows of elements of SIZE bytes become columns of panels.
 fn panels_of_rows<const SIZE: usize>(bytes: &[u8], n: usize, k: usize) -> Result<AlignedBytes, TensorError> {
     let panel = k * 16 * SIZE;
@@ -241,14 +262,16 @@ mod tests {
     use super::*;
 
     fn weight(shape: &[usize], values: &[f32]) -> Weight {
-        let tensor = Tensor::from_slice(shape, values);
-        let data = owned(AlignedBytes::copy_of(tensor.bytes()).unwrap());
+        of(&Tensor::from_slice(shape, values))
+    }
+
+    fn of(tensor: &Tensor) -> Weight {
         Weight {
             name: String::new(),
-            dtype: DType::F32,
-            shape: shape.to_vec(),
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
             layout: Layout::RowMajor,
-            data,
+            data: owned(AlignedBytes::copy_of(tensor.bytes()).unwrap()),
         }
     }
 
@@ -301,6 +324,16 @@ mod tests {
             assert_eq!(packed.data.as_slice(), plain, "{shape:?}");
             let back = repops::reference::unpack(DType::F32, &shape, Layout::Filters16, &plain).unwrap();
             assert_eq!(back.bytes(), weight.data.as_slice(), "{shape:?}");
+        }
+        for shape in [vec![3, 41, 37], vec![8, 16], vec![1, 1], vec![5, 0], vec![0, 5], vec![2, 0, 3]] {
+            let count = shape.iter().product::<usize>();
+            let values: Vec<u8> = (0..count).map(|i| (i * 7 + 1) as u8).collect();
+            let tensor = Tensor::from_slice(&shape, &values);
+            let packed = pack_groups4(&of(&tensor)).unwrap();
+            let plain = repops::reference::pack(tensor.view(), Layout::Groups4);
+            assert_eq!(packed.data.as_slice(), plain, "{shape:?}");
+            let back = repops::reference::unpack(DType::U8, &shape, Layout::Groups4, &plain).unwrap();
+            assert_eq!(back.bytes(), values, "{shape:?}");
         }
         for (n, k) in [(37, 40), (16, 3), (1, 1), (0, 5), (5, 0)] {
             let values: Vec<f32> = (0..n * k).map(|i| i as f32).collect();

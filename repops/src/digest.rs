@@ -103,6 +103,9 @@ pub enum Layout {
     /// The first axis of `[O, ..]` in blocks of 16, innermost: `[ceil(O / 16)][the other axes][16]`, past `O` zero: filters as
     /// a convolution reads them that takes its output channels for columns.
     Filters16 = 2,
+    /// The last two axes `[K, N]` of bytes as `[ceil(N / 16)][ceil(K / 4)][16][4]`, past `N` and `K` zero: as instructions that
+    /// multiply four bytes at a time read the right operand. Leading axes stay outermost.
+    Groups4 = 3,
 }
 
 impl Layout {
@@ -111,6 +114,7 @@ impl Layout {
             0 => Some(Layout::RowMajor),
             1 => Some(Layout::Panel16),
             2 => Some(Layout::Filters16),
+            3 => Some(Layout::Groups4),
             _ => None,
         }
     }
@@ -130,6 +134,13 @@ impl Layout {
                 let terms = rest.iter().product::<usize>().max(1);
                 let (filter, term) = (at / terms, at % terms);
                 (filter / 16 * terms + term) * 16 + filter % 16
+            }
+            (Layout::Groups4, &[.., k, n]) => {
+                let matrix = (k * n).max(1);
+                let (batch, row, column) = (at / matrix, at % matrix / n.max(1), at % n.max(1));
+                let groups = k.div_ceil(4);
+                let group = column / 16 * groups + row / 4;
+                batch * groups * 4 * n.next_multiple_of(16) + (group * 16 + column % 16) * 4 + row % 4
             }
             _ => at,
         }

@@ -248,9 +248,11 @@ fn panels_are_read_by_contractions_alone() {
             Err(ProgramError::Operator { op: "ProductRegion", .. })
         ));
     }
-    // Blocks of filters are another layout.
-    let mut filters = parts([0, 1]);
-    panels(&mut filters);
-    filters.constants[0].layout = Layout::Filters16;
-    assert!(matches!(Program::new(filters), Err(ProgramError::Operator { op: "MatMul", .. })));
+    // Blocks of filters and groups of bytes are other layouts.
+    for layout in [Layout::Filters16, Layout::Groups4] {
+        let mut other = parts([0, 1]);
+        panels(&mut other);
+        other.constants[0].layout = layout;
+        assert!(matches!(Program::new(other), Err(ProgramError::Operator { op: "MatMul", .. })));
+    }
 }

@@ -1,7 +1,8 @@
 //! Layout of weights: a constant that is read only as the right operand of matrix products, and perhaps by Embeddings, is
 //! stored as the kernels read it, in panels of 16 columns.
 //!
-//! The filters of a convolution are stored by blocks of output channels where that is faster.
+//! The filters of a convolution are stored by blocks of output channels where that is faster; bytes that are multiplied as
+//! integers in groups of four.
 //!
 //! The product's bits do not depend on the layout. A Gemm that takes its right operand transposed gets it transposed
 //! already: the same products in the same order. An Embedding that shares it (tied weights) reads columns of the panels.
@@ -24,10 +25,13 @@ enum Read {
     Transposed,
     /// As the filters of a convolution.
     Filters,
+    /// By a product of integers.
+    Groups,
 }
 
-/// Types that panels are made of.
+/// Types that panels are made of, and groups.
 const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+const BYTES: [DType; 2] = [DType::I8, DType::U8];
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     let session = &*session;
@@ -35,14 +39,16 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
     let mut done: BTreeMap<(u32, Read), WeightId> = BTreeMap::new();
     for op in all_ops(session.body()?) {
         let Some(weight) = session.weight_of(op)? else { continue };
-        let fits =
-            weight.layout == Layout::RowMajor && TYPES.contains(&weight.dtype) && weight.shape.len() >= 2;
         let uses = op.result(0).uses();
         let reads: Vec<Option<Read>> = uses.iter().map(|&(user, index)| read(user, index)).collect();
         let Some(Some(first)) = reads.first().copied() else { continue };
+        let types = if first == Read::Groups { &BYTES[..] } else { &TYPES };
+        let fits =
+            weight.layout == Layout::RowMajor && types.contains(&weight.dtype) && weight.shape.len() >= 2;
         // Products of f16 or bf16 read rows; those of f32 with such weights read panels.
         let wide = |&(user, _): &(Op<'_>, usize)| {
-            weight.dtype == DType::F32
+            first == Read::Groups
+                || weight.dtype == DType::F32
                 || ops::applied_name(user) == Some("Embedding")
                 || user
                     .operands()
@@ -65,6 +71,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<()> {
                     Read::Plain => weights::pack_panel16(&weight),
                     Read::Transposed => weights::pack_panel16_transposed(&weight),
                     Read::Filters => weights::pack_filters16(&weight),
+                    Read::Groups => weights::pack_groups4(&weight),
                 };
                 let packed = packed.map_err(|error| CompileError::Op {
                     origin: crate::mlir::origin::describe(op),
@@ -93,6 +100,7 @@ fn read(user: Op<'_>, index: usize) -> Option<Read> {
         ("Gemm", 1) => Some(Read::Plain),
         ("Embedding", 1) if applied.attrs.opt_int("transposed") == Some(1) => Some(Read::Transposed),
         ("Embedding", 1) => Some(Read::Plain),
+        ("MatMulInteger", 1) | ("QLinearMatMul", 3) => Some(Read::Groups),
         ("Conv", 1) if applied.attrs.opt_int("group").unwrap_or(1) == 1 => Some(Read::Filters),
         _ => None,
     }

@@ -67,7 +67,7 @@ pub(crate) fn product<A: Storage<E>, B: Storage<E>, Y: Storage<E>, E: TileElem>(
             let target = StridedTarget::new(y, m * n, n, 1).with_epilogue(ctx.epilogue);
             contract::<E>(ctx.isa, plan.size, &left, right, &target);
         }
-        Layout::RowMajor | Layout::Filters16 => {
+        Layout::RowMajor | Layout::Filters16 | Layout::Groups4 => {
             let right = Strided { data: b_data, offsets: &plan.b_offsets, outer: 1, term: n, extent: n };
             matrices::<A, B, Y, E>(ctx, plan.size, left, right, y);
         }
@@ -147,7 +147,11 @@ impl Batches {
                 })
                 .collect()
         };
-        let b_matrix = if b_layout == Layout::Panel16 { k * n.next_multiple_of(16) } else { k * n };
+        let b_matrix = match b_layout {
+            Layout::Panel16 => k * n.next_multiple_of(16),
+            Layout::Groups4 => k.next_multiple_of(4) * n.next_multiple_of(16),
+            Layout::RowMajor | Layout::Filters16 => k * n,
+        };
         Batches {
             size: Size { batches, m, n, k },
             a_offsets: offsets(a_lead, m * k),

@@ -62,8 +62,17 @@ pub(crate) fn require_matrix<'a>(
     let operand = require(inputs, index)?;
     match operand.layout {
         Layout::RowMajor | Layout::Panel16 => Ok(operand),
-        Layout::Filters16 => require_row_major(inputs, index),
+        Layout::Filters16 | Layout::Groups4 => require_row_major(inputs, index),
     }
+}
+
+/// An input that may be in groups of bytes.
+pub(crate) fn require_bytes<'a>(
+    inputs: &[Option<Operand<'a>>],
+    index: usize,
+) -> Result<Operand<'a>, OpError> {
+    let operand = require(inputs, index)?;
+    if operand.layout == Layout::Groups4 { Ok(operand) } else { require_row_major(inputs, index) }
 }
 
 /// The reference evaluation, for cases that are too rare for a kernel of their own.

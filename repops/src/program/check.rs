@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Block, BlockId, Output, ProgramParts, Step, ValueId};
 use crate::attrs::Attrs;
 use crate::digest::{Digest, Layout};
+use crate::dtype::DType;
 use crate::ops::{self, OpClass, OpDef, OpError};
 use crate::region::{Region, RegionError};
 
@@ -256,25 +257,31 @@ impl Checker<'_> {
         }
     }
 
-    /// A constant in panels is read by contractions alone, as their right operand; one in blocks of filters by
-    /// convolutions of one group of f32.
+    /// A constant in panels is read by contractions alone, as their right operand, one in groups of bytes by those of
+    /// integers; one in blocks of filters by convolutions of one group of f32.
     fn check_layouts(&self, step: &Step, def: &OpDef) -> Result<(), OpError> {
         for (index, value) in step.inputs.iter().enumerate() {
             let constant = value.and_then(|v| self.parts.constants.get(v.index()));
-            if constant.is_none_or(|c| c.layout == Layout::RowMajor) {
-                continue;
-            }
-            let panels = constant.is_some_and(|c| c.layout == Layout::Panel16);
-            let is_f32 = constant.is_some_and(|c| c.dtype == crate::DType::F32);
-            let reads = reader(step, def, index).is_some_and(|(def, attrs, index)| match def.name {
-                "MatMul" => panels && index == 1,
-                "Gemm" => panels && index == 1 && attrs.int("transB") == 0,
-                "Embedding" => panels && index == 1 && attrs.int("transposed") == 0,
-                "Conv" => is_f32 && !panels && index == 1 && attrs.int("group") == 1,
-                _ => false,
+            let Some(constant) = constant.filter(|c| c.layout != Layout::RowMajor) else { continue };
+            let reads = reader(step, def, index).is_some_and(|(def, attrs, index)| {
+                match (constant.layout, def.name) {
+                    (Layout::Panel16, "MatMul") => index == 1,
+                    (Layout::Panel16, "Gemm") => index == 1 && attrs.int("transB") == 0,
+                    (Layout::Panel16, "Embedding") => index == 1 && attrs.int("transposed") == 0,
+                    (Layout::Filters16, "Conv") => {
+                        constant.dtype == DType::F32 && index == 1 && attrs.int("group") == 1
+                    }
+                    (Layout::Groups4, "MatMulInteger") => is_byte(constant.dtype) && index == 1,
+                    (Layout::Groups4, "QLinearMatMul") => is_byte(constant.dtype) && index == 3,
+                    _ => false,
+                }
             });
             if !reads {
-                let layout = if panels { "panels" } else { "blocks of filters" };
+                let layout = match constant.layout {
+                    Layout::Panel16 => "panels",
+                    Layout::Groups4 => "groups of bytes",
+                    _ => "blocks of filters",
+                };
                 return Err(OpError::Unsupported(format!("input {index} is a constant in {layout}")));
             }
         }
@@ -318,6 +325,10 @@ fn reader<'a>(step: &'a Step, def: &'a OpDef, index: usize) -> Option<(&'a OpDef
     let mut products = region.products();
     let (product, inputs) = products.find(|(_, inputs)| inputs.contains(&index))?;
     Some((ops::by_id(product.op, product.version)?, &product.attrs, index - inputs.start))
+}
+
+fn is_byte(dtype: DType) -> bool {
+    matches!(dtype, DType::I8 | DType::U8)
 }
 
 /// For each value of a block, the last step of that block that needs it: directly, through a view, or

@@ -108,13 +108,17 @@ impl ConstantDecl {
 pub fn stored_byte_len(dtype: DType, shape: &[usize], layout: Layout) -> Option<usize> {
     match layout {
         Layout::RowMajor => crate::tensor::byte_len(dtype, shape).ok(),
-        Layout::Panel16 | Layout::Filters16 => {
+        Layout::Panel16 | Layout::Filters16 | Layout::Groups4 => {
             let mut padded = shape.to_vec();
-            if padded.len() < 2 {
+            let axes = padded.len();
+            if axes < 2 {
                 return None;
             }
-            let columns = if layout == Layout::Panel16 { padded.last_mut() } else { padded.first_mut() }?;
-            *columns = columns.checked_next_multiple_of(16)?;
+            let columns = if layout == Layout::Filters16 { 0 } else { axes - 1 };
+            padded[columns] = padded[columns].checked_next_multiple_of(16)?;
+            if layout == Layout::Groups4 {
+                padded[axes - 2] = padded[axes - 2].checked_next_multiple_of(4)?;
+            }
             crate::tensor::byte_len(dtype, &padded).ok()
         }
     }

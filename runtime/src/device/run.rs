@@ -23,10 +23,11 @@ use crate::hashing::{DigestSource, Hashing, Pending, RootCell};
 use crate::run::canonical;
 use crate::step::{HostStep, Prepared, infer_region};
 
-/// The layout that a constant in `layout` has on the device: blocks of filters are for the CPU's registers alone.
+/// The layout that a constant in `layout` has on the device: blocks of filters and groups of bytes are for the CPU's registers
+/// alone.
 fn device_layout(layout: Layout) -> Layout {
     match layout {
-        Layout::RowMajor | Layout::Filters16 => Layout::RowMajor,
+        Layout::RowMajor | Layout::Filters16 | Layout::Groups4 => Layout::RowMajor,
         Layout::Panel16 => Layout::Panel16,
     }
 }

@@ -14,9 +14,11 @@ use repops_kernels::{hashes_behind, node_hashes, parallel_chunks};
 
 /// Bytes of rows that are hashed together: many enough to fill the lanes, few enough to stay in a cache.
 const GATHER_BYTES: usize = 128 << 10;
-/// Parts that wait for it on one thread. What hashes, code and all, leaves the caches while the weights of some steps
-/// pass: it is called for seldom, and then for several parts.
+/// Parts that wait for it on one thread, if rows are few. What hashes, code and all, leaves the caches while the weights of
+/// some steps pass: it is called for seldom, and then for several parts.
 const PARTS_ALONE: usize = 4;
+/// Rows that are few: with more, the weights take less of the time.
+const ROWS_ALONE: usize = 8;
 /// Gathered parts that may wait for a thread; beyond, they are hashed at once.
 const WAITING_MAX: usize = 32;
 /// Buffers that are kept from one call to the next.
@@ -158,7 +160,7 @@ impl Leaves {
         self.parts += 1;
         if rayon::current_num_threads() == 1 {
             self.own.push(part);
-            if self.own.len() == PARTS_ALONE {
+            if self.own.len() == PARTS_ALONE || self.rows > ROWS_ALONE {
                 self.hash_own();
             }
         } else if waiting > WAITING_MAX {

@@ -16,6 +16,7 @@ use repops::Program;
 use repops::exec::HashLevel;
 use repops::fma;
 use repops::ops::OpError;
+use repops::program::ConstantDecl;
 use repops::sequence::sampling::{Draw, Sampling, SamplingError};
 use repops::sequence::{Sequence, SequenceError};
 use repops::tensor::{AlignedBytes, TensorError};
@@ -42,7 +43,8 @@ pub struct SessionOptions {
     pub level: HashLevel,
     /// Bytes that keys and values of all its sequences may take.
     pub cache_bytes: usize,
-    /// Bytes of logits that are held at once where those of many rows are looked at one after the other: of one row at least.
+    /// Bytes of logits that are held at once where those of many rows are looked at one after the other: of one row at least,
+    /// and where they are more than a MiB, no more than a 64th of the constants.
     pub logits_bytes: usize,
 }
 
@@ -172,6 +174,8 @@ impl Session {
         let work: Mutex<Box<dyn Worker>> = Mutex::new(Box::new(Work::default()));
         let pages = Arc::new(HostPages);
         let SessionOptions { level, logits_bytes, .. } = options;
+        let constants: usize = program.constants().iter().filter_map(ConstantDecl::byte_len).sum();
+        let logits_bytes = logits_bytes.min((constants / 64).max(1 << 20));
         Ok(Session { runtime, program, sequence, plan, level, logits_bytes, budget, pages, work })
     }
 

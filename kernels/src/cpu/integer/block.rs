@@ -4,13 +4,14 @@
 
 use std::ops::Range;
 
-use super::engine::Engine;
+use super::engine::{Engine, Form};
 #[cfg(target_arch = "x86_64")]
 use super::few;
 use super::finish::{ColumnsPart, Finish, Finisher, Tally, WIDTH_MAX};
-#[cfg(target_arch = "x86_64")]
-use super::pack::Terms;
-use super::pack::{Left, Part, Right, left_in_place, left_row_bytes, pack_left, pack_ones, row_sums};
+use super::pack::{
+    Left, Part, Right, Terms, group_panel_bytes, left_in_place, left_row_bytes, pack_left, pack_ones,
+    row_sums,
+};
 use super::tile::{GROUP, PANEL, Tile, TileFn};
 use crate::isa::Isa;
 use crate::parallel::parallel;
@@ -40,6 +41,9 @@ const COLUMNS_MIN: usize = 64;
 /// Multiply-adds below which a block is not divided further among threads.
 const TASK_MIN: usize = 1 << 20;
 
+/// Rows of which a right operand in groups is read once, straight from where it is.
+const GROUPED_ROWS_MAX: usize = 4;
+
 /// How a product is divided.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -56,7 +60,7 @@ impl Plan {
         if m <= FEW_ROWS {
             (rows, columns, terms) = (m, FEW_COLUMNS, FEW_TERMS * group / GROUP);
         } else {
-            terms = k.div_ceil(k.div_ceil(TERMS).max(1)).next_multiple_of(group).max(group);
+            terms = k.div_ceil(k.div_ceil(TERMS).max(1)).next_multiple_of(GROUP).max(GROUP);
             (rows, columns) = (ROWS, (PACKED_BYTES / (terms * GROUP / group)).min(1024));
         }
         rows = rows.min(m);
@@ -95,6 +99,8 @@ struct Product<'a> {
     row_bytes: usize,
     left: Left<'a>,
     right: Right<'a>,
+    /// Whether the right operand is in groups that tiles read where they are.
+    in_place: bool,
     offsets: (i32, i32),
     needs_column_sums: bool,
     finisher: Finisher<'a>,
@@ -115,7 +121,9 @@ pub(crate) fn product(
     }
     assert!((engine.available)(), "this machine lacks {}", engine.name);
     let form = engine.form;
-    let offsets = form.offsets(left.signed, right.signed);
+    // Groups of bytes are multiplied where they are, if they need not become numbers of the other signedness.
+    let in_place = matches!(right.terms, Terms::Groups) && form == Form::Opposite;
+    let offsets = form.offsets(left.signed, right.signed, in_place);
     let needs_column_sums = !finish.left_zero.plus(offsets.0).is_zero();
     let needs_row_sums = !finish.right_zero.plus(offsets.1).is_zero();
     let sums = if needs_row_sums { row_sums(isa, &left, k) } else { Vec::new() };
@@ -129,7 +137,12 @@ pub(crate) fn product(
         few_rows(size, left, right, term, offsets.1 != 0, needs_column_sums, &finisher);
         return;
     }
-    let pick = (engine.pick)(left.signed);
+    let flips_left = offsets.0 != 0;
+    let pick = (engine.pick)(left.signed != (flips_left && form == Form::Opposite));
+    if in_place && m <= GROUPED_ROWS_MAX {
+        let few = FewGrouped { engine, pick, size, left, right, flips_left, column_sums: needs_column_sums };
+        return few.run(&finisher);
+    }
     let plan = Plan::new(engine, size);
     let go = |rows: &[u8], row_bytes: usize| {
         let product = Product {
@@ -142,6 +155,7 @@ pub(crate) fn product(
             row_bytes,
             left,
             right,
+            in_place,
             offsets,
             needs_column_sums,
             finisher,
@@ -153,13 +167,13 @@ pub(crate) fn product(
             product.block(batch, row..m.min(row + plan.rows), column..n.min(column + plan.columns));
         });
     };
-    if left_in_place(form, k, m) {
+    if left_in_place(form, k, m) && !flips_left {
         return go(left.data, k);
     }
     let rows = left.data.len().checked_div(k).unwrap_or(0);
     let row_bytes = left_row_bytes(form, k);
     with_scratch(rows * row_bytes, |packed: &mut [u8]| {
-        pack_left(isa, form, left.data, left.signed, k.max(1), packed);
+        pack_left(isa, form, (left.data, left.signed, flips_left), k.max(1), packed);
         go(packed, row_bytes);
     });
 }
@@ -191,28 +205,115 @@ fn few_rows(
         let rows = m + usize::from(column_sums);
         with_scratch(rows * padded, |sums: &mut [i32]| {
             few::FewRows { m, k, left, right, term, batch, first, flip, column_sums }.run(width, sums);
-            let (sums, columns) = sums.split_at_mut(m * padded);
-            let same = finisher.same_columns();
-            if let Some(factor) = same {
-                columns.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(factor));
-            }
-            for at in (0..width).step_by(WIDTH_MAX) {
-                let end = width.min(at + WIDTH_MAX);
-                let tally = Tally {
-                    rows: 0..m,
-                    columns: first + at..first + end,
-                    batch,
-                    columns_part: match same {
-                        _ if !column_sums => ColumnsPart::None,
-                        Some(_) => ColumnsPart::Same(&columns[at..]),
-                        None => ColumnsPart::Scaled(&columns[at..]),
-                    },
-                };
-                // SAFETY: strips do not overlap, and rows and columns are in range.
-                unsafe { finisher.store(&tally, &mut sums[at..], padded) };
-            }
+            // SAFETY: strips do not overlap, and rows and columns are in range.
+            unsafe { store_strip(finisher, (batch, m), first..first + width, sums, column_sums) };
         });
     });
+}
+
+/// Stores a strip of all rows: `sums` are `m` rows of them and, if they count, one of the columns' sums, equally long.
+///
+/// # Safety
+/// Rows and columns are inside of the matrix, and no other thread stores there meanwhile.
+unsafe fn store_strip(
+    finisher: &Finisher<'_>,
+    (batch, m): (usize, usize),
+    strip: Range<usize>,
+    sums: &mut [i32],
+    column_sums: bool,
+) {
+    let padded = sums.len() / (m + usize::from(column_sums));
+    let (sums, columns) = sums.split_at_mut(m * padded);
+    let same = finisher.same_columns();
+    if let Some(factor) = same {
+        columns.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(factor));
+    }
+    for at in (0..strip.len()).step_by(WIDTH_MAX) {
+        let end = strip.len().min(at + WIDTH_MAX);
+        let tally = Tally {
+            rows: 0..m,
+            columns: strip.start + at..strip.start + end,
+            batch,
+            columns_part: match same {
+                _ if !column_sums => ColumnsPart::None,
+                Some(_) => ColumnsPart::Same(&columns[at..]),
+                None => ColumnsPart::Scaled(&columns[at..]),
+            },
+        };
+        // SAFETY: the caller's promise.
+        unsafe { finisher.store(&tally, &mut sums[at..], padded) };
+    }
+}
+
+/// Few rows by a matrix in groups, which is read once: what gives the sums of its columns is one more row.
+struct FewGrouped<'a> {
+    engine: &'a Engine,
+    pick: fn(usize, usize) -> Option<TileFn>,
+    size: Size,
+    left: Left<'a>,
+    right: Right<'a>,
+    flips_left: bool,
+    column_sums: bool,
+}
+
+impl FewGrouped<'_> {
+    fn run(&self, finisher: &Finisher<'_>) {
+        /// Multiply-adds below which a strip is not made narrower.
+        const TASK_MIN: usize = 1 << 16;
+        let Size { batches, m, n, k } = self.size;
+        let rows = m + usize::from(self.column_sums);
+        let row_bytes = k.next_multiple_of(GROUP);
+        let threads = rayon::current_num_threads();
+        let tasks = if threads == 1 { 1 } else { (2 * threads).min(m * n * k / TASK_MIN).max(1) };
+        let strip = n.div_ceil(tasks).min(1024).next_multiple_of(WIDTH_MAX);
+        let strips = n.div_ceil(strip);
+        let panel_bytes = group_panel_bytes(k);
+        let flip = if self.flips_left { 0x80 } else { 0 };
+        with_scratch(batches * rows * row_bytes, |left: &mut [u8]| {
+            left.fill(0);
+            for (batch, to) in left.chunks_exact_mut((rows * row_bytes).max(1)).enumerate() {
+                let from = &self.left.data[self.left.starts[batch] * k..][..m * k];
+                for (to, from) in to.chunks_exact_mut(row_bytes).zip(from.chunks_exact(k)) {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from ^ flip);
+                }
+                if self.column_sums {
+                    to[m * row_bytes..][..k].fill(1);
+                }
+            }
+            let left = &*left;
+            parallel(batches * strips, |index| {
+                let (batch, first) = (index / strips, index % strips * strip);
+                let width = strip.min(n - first);
+                let padded = width.next_multiple_of(PANEL);
+                let a = &left[batch * rows * row_bytes..][..rows * row_bytes];
+                let b = &self.right.data[self.right.starts[batch]..];
+                assert!(b.len() >= (first + padded) / PANEL * panel_bytes);
+                with_scratch(rows * padded, |sums: &mut [i32]| {
+                    let (engine, pick) = (self.engine, self.pick);
+                    divide_panels(engine, pick, rows, 0..padded / PANEL, |panels, run| {
+                        let tile = Tile {
+                            a: a.as_ptr(),
+                            a_row: row_bytes,
+                            b: b[(first / PANEL + panels.start) * panel_bytes..].as_ptr(),
+                            b_panel: panel_bytes,
+                            groups: row_bytes / GROUP,
+                            out: sums[panels.start * PANEL..].as_mut_ptr(),
+                            out_row: padded,
+                            init: std::ptr::null(),
+                            init_row: 0,
+                        };
+                        // SAFETY: the left operand has these rows, the right one and the sums the panels; the engine is
+                        // available.
+                        unsafe { run(&tile) };
+                    });
+                    // SAFETY: strips do not overlap, and rows and columns are in range.
+                    unsafe {
+                        store_strip(finisher, (batch, m), first..first + width, sums, self.column_sums)
+                    };
+                });
+            });
+        });
+    }
 }
 
 impl Product<'_> {
@@ -223,14 +324,18 @@ impl Product<'_> {
         let panels = columns.len().div_ceil(PANEL);
         let width = panels * PANEL;
         // A line between panels keeps them out of each other's cache sets.
-        let panel_bytes = k.min(self.plan.terms).div_ceil(form.terms()) * GROUP * PANEL + 64;
+        let (panel_bytes, packed_panels) = if self.in_place {
+            (group_panel_bytes(k), 0)
+        } else {
+            (k.min(self.plan.terms).div_ceil(form.terms()) * GROUP * PANEL + 64, panels)
+        };
         let ones_bytes = (self.plan.terms.div_ceil(form.terms()) * GROUP).next_multiple_of(64);
         let high_max = rows.len().div_ceil(rows.len().div_ceil(self.engine.rows_max));
         let tile_len = high_max * WIDTH_MAX;
         let sums_len = if chunks > 1 { rows.len() * width } else { 0 };
-        let total = panels * panel_bytes + ones_bytes + 4 * (tile_len + sums_len + width);
+        let total = packed_panels * panel_bytes + ones_bytes + 4 * (tile_len + sums_len + width);
         with_scratch(total, |buffer: &mut [u8]| {
-            let (packed, buffer) = buffer.split_at_mut(panels * panel_bytes);
+            let (packed, buffer) = buffer.split_at_mut(packed_panels * panel_bytes);
             let (ones, buffer) = buffer.split_at_mut(ones_bytes);
             let buffer: &mut [i32] = bytemuck::cast_slice_mut(buffer);
             let (tile_sums, buffer) = buffer.split_at_mut(tile_len);
@@ -241,15 +346,23 @@ impl Product<'_> {
                 let terms = chunk * self.plan.terms..k.min((chunk + 1) * self.plan.terms);
                 let groups = terms.len().div_ceil(form.terms());
                 let (first, last) = (chunk == 0, chunk + 1 == chunks);
-                let part = Part {
-                    right: &self.right,
-                    batch,
-                    terms: terms.clone(),
-                    columns: columns.clone(),
-                    offset: self.offsets.1,
+                if !self.in_place {
+                    let part = Part {
+                        right: &self.right,
+                        batch,
+                        terms: terms.clone(),
+                        columns: columns.clone(),
+                        offset: self.offsets.1,
+                    };
+                    part.pack(self.isa, form, k, panel_bytes, packed);
+                }
+                let right = if self.in_place {
+                    let start = self.right.starts[batch] + columns.start / PANEL * panel_bytes;
+                    &self.right.data[start..][..panels * panel_bytes][terms.start / GROUP * GROUP * PANEL..]
+                } else {
+                    &*packed
                 };
-                part.pack(self.isa, form, panel_bytes, packed);
-                let b = |panel: usize| packed[panel * panel_bytes..].as_ptr();
+                let b = |panel: usize| right[panel * panel_bytes..].as_ptr();
                 if self.needs_column_sums {
                     if first || last {
                         pack_ones(form, terms.len(), ones);
@@ -346,24 +459,35 @@ impl Product<'_> {
         });
     }
 
-    /// Divides panels among the widest tiles of a height.
     #[inline(always)]
-    fn panels(&self, high: usize, panels: Range<usize>, mut visit: impl FnMut(Range<usize>, TileFn)) {
-        let mut panel = panels.start;
-        while panel < panels.end {
-            let mut wide = (self.engine.panels)(high);
-            while wide > panels.end - panel {
-                wide /= 2;
-            }
-            let run = loop {
-                match (self.pick)(high, wide) {
-                    Some(run) => break run,
-                    // One panel has a tile of every height.
-                    None => wide /= 2,
-                }
-            };
-            visit(panel..panel + wide, run);
-            panel += wide;
+    fn panels(&self, high: usize, panels: Range<usize>, visit: impl FnMut(Range<usize>, TileFn)) {
+        divide_panels(self.engine, self.pick, high, panels, visit);
+    }
+}
+
+/// Divides panels among the widest tiles of a height.
+#[inline(always)]
+fn divide_panels(
+    engine: &Engine,
+    pick: fn(usize, usize) -> Option<TileFn>,
+    high: usize,
+    panels: Range<usize>,
+    mut visit: impl FnMut(Range<usize>, TileFn),
+) {
+    let mut panel = panels.start;
+    while panel < panels.end {
+        let mut wide = (engine.panels)(high);
+        while wide > panels.end - panel {
+            wide /= 2;
         }
+        let run = loop {
+            match pick(high, wide) {
+                Some(run) => break run,
+                // One panel has a tile of every height.
+                None => wide /= 2,
+            }
+        };
+        visit(panel..panel + wide, run);
+        panel += wide;
     }
 }

@@ -11,6 +11,7 @@ pub(crate) enum Form {
     /// Groups of four bytes, the left operand as it is, the right one of the other signedness.
     Opposite,
     /// Groups of four bytes, both signed.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     Signed,
     /// Groups of two 16-bit numbers.
     Pairs,
@@ -23,13 +24,14 @@ impl Form {
     }
 
     /// What is added to operands of such signedness, left and right, to bring them into this form. Bytes
-    /// become numbers of the other signedness by flipping their highest bit.
-    pub fn offsets(self, left_signed: bool, right_signed: bool) -> (i32, i32) {
+    /// become numbers of the other signedness by flipping their highest bit. `right_stays` where the form lets it.
+    pub fn offsets(self, left_signed: bool, right_signed: bool, right_stays: bool) -> (i32, i32) {
         let to_signed = |signed: bool| if signed { 0 } else { -128 };
         match self {
             Form::Pairs => (0, 0),
             Form::Signed => (to_signed(left_signed), to_signed(right_signed)),
             Form::Opposite if left_signed != right_signed => (0, 0),
+            Form::Opposite if right_stays => (if left_signed { 128 } else { -128 }, 0),
             Form::Opposite => (0, if right_signed { 128 } else { -128 }),
         }
     }

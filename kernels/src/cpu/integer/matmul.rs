@@ -1,12 +1,13 @@
 //! MatMulInteger and QLinearMatMul.
 
 use half::{bf16, f16};
+use repops::digest::Layout;
 use repops::dtype::DType;
 use repops::ops::OpError;
 use repops::tensor::{TensorViewMut, element_count, strides};
 
 use super::super::matmul::Batches;
-use super::super::require_row_major;
+use super::super::{require_bytes, require_row_major};
 use super::block::{Size, product};
 use super::engine::Engine;
 use super::finish::{Factors, Finish, Numbers, Output, Requantize};
@@ -27,7 +28,7 @@ fn matmul_integer(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
-    let (a, b) = (require_row_major(inputs, 0)?, require_row_major(inputs, 1)?);
+    let (a, b) = (require_row_major(inputs, 0)?, require_bytes(inputs, 1)?);
     let shapes = Shapes::new(&a, &b);
     let zero = |index: usize, side: Side| -> Result<Numbers<'static, i32>, OpError> {
         match inputs.get(index).copied().flatten() {
@@ -46,7 +47,7 @@ fn qlinear_matmul(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [TensorViewMut<'_>],
 ) -> Result<(), OpError> {
-    let (a, b) = (require_row_major(inputs, 0)?, require_row_major(inputs, 3)?);
+    let (a, b) = (require_row_major(inputs, 0)?, require_bytes(inputs, 3)?);
     let shapes = Shapes::new(&a, &b);
     let scale = |index: usize, side: Side| {
         Ok::<_, OpError>(shapes.spread(side, &require_row_major(inputs, index)?, floats))
@@ -182,7 +183,7 @@ impl Shapes {
             data: b.bytes,
             signed: b.dtype == DType::I8,
             starts: &plan.b_offsets,
-            terms: Terms::Stride(n),
+            terms: if b.layout == Layout::Groups4 { Terms::Groups } else { Terms::Stride(n) },
         };
         let finish = Finish {
             left_zero,

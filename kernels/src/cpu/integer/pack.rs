@@ -27,9 +27,11 @@ pub(crate) enum Terms<'a> {
     Stride(usize),
     /// Each at an offset of its own.
     Offsets(&'a [usize]),
+    /// By fours, as tiles read them: panels of 16 columns, each of groups of four terms of all its columns.
+    Groups,
 }
 
-/// Terms by columns; the columns of a term are contiguous.
+/// Terms by columns; the columns of a term are contiguous, but for groups.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a> {
     pub data: &'a [u8],
@@ -46,6 +48,7 @@ impl Right<'_> {
         let offset = match self.terms {
             Terms::Stride(stride) => term * stride,
             Terms::Offsets(offsets) => offsets[term],
+            Terms::Groups => unreachable!("columns of a group are together"),
         };
         &self.data[self.starts[batch] + offset + columns.start..][..columns.len()]
     }
@@ -63,11 +66,22 @@ pub(crate) fn left_row_bytes(form: Form, k: usize) -> usize {
     k.div_ceil(form.terms()) * GROUP + 64
 }
 
-/// Writes the rows of `data` in an engine's form.
-pub(crate) fn pack_left(isa: Isa, form: Form, data: &[u8], signed: bool, k: usize, to: &mut [u8]) {
+/// Bytes from a panel to the next of a right operand of `k` terms that is in groups.
+pub(crate) fn group_panel_bytes(k: usize) -> usize {
+    k.div_ceil(GROUP) * GROUP * PANEL
+}
+
+/// Writes the rows of `data` in an engine's form, with bytes of the other signedness if `flip` says so.
+pub(crate) fn pack_left(
+    isa: Isa,
+    form: Form,
+    (data, signed, flip): (&[u8], bool, bool),
+    k: usize,
+    to: &mut [u8],
+) {
     let row_bytes = left_row_bytes(form, k);
     let rows = to.len() / row_bytes;
-    let flip = if form == Form::Signed && !signed { 0x80 } else { 0 };
+    let flip = if flip { 0x80 } else { 0 };
     let to = Shared::new(to);
     parallel_ranges(rows, 1, k, |rows| {
         // SAFETY: tasks write rows of their own.
@@ -215,9 +229,20 @@ pub(crate) struct Part<'a> {
 
 impl Part<'_> {
     /// Writes `[panel][group][16 columns]`, panels `panel_bytes` apart. What is past the last column is
-    /// unspecified.
-    pub fn pack(&self, isa: Isa, form: Form, panel_bytes: usize, to: &mut [u8]) {
+    /// unspecified. Of a right operand in groups, terms and columns start with a whole group and panel; `k` are its terms.
+    pub fn pack(&self, isa: Isa, form: Form, k: usize, panel_bytes: usize, to: &mut [u8]) {
         assert!(isa.is_available(), "this machine lacks {}", isa.name());
+        if matches!(self.right.terms, Terms::Groups) {
+            return vectorized(
+                isa,
+                #[inline(always)]
+                || match (form, self.right.signed) {
+                    (Form::Pairs, true) => self.widened::<true>(k, panel_bytes, to),
+                    (Form::Pairs, false) => self.widened::<false>(k, panel_bytes, to),
+                    _ => self.copied(k, panel_bytes, to),
+                },
+            );
+        }
         #[cfg(target_arch = "x86_64")]
         if isa == Isa::Avx512 && form != Form::Pairs {
             #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
@@ -236,6 +261,47 @@ impl Part<'_> {
                 _ => self.groups::<Bytes, 4>(panel_bytes, to),
             },
         );
+    }
+
+    /// The groups of a panel of an operand that has them.
+    fn own_groups(&self, k: usize, panel: usize) -> &[[u8; GROUP * PANEL]] {
+        assert!(self.terms.start.is_multiple_of(GROUP) && self.columns.start.is_multiple_of(PANEL));
+        let start =
+            self.right.starts[self.batch] + (self.columns.start / PANEL + panel) * group_panel_bytes(k);
+        let groups = self.right.data[start..][..group_panel_bytes(k)].as_chunks().0;
+        &groups[self.terms.start / GROUP..self.terms.end.div_ceil(GROUP)]
+    }
+
+    /// Groups of four bytes as they are, or of the other signedness.
+    #[inline(always)]
+    fn copied(&self, k: usize, panel_bytes: usize, to: &mut [u8]) {
+        let flip = if self.offset == 0 { 0 } else { 0x80 };
+        for (panel, to) in to.chunks_mut(panel_bytes).enumerate().take(self.columns.len().div_ceil(PANEL)) {
+            for (to, from) in to.as_chunks_mut().0.iter_mut().zip(self.own_groups(k, panel)) {
+                *to = from.map(
+                    #[inline(always)]
+                    |byte| byte ^ flip,
+                );
+            }
+        }
+    }
+
+    /// Groups of four bytes as two groups of two numbers.
+    #[inline(always)]
+    fn widened<const SIGNED: bool>(&self, k: usize, panel_bytes: usize, to: &mut [u8]) {
+        let groups = self.terms.len().div_ceil(2);
+        for (panel, to) in to.chunks_mut(panel_bytes).enumerate().take(self.columns.len().div_ceil(PANEL)) {
+            let pairs = to.as_chunks_mut::<{ GROUP * PANEL }>().0[..groups].chunks_mut(2);
+            for (pairs, from) in pairs.zip(self.own_groups(k, panel)) {
+                for (half, pair) in pairs.iter_mut().enumerate() {
+                    for (number, to) in pair.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                        let byte = from[number / 2 * GROUP + 2 * half + number % 2];
+                        let wide = if SIGNED { i16::from(byte as i8) as u16 } else { u16::from(byte) };
+                        *to = wide.to_le_bytes();
+                    }
+                }
+            }
+        }
     }
 
     #[inline(always)]

@@ -1,6 +1,8 @@
 //! Every engine that this machine has against sums written out, also those that a faster one of the same
 //! instruction set hides.
 
+use repops::digest::Layout;
+
 use super::block::{Size, product};
 use super::engine::Engine;
 use super::finish::{Finish, Numbers, Output};
@@ -56,23 +58,33 @@ fn check(isa: Isa, engine: &Engine, size: Size, signed: (bool, bool), zeros: u64
         }
     }
     let starts: Vec<usize> = (0..batches).map(|batch| batch * m).collect();
-    let right_starts: Vec<usize> = (0..batches).map(|batch| batch * k * n).collect();
-    let mut got = vec![0x5a5a_5a5ai32; batches * m * n];
-    let finish = Finish {
-        left_zero: Numbers(left_zero.into()),
-        right_zero: Numbers(right_zero.into()),
-        bias: Some(&bias),
-        output: Output::Sums(&mut got),
-        period: batches,
-        columns: n,
-        batch: m * n,
-        row: n,
-        lines: (usize::MAX, usize::MAX),
-    };
-    let left = Left { data: &a, signed: signed.0, starts: &starts };
-    let right = Right { data: &b, signed: signed.1, starts: &right_starts, terms: Terms::Stride(n) };
-    product(isa, engine, size, left, right, finish);
-    assert!(got == wanted, "{} {} {size:?} {signed:?} zeros {zeros}", isa.name(), engine.name);
+    // The right matrices by rows and in groups; what is past the ends of groups may be anything.
+    let matrix = k.next_multiple_of(4) * n.next_multiple_of(16);
+    let mut groups = bytes(batches * matrix, 3);
+    for (at, byte) in b.iter().enumerate() {
+        groups[Layout::Groups4.place(&[batches, k, n], at)] = *byte;
+    }
+    for (data, matrix, terms) in [(&b, k * n, Terms::Stride(n)), (&groups, matrix, Terms::Groups)] {
+        let right_starts: Vec<usize> = (0..batches).map(|batch| batch * matrix).collect();
+        let mut got = vec![0x5a5a_5a5ai32; batches * m * n];
+        let finish = Finish {
+            left_zero: Numbers(left_zero.clone().into()),
+            right_zero: Numbers(right_zero.clone().into()),
+            bias: Some(&bias),
+            output: Output::Sums(&mut got),
+            period: batches,
+            columns: n,
+            batch: m * n,
+            row: n,
+            lines: (usize::MAX, usize::MAX),
+        };
+        let left = Left { data: &a, signed: signed.0, starts: &starts };
+        let right = Right { data, signed: signed.1, starts: &right_starts, terms };
+        product(isa, engine, size, left, right, finish);
+        let groups = matches!(terms, Terms::Groups);
+        let names = (isa.name(), engine.name);
+        assert!(got == wanted, "{names:?} {size:?} {signed:?} zeros {zeros} groups {groups}");
+    }
 }
 
 #[test]
@@ -81,6 +93,8 @@ fn every_engine_computes_the_sums() {
         (1, 1, 1, 1),
         (1, 1, 130, 70),
         (1, 3, 17, 4),
+        (1, 4, 600, 131),
+        (2, 2, 64, 0),
         (2, 5, 33, 258),
         (1, 8, 1100, 37),
         (1, 13, 65, 2049),

@@ -4,10 +4,16 @@
 //! either form it takes four bytes of a row, and 64 bytes of a panel of 16 columns. Invariant: sums wrap in
 //! 32 bits, so the order of the terms does not matter.
 
+use super::super::contract::tile::prefetch;
+
 /// Columns of a panel of the right operand.
 pub(crate) const PANEL: usize = 16;
 /// Bytes of a group of one row.
 pub(crate) const GROUP: usize = 4;
+
+/// Rows up to which the right operand is asked for ahead, and how far.
+const FEW_ROWS: usize = 5;
+const AHEAD: usize = 1 << 10;
 
 /// What one call of a tile computes.
 pub(crate) struct Tile {
@@ -71,6 +77,12 @@ pub(crate) unsafe fn tile<V: DotLane, const ROWS: usize, const VECTORS: usize>(t
         }
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.groups {
+            // Few rows are through with a group before the next ones have come from memory.
+            if const { ROWS <= FEW_ROWS } {
+                for v in (0..VECTORS).step_by(per_panel) {
+                    prefetch(b.wrapping_add(column(v) + AHEAD));
+                }
+            }
             let mut right = [V::zero(); VECTORS];
             for (v, right) in right.iter_mut().enumerate() {
                 *right = V::right(b.add(column(v)));

@@ -63,7 +63,9 @@ pub fn gemm<D: Device>(
         Layout::Panel16 => Place::Panels,
         Layout::RowMajor if options.trans_b => Place::Terms { stride: k },
         Layout::RowMajor => Place::Outers { stride: n },
-        Layout::Filters16 => return Err(Error::unsupported("a matrix in blocks of filters")),
+        Layout::Filters16 | Layout::Groups4 => {
+            return Err(Error::unsupported("a matrix in blocks of filters or groups of bytes"));
+        }
     };
     // Element (row, column) of C is at `row * row_stride + column * column_stride`.
     let c = c.map(|c| {

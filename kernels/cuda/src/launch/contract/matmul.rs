@@ -52,7 +52,9 @@ pub fn matmul<D: Device>(
     let place = match b.layout {
         Layout::Panel16 => Place::Panels,
         Layout::RowMajor => Place::Outers { stride: n },
-        Layout::Filters16 => return Err(Error::unsupported("a matrix in blocks of filters")),
+        Layout::Filters16 | Layout::Groups4 => {
+            return Err(Error::unsupported("a matrix in blocks of filters or groups of bytes"));
+        }
     };
     let product = Product {
         a: Matrix { view: a, place: Place::Terms { stride: k }, batch: a_strides },
