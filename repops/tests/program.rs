@@ -214,13 +214,14 @@ fn values_are_defined_before_use() {
 
 #[test]
 fn panels_are_read_by_contractions_alone() {
-    let panels = |parts: &mut ProgramParts| {
-        let bytes = vec![0u8; 2 * 16 * 4];
-        parts.constants[0].layout = Layout::Panel16;
-        parts.constants[0].digest =
-            repops::digest::bytes_digest(DType::F32, Layout::Panel16, &[2, 2], &bytes);
+    let laid_out = |parts: &mut ProgramParts, dtype: DType, layout: Layout| {
+        let bytes = vec![0u8; repops::program::stored_byte_len(dtype, &[2, 2], layout).unwrap()];
+        let digest = repops::digest::bytes_digest(dtype, layout, &[2, 2], &bytes);
+        let constant = &mut parts.constants[0];
+        (constant.dtype, constant.layout, constant.digest) = (dtype, layout, digest);
         parts.data = vec![ConstantBytes { len: bytes.len(), backing: Arc::new(bytes), offset: 0 }];
     };
+    let panels = |parts: &mut ProgramParts| laid_out(parts, DType::F32, Layout::Panel16);
     let mut right = parts([0, 1]);
     panels(&mut right);
     Program::new(right).unwrap();
@@ -251,8 +252,20 @@ fn panels_are_read_by_contractions_alone() {
     // Blocks of filters and groups of bytes are other layouts.
     for layout in [Layout::Filters16, Layout::Groups4] {
         let mut other = parts([0, 1]);
-        panels(&mut other);
-        other.constants[0].layout = layout;
+        laid_out(&mut other, DType::F32, layout);
         assert!(matches!(Program::new(other), Err(ProgramError::Operator { op: "MatMul", .. })));
+    }
+    // Groups are of bytes, and the right operand of products of integers.
+    let ty = SymType::new(DType::I32, vec![2i64.into(), 2i64.into()]);
+    for (dtype, inputs, right) in
+        [(DType::I8, [1, 0], true), (DType::I8, [0, 1], false), (DType::F32, [1, 0], false)]
+    {
+        let mut integers = parts([0, 1]);
+        laid_out(&mut integers, dtype, Layout::Groups4);
+        integers.blocks[0].steps[0].inputs = [1, 1].map(|v| Some(ValueId(v))).to_vec();
+        integers.blocks[0].steps[1] = step("MatMulInteger", &inputs, ty.clone(), None);
+        let found = Program::new(integers);
+        let refused = matches!(found, Err(ProgramError::Operator { op: "MatMulInteger", .. }));
+        assert_eq!((found.is_ok(), refused), (right, !right), "{dtype:?} {inputs:?}: {found:?}");
     }
 }
