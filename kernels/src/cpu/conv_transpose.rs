@@ -16,7 +16,7 @@ use repops::tensor::{TensorViewMut, element_count};
 use super::contract::pack::{Right, Storage, Strided};
 use super::contract::target::{StridedTarget, bias_rows};
 use super::contract::tile::PANEL;
-use super::contract::{Size, Target, TileElem, contract};
+use super::contract::{Direct, Size, Target, TileElem, contract};
 use super::{by_reference, require_row_major};
 use crate::parallel::Shared;
 use crate::scratch::with_scratch;
@@ -146,7 +146,7 @@ struct Spaced<'a, S, E> {
 }
 
 impl<S: Storage<E>, E: TileElem> Target<E> for Spaced<'_, S, E> {
-    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
+    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<Direct<E>> {
         None
     }
 

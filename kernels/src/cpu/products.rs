@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use repops::dtype::DType;
-use repops::ops::OpError;
+use repops::ops::{self, OpError};
 use repops::region::{PARAMS_MAX, Product, Region, RegionKernel};
 use repops::tensor::{TensorView, TensorViewMut, element_count};
 
@@ -24,7 +24,45 @@ const COST: usize = 16;
 /// What is done with the results of a kernel as soon as they are there: they are replaced.
 pub struct Epilogue<'a> {
     elements: Elements<'a>,
+    simple: Option<Simple<'a>>,
     claimed: AtomicBool,
+}
+
+/// An epilogue of so little that tiles do it while results are in registers: `relu(result + addend)`, or one of both.
+#[derive(Clone, Copy)]
+pub(crate) struct Simple<'a> {
+    /// An element for each result.
+    pub addend: Option<&'a [f32]>,
+    pub relu: bool,
+}
+
+impl<'a> Simple<'a> {
+    /// `None` where the region is none, `own` the value that is replaced.
+    fn new(region: &Region, own: usize, full: &[usize], params: &[TensorView<'a>]) -> Option<Simple<'a>> {
+        let ([result], last) = (&region.results[..], params.len() + region.instructions.len() - 1) else {
+            return None;
+        };
+        let mut simple = Simple { addend: None, relu: false };
+        let mut value = own;
+        for (at, instruction) in region.instructions.iter().enumerate() {
+            let name = ops::by_id(instruction.op, instruction.version)?.name;
+            let args: Vec<usize> = instruction.args.iter().map(|&arg| usize::from(arg)).collect();
+            match (name, &args[..]) {
+                ("Relu", &[arg]) if arg == value && !simple.relu => simple.relu = true,
+                // Sums commute, and what they make of NaNs is canonical.
+                ("Add", &[a, b]) if (a == value) != (b == value) && at == 0 => {
+                    let addend = params.get(if a == value { b } else { a })?;
+                    if addend.shape != full || addend.dtype != DType::F32 {
+                        return None;
+                    }
+                    simple.addend = Some(bytemuck::cast_slice(addend.bytes));
+                }
+                _ => return None,
+            }
+            value = params.len() + at;
+        }
+        (usize::from(*result) == last).then_some(simple)
+    }
 }
 
 impl Epilogue<'_> {
@@ -37,6 +75,11 @@ impl Epilogue<'_> {
     /// Says that the kernel has computed its results again and did not apply it to them.
     pub(crate) fn disclaim(&self) {
         self.claimed.store(false, Ordering::Relaxed);
+    }
+
+    /// What tiles may do instead of [`Epilogue::apply`], all of it.
+    pub(crate) fn simple(&self) -> Option<Simple<'_>> {
+        self.simple
     }
 
     /// Replaces results, of which `run` holds those from number `first` on.
@@ -108,12 +151,13 @@ pub fn evaluate_products(
             return Ok(());
         }
         let own = in_place.then_some(last);
+        let simple = own.and_then(|own| Simple::new(region, own, full, &params));
         let elements = Elements::new(kernel, full, &params, outputs, own);
         if !in_place {
             parallel_ranges(total, 512, COST, |range| elements.evaluate(range, None));
             return Ok(());
         }
-        let epilogue = Epilogue { elements, claimed: AtomicBool::new(false) };
+        let epilogue = Epilogue { elements, simple, claimed: AtomicBool::new(false) };
         let y = &mut outputs[0];
         let Some((product, range)) = region.products().last() else { return Ok(()) };
         let to = TensorViewMut { dtype: DType::F32, shape: full, bytes: &mut *y.bytes };

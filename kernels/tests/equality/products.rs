@@ -21,9 +21,15 @@ enum Way {
     Two,
     /// A first result of another type, so that the product has a place of its own.
     Compared,
+    /// So little that tiles do it themselves: a residual is added, which of two products is the first; Relu; or both.
+    Added,
+    AddedTwo,
+    Relu,
+    AddedRelu,
 }
 
-const WAYS: [Way; 3] = [Way::One, Way::Two, Way::Compared];
+const WAYS: [Way; 7] =
+    [Way::One, Way::Added, Way::AddedRelu, Way::Two, Way::Compared, Way::Relu, Way::AddedTwo];
 
 /// A product's step, and what comes of it.
 pub struct Steps {
@@ -52,7 +58,7 @@ impl Steps {
             Product { op: def.id, version: def.version, attrs: attrs.clone(), inputs: operands.len() as u16 };
         let mut regions = Vec::new();
         for way in WAYS {
-            let count = if way == Way::Two { 2 } else { 1 };
+            let count = if matches!(way, Way::Two | Way::AddedTwo) { 2 } else { 1 };
             let region = region(way, vec![product.clone(); count]);
             region.check().expect("a region of the test");
             let products = std::iter::repeat_n(wanted, count);
@@ -88,16 +94,28 @@ impl Steps {
 }
 
 /// `sigmoid(p0) * column + residual`, with the last product in the place of the residual where there are two; whether it is
-/// greater than the column.
+/// greater than the column. Or what the way says.
 fn region(way: Way, products: Vec<Product>) -> Region {
     let count = products.len() as u16;
     let (residual, column, next) = (count, count + 1, count + 2);
     let step = |name: &str, args: [u16; 2], dtype: DType| {
         let def = ops::by_name(name).expect("an operator");
         let attrs = def.check_attrs(&Attrs::new()).expect("attributes");
-        let args = if name == "Sigmoid" { args[..1].to_vec() } else { args.to_vec() };
+        let args = if matches!(name, "Sigmoid" | "Relu") { args[..1].to_vec() } else { args.to_vec() };
         Instruction { op: def.id, version: def.version, attrs, args, dtype }
     };
+    let params = vec![F32; usize::from(count) + 2];
+    let own = count - 1;
+    let simple = match way {
+        Way::Added => vec![step("Add", [own, residual], F32)],
+        Way::AddedTwo => vec![step("Add", [0, own], F32)],
+        Way::Relu => vec![step("Relu", [own; 2], F32)],
+        Way::AddedRelu => vec![step("Add", [residual, own], F32), step("Relu", [next; 2], F32)],
+        Way::One | Way::Two | Way::Compared => vec![],
+    };
+    if let Some(steps) = simple.len().checked_sub(1) {
+        return Region { products, params, instructions: simple, results: vec![next + steps as u16] };
+    }
     let added = if way == Way::Two { count - 1 } else { residual };
     let instructions = vec![
         step("Sigmoid", [0, 0], F32),
@@ -107,6 +125,5 @@ fn region(way: Way, products: Vec<Product>) -> Region {
     ];
     let (value, truth) = (next + 2, next + 3);
     let results = if way == Way::Compared { vec![truth, value] } else { vec![value, truth] };
-    let params = vec![F32; usize::from(count) + 2];
     Region { products, params, instructions, results }
 }

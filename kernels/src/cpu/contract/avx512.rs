@@ -22,24 +22,34 @@ unsafe fn entry<
     unsafe { tile::<V, ROWS, VECTORS, PACKED, GATHERED>(t) }
 }
 
-/// Stores columns of a tile of sums as rows: `(row, column)` at `row * stride + column` goes, plus the column's number and
-/// with canonical NaNs, to `column * to_stride + row`.
+/// What becomes of sums that are turned, in this order; in the end NaNs are canonical.
+pub(super) struct Turned<'a> {
+    /// What is added: one number for each column.
+    pub bias: Option<&'a [f32]>,
+    /// What is added then: as many numbers as results, and as far apart.
+    pub addend: Option<&'a [f32]>,
+    pub relu: bool,
+}
+
+/// Stores columns of a tile of sums as rows: what comes of `(row, column)` at `row * stride + column` goes to
+/// `column * to_stride + row`.
 ///
 /// # Panics
-/// If this machine lacks AVX-512, there are more than 16 rows or columns, or the numbers are not as many as the columns.
+/// If this machine lacks AVX-512, there are more than 16 rows or columns, or too few numbers to add.
 ///
 /// # Safety
 /// Each row has 16 elements at `tile`, and `to` is valid for the rows of every column.
 pub(super) unsafe fn store_turned(
     tile: (*const f32, usize),
     (rows, columns): (usize, usize),
-    bias: Option<&[f32]>,
+    after: &Turned<'_>,
     to: (*mut f32, usize),
 ) {
-    assert!(Isa::Avx512.is_available() && rows <= 16 && columns <= 16);
-    assert!(bias.is_none_or(|bias| bias.len() == columns));
+    assert!(Isa::Avx512.is_available() && (1..=16).contains(&rows) && (1..=16).contains(&columns));
+    assert!(after.bias.is_none_or(|bias| bias.len() == columns));
+    assert!(after.addend.is_none_or(|addend| addend.len() >= (columns - 1) * to.1 + rows));
     // SAFETY: the instructions are there; the rest is the caller's promise.
-    unsafe { turned(tile, (rows, columns), bias, to) }
+    unsafe { turned(tile, (rows, columns), after, to) }
 }
 
 /// # Safety
@@ -48,7 +58,7 @@ pub(super) unsafe fn store_turned(
 unsafe fn turned(
     (tile, stride): (*const f32, usize),
     (rows, columns): (usize, usize),
-    bias: Option<&[f32]>,
+    after: &Turned<'_>,
     (to, to_stride): (*mut f32, usize),
 ) {
     let mut lines = [_mm512_setzero_ps(); 16];
@@ -84,10 +94,20 @@ unsafe fn turned(
     }
     let kept = (u32::from(u16::MAX) >> (16 - rows)) as u16;
     for (column, line) in turned[..columns].iter().enumerate() {
-        let sum = match bias {
-            Some(bias) => _mm512_add_ps(*line, _mm512_set1_ps(bias[column])),
-            None => *line,
-        };
+        let mut sum = *line;
+        if let Some(bias) = after.bias {
+            sum = _mm512_add_ps(sum, _mm512_set1_ps(bias[column]));
+        }
+        if let Some(addend) = after.addend {
+            // SAFETY: as asserted by the caller.
+            let addend = unsafe { _mm512_maskz_loadu_ps(kept, addend.as_ptr().add(column * to_stride)) };
+            sum = _mm512_add_ps(sum, addend);
+        }
+        if after.relu {
+            // Nothing of what is not above zero; NaNs are.
+            let above = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(sum, _mm512_setzero_ps());
+            sum = _mm512_maskz_mov_ps(above, sum);
+        }
         let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(sum, sum);
         let sum = _mm512_mask_blend_ps(is_nan, sum, _mm512_set1_ps(f32::from_bits(0x7fc0_0000)));
         // SAFETY: the caller's promise.

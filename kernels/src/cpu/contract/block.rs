@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TileElem;
 use super::pack::{Left, Right};
-use super::tile::{AHEAD, Form, PANEL, SPAN, Tile, TileSet};
+use super::tile::{AHEAD, Finish, Form, PANEL, SPAN, Tile, TileSet};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel, parallel_ranges};
 use crate::scratch::with_scratch;
@@ -19,11 +19,22 @@ pub(crate) struct Size {
     pub k: usize,
 }
 
+/// A place of a target where tiles store results themselves.
+pub(crate) struct Direct<E> {
+    /// The first result, and the distance of rows.
+    pub out: *mut E,
+    pub row: usize,
+    /// As for [`Finish`].
+    pub addend: *const E,
+    pub addend_row: usize,
+    pub relu: bool,
+}
+
 /// Where results go.
 pub(crate) trait Target<E>: Sync {
-    /// Where a row's columns begin and the distance of rows, when these columns are contiguous and results
-    /// are stored as they are.
-    fn direct(&self, batch: usize, row: usize, columns: Range<usize>) -> Option<(*mut E, usize)>;
+    /// Where a row's columns begin, when these columns are contiguous and results are stored as they are, but for what the place
+    /// says.
+    fn direct(&self, batch: usize, row: usize, columns: Range<usize>) -> Option<Direct<E>>;
     /// What is added to a batch's sums: one element for each row of its matrix.
     fn bias(&self, _batch: usize) -> Option<&[E]> {
         None
@@ -61,8 +72,6 @@ const GATHERED_MIN: usize = 16;
 const PACKED_ROWS: usize = 2048;
 /// Multiply-adds below which a block is not divided further among threads.
 const TASK_MIN: usize = 1 << 17;
-/// Elements of a register at the most.
-const LANES_MAX: usize = 16;
 /// Elements of a left operand that are packed ahead of all blocks at the most.
 const AHEAD_MAX: usize = 1 << 24;
 /// Elements of a gathered left operand that are gathered ahead of all blocks at the most.
@@ -451,7 +460,7 @@ struct Step<'a, E> {
     merge: usize,
     last: bool,
     bias: Option<&'a [E]>,
-    not_finite: *mut E,
+    not_finite: *mut bool,
 }
 
 /// A block at work.
@@ -483,7 +492,7 @@ impl<E: TileElem> Block<'_, E> {
         // Binary counter: span i completes the subtrees of its trailing one bits; the last completes all.
         let free = span.trailing_ones() as usize;
         let merge = if last { span } else { (1 << free) - 1 };
-        let mut seen = [E::ZERO; LANES_MAX];
+        let mut not_finite = false;
         let target = self.target;
         let step = Step {
             a,
@@ -496,7 +505,7 @@ impl<E: TileElem> Block<'_, E> {
             merge,
             last,
             bias: target.bias(self.batch),
-            not_finite: target.not_finite().map_or(std::ptr::null_mut(), |_| seen.as_mut_ptr()),
+            not_finite: &raw mut not_finite,
         };
         let (height, all) = (self.rows.len(), self.panels.len());
         let tile_rows = self.tile_rows;
@@ -516,7 +525,7 @@ impl<E: TileElem> Block<'_, E> {
         } else {
             panels.iter().for_each(|panels| rows().for_each(|rows| self.tile(&step, &rows, panels)));
         }
-        if let Some(flag) = target.not_finite().filter(|_| seen.iter().any(|seen| TileElem::is_nan(*seen))) {
+        if let Some(flag) = target.not_finite().filter(|_| not_finite) {
             flag.store(true, Ordering::Relaxed);
         }
     }
@@ -553,13 +562,19 @@ impl<E: TileElem> Block<'_, E> {
             let direct = |block: &Self| {
                 block.target.direct(block.batch, first_row, first_column..first_column + columns)
             };
-            let (out, out_row) = if !last {
+            let finish = Finish {
+                bias: bias.map_or(std::ptr::null(), |bias| bias[first_row..first_row + high].as_ptr()),
+                not_finite,
+                ..Finish::none()
+            };
+            let (out, out_row, finish) = if !last {
                 // SAFETY: level `free` exists, since a later span has its bit set.
-                (unsafe { base.add(free * self.level_len + own) }, columns)
+                (unsafe { base.add(free * self.level_len + own) }, columns, None)
             } else if let Some(direct) = fits.then(|| direct(self)).flatten() {
-                direct
+                let Direct { out, row, addend, addend_row, relu } = direct;
+                (out, row, Some(Finish { addend, addend_row, relu, ..finish }))
             } else {
-                (self.tile_buffer.as_mut_ptr(), columns)
+                (self.tile_buffer.as_mut_ptr(), columns, Some(finish))
             };
             let (a_start, a_row) = match a {
                 A::Packed { data, terms: all, first } => (&data[row * all + first * high..], 0),
@@ -583,9 +598,7 @@ impl<E: TileElem> Block<'_, E> {
                 merge,
                 out,
                 out_row,
-                last,
-                bias: bias.map_or(std::ptr::null(), |bias| bias[first_row..first_row + high].as_ptr()),
-                not_finite,
+                last: finish,
             };
             // SAFETY: operands hold `terms` terms of these rows and panels, levels and output the tile;
             // `TileElem::tiles` has checked the instruction set.

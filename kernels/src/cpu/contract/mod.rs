@@ -20,7 +20,7 @@ pub(crate) mod tile;
 use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
-pub(crate) use block::{Size, Target, contract};
+pub(crate) use block::{Direct, Size, Target, contract};
 use pack::Right;
 use tile::TileSet;
 
@@ -34,6 +34,8 @@ pub(crate) trait TileElem: Accumulate + Element {
     fn tiles(isa: Isa) -> &'static TileSet<Self>;
     fn mul(self, other: Self) -> Self;
     fn is_nan(self) -> bool;
+    /// As the operator of that name has it.
+    fn relu(self) -> Self;
     /// A factor given as f32; for integer types it is an integer.
     fn factor(value: f32) -> Self;
     /// The right operand out of `terms` by columns in panels, which start at `offsets`, where there is a way of
@@ -70,6 +72,10 @@ macro_rules! tile_elements {
         #[inline(always)]
         fn is_nan(self) -> bool {
             ($nan)(self)
+        }
+        #[inline(always)]
+        fn relu(self) -> $t {
+            if self <= 0 as $t { 0 as $t } else { self }
         }
         fn factor(value: f32) -> $t {
             ($factor)(value)

@@ -8,9 +8,9 @@ use repops::dtype::DType;
 use repops::reduce::Accumulate;
 
 use super::TileElem;
-use super::block::Target;
+use super::block::{Direct, Target};
 use super::pack::Storage;
-use crate::cpu::products::Epilogue;
+use crate::cpu::products::{Epilogue, Simple};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
 use crate::parallel::Shared;
@@ -38,6 +38,24 @@ pub(crate) struct StridedTarget<'a, S, E> {
     /// Columns are those of lines of such a pitch, of which so many at the start are kept.
     lines: (usize, usize),
     epilogue: Option<&'a Epilogue<'a>>,
+    simple: Option<Simple<'a>>,
+}
+
+/// Results out of sums, as a tile would store them.
+#[inline(always)]
+fn simply<E: TileElem>(simple: Simple<'_>, sums: &[E], first: usize, to: &mut [E]) {
+    match simple.addend {
+        Some(addend) => {
+            let addend = bytemuck::cast_slice::<f32, E>(&addend[first..first + sums.len()]);
+            for ((to, sum), addend) in to.iter_mut().zip(sums).zip(addend) {
+                *to = Accumulate::add(*sum, *addend).canonical();
+            }
+        }
+        None => to.copy_from_slice(sums),
+    }
+    if simple.relu {
+        to.iter_mut().for_each(|to| *to = TileElem::relu(*to));
+    }
 }
 
 /// How many of the first `count` places on lines of a pitch are kept.
@@ -49,13 +67,18 @@ impl<'a, S, E> StridedTarget<'a, S, E> {
     pub(crate) fn new(data: &mut [S], batch: usize, row: usize, column: usize) -> StridedTarget<'a, S, E> {
         let (len, data) = (data.len(), Shared::new(data));
         let lines = (usize::MAX, usize::MAX);
-        StridedTarget { len, data, batch, row, column, bias: None, not_finite: None, lines, epilogue: None }
+        let (bias, not_finite, epilogue, simple) = (None, None, None, None);
+        StridedTarget { len, data, batch, row, column, bias, not_finite, lines, epilogue, simple }
     }
 
     /// Lets an epilogue replace the results. Columns are contiguous, and results are f32.
     pub(crate) fn with_epilogue(self, epilogue: Option<&'a Epilogue<'a>>) -> StridedTarget<'a, S, E> {
         debug_assert!(epilogue.is_none() || self.column == 1 && size_of::<S>() == 4);
-        StridedTarget { epilogue: epilogue.map(Epilogue::claim), ..self }
+        StridedTarget {
+            epilogue: epilogue.map(Epilogue::claim),
+            simple: epilogue.and_then(Epilogue::simple),
+            ..self
+        }
     }
 
     /// Takes the columns for those of lines `pitch` long, and keeps the first `width` of each.
@@ -84,7 +107,7 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
         self.not_finite
     }
 
-    fn direct(&self, batch: usize, row: usize, columns: Range<usize>) -> Option<(*mut E, usize)> {
+    fn direct(&self, batch: usize, row: usize, columns: Range<usize>) -> Option<Direct<E>> {
         let (pitch, width) = self.lines;
         let (line, first) = (columns.start / pitch, columns.start % pitch);
         let at = batch * self.batch + row * self.row + line * width.min(self.row) + first;
@@ -92,12 +115,21 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
             && S::DTYPE == E::DTYPE
             && first + columns.len() <= width.min(self.row)
             && at + columns.len() <= self.len;
-        // SAFETY: inside of the slice, by the condition.
-        own.then(|| (unsafe { self.data.0.add(at) }.cast::<E>(), self.row))
+        own.then(|| {
+            let Simple { addend, relu } = self.simple.unwrap_or(Simple { addend: None, relu: false });
+            Direct {
+                // SAFETY: inside of the slice, by the condition.
+                out: unsafe { self.data.0.add(at) }.cast::<E>(),
+                row: self.row,
+                addend: addend.map_or(std::ptr::null(), |addend| addend[at..].as_ptr().cast::<E>()),
+                addend_row: self.row,
+                relu,
+            }
+        })
     }
 
     unsafe fn finish(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
-        let Some(epilogue) = self.epilogue else { return };
+        let Some(epilogue) = self.epilogue.filter(|_| self.simple.is_none()) else { return };
         let within = [columns.start, columns.end].map(|column| kept_before(self.lines, column).min(self.row));
         let first = batch * self.batch + rows.start * self.row;
         let results = Shared(self.data.0.cast::<f32>());
@@ -130,7 +162,10 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
                     // Tiles are canonical already.
                     // SAFETY: as below.
                     let to = unsafe { self.data.slice(at..at + kept) };
-                    to.copy_from_slice(bytemuck::cast_slice(tile));
+                    match self.simple {
+                        Some(simple) => simply::<E>(simple, tile, at, bytemuck::cast_slice_mut(to)),
+                        None => to.copy_from_slice(bytemuck::cast_slice(tile)),
+                    }
                     continue;
                 }
                 for (i, &value) in tile.iter().enumerate() {
@@ -154,6 +189,7 @@ pub(crate) struct TurnedTarget<'a, S, E> {
     /// As for [`StridedTarget`], of rows.
     lines: (usize, usize),
     epilogue: Option<&'a Epilogue<'a>>,
+    simple: Option<Simple<'a>>,
 }
 
 impl<'a, S, E> TurnedTarget<'a, S, E> {
@@ -167,13 +203,18 @@ impl<'a, S, E> TurnedTarget<'a, S, E> {
     ) -> TurnedTarget<'a, S, E> {
         let lines = (usize::MAX, usize::MAX);
         let (len, data) = (data.len(), Shared::new(data));
-        TurnedTarget { len, data, columns, row, bias, not_finite, lines, epilogue: None }
+        let (epilogue, simple) = (None, None);
+        TurnedTarget { len, data, columns, row, bias, not_finite, lines, epilogue, simple }
     }
 
     /// Lets an epilogue replace the results, which are f32.
     pub(crate) fn with_epilogue(self, epilogue: Option<&'a Epilogue<'a>>) -> TurnedTarget<'a, S, E> {
         debug_assert!(epilogue.is_none() || size_of::<S>() == 4);
-        TurnedTarget { epilogue: epilogue.map(Epilogue::claim), ..self }
+        TurnedTarget {
+            epilogue: epilogue.map(Epilogue::claim),
+            simple: epilogue.and_then(Epilogue::simple),
+            ..self
+        }
     }
 
     /// Takes the rows for those of lines `pitch` long, and keeps the first `width` of each.
@@ -187,12 +228,12 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
         Some(self.not_finite)
     }
 
-    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
+    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<Direct<E>> {
         None
     }
 
     unsafe fn finish(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
-        let Some(epilogue) = self.epilogue else { return };
+        let Some(epilogue) = self.epilogue.filter(|_| self.simple.is_none()) else { return };
         let within = [rows.start, rows.end].map(|row| kept_before(self.lines, row).min(self.row));
         let first = (batch * self.columns + columns.start) * self.row;
         let results = Shared(self.data.0.cast::<f32>());
@@ -236,7 +277,15 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
                     unsafe {
                         let to = self.data.0.add(start).cast::<f32>();
                         let tile = (tile.as_ptr().cast::<f32>(), stride);
-                        super::avx512::store_turned(tile, (count, width), bias, (to, self.row));
+                        let addend = self.simple.and_then(|simple| simple.addend);
+                        let addend =
+                            addend.map(|addend| &addend[start..start + (width - 1) * self.row + count]);
+                        let after = super::avx512::Turned {
+                            bias,
+                            addend,
+                            relu: self.simple.is_some_and(|simple| simple.relu),
+                        };
+                        super::avx512::store_turned(tile, (count, width), &after, (to, self.row));
                     }
                     continue;
                 }
@@ -245,8 +294,14 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
                     // SAFETY: as above.
                     let to = unsafe { self.data.slice(start..start + count) };
                     for (r, to) in to.iter_mut().enumerate() {
-                        let sum = tile[r * stride + c];
-                        *to = S::narrow(bias.map_or(sum, |bias| Accumulate::add(sum, bias[c])));
+                        let mut sum = tile[r * stride + c];
+                        sum = bias.map_or(sum, |bias| Accumulate::add(sum, bias[c]));
+                        if let Some(simple) = self.simple {
+                            let mut result = [sum];
+                            simply::<E>(simple, &[sum], start + r, &mut result);
+                            sum = result[0];
+                        }
+                        *to = S::narrow(sum);
                     }
                 }
             }
@@ -284,7 +339,7 @@ where
     S: Storage<E>,
     F: Fn(usize, usize, Range<usize>, &[E], &mut [S]) + Sync,
 {
-    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<(*mut E, usize)> {
+    fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<Direct<E>> {
         None
     }
 

@@ -6,12 +6,12 @@
 
 use std::mem::MaybeUninit;
 
-use repops::dtype::Element;
 use repops::lane::FloatLane;
 use repops::lane::Lane;
 use repops::reduce::{Accumulate, CHUNK};
 
 use super::super::lane::VectorLane;
+use super::TileElem;
 
 /// Columns of a panel of the right operand.
 pub(crate) const PANEL: usize = 16;
@@ -42,12 +42,29 @@ pub(crate) struct Tile<E> {
     /// Where the sum goes: `(row, column)` at `row * out_row + column`.
     pub out: *mut E,
     pub out_row: usize,
-    /// Whether `out` is the final result, where NaNs are canonical.
-    pub last: bool,
-    /// If not null, what is added to the final sums: one element for each row.
+    /// If `out` is the final result, what is done to the sums before they are stored.
+    pub last: Option<Finish<E>>,
+}
+
+/// What is done to final sums, in this order; in the end NaNs are canonical.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<E> {
+    /// If not null, what is added to the sums: one element for each row.
     pub bias: *const E,
-    /// If not null, `LANES` elements, of which one becomes NaN where a final result is not finite.
-    pub not_finite: *mut E,
+    /// If not null, what is added then: element `(row, column)` is at `row * addend_row + column`.
+    pub addend: *const E,
+    pub addend_row: usize,
+    pub relu: bool,
+    /// If not null, it becomes true where a result is not finite before Relu.
+    pub not_finite: *mut bool,
+}
+
+impl<E> Finish<E> {
+    /// Nothing but canonical NaNs.
+    pub(crate) fn none() -> Finish<E> {
+        let (bias, addend) = (std::ptr::null(), std::ptr::null());
+        Finish { bias, addend, addend_row: 0, relu: false, not_finite: std::ptr::null_mut() }
+    }
 }
 
 /// Asks for the cache line at `at`, which will be read. Any address will do.
@@ -145,6 +162,10 @@ pub(crate) trait TileLane: Copy {
     fn fma(self, b: Self, c: Self) -> Self;
     fn add(self, other: Self) -> Self;
     fn canonical(self) -> Self;
+    /// As the operator of that name has it.
+    fn relu(self) -> Self;
+    /// Whether an element is NaN.
+    fn has_nan(self) -> bool;
 }
 
 impl<V: VectorLane> TileLane for V {
@@ -180,13 +201,22 @@ impl<V: VectorLane> TileLane for V {
     fn canonical(self) -> V {
         Lane::canonical_nan(self)
     }
+    #[inline(always)]
+    fn relu(self) -> V {
+        let zero = <V as FloatLane>::splat(0.0);
+        V::select(self.less_equal(zero), zero, self)
+    }
+    #[inline(always)]
+    fn has_nan(self) -> bool {
+        !V::all(FloatLane::equal(self, self))
+    }
 }
 
 /// A scalar as a register of one lane; compilers make vectors of neighbouring ones.
 #[derive(Clone, Copy)]
 pub(crate) struct One<E>(E);
 
-impl<E: Accumulate + Element> TileLane for One<E> {
+impl<E: TileElem> TileLane for One<E> {
     type Elem = E;
     const LANES: usize = 1;
     #[inline(always)]
@@ -218,6 +248,14 @@ impl<E: Accumulate + Element> TileLane for One<E> {
     #[inline(always)]
     fn canonical(self) -> Self {
         One(self.0.canonical())
+    }
+    #[inline(always)]
+    fn relu(self) -> Self {
+        One(TileElem::relu(self.0))
+    }
+    #[inline(always)]
+    fn has_nan(self) -> bool {
+        TileElem::is_nan(self.0)
     }
 }
 
@@ -300,6 +338,62 @@ unsafe fn chunk_sums<
     acc
 }
 
+/// Makes results of final sums.
+///
+/// # Safety
+/// As for [`TileFn`].
+#[inline(always)]
+unsafe fn finished<V: TileLane, const ROWS: usize, const VECTORS: usize>(
+    finish: &Finish<V::Elem>,
+    acc: &mut [[V; VECTORS]; ROWS],
+) {
+    if !finish.bias.is_null() {
+        for r in 0..ROWS {
+            // SAFETY: an element for each row; the caller's promise.
+            let bias = V::splat(unsafe { *finish.bias.add(r) });
+            for v in 0..VECTORS {
+                acc[r][v] = acc[r][v].add(bias);
+            }
+        }
+    }
+    if !finish.addend.is_null() {
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: an element for each of the tile's; the caller's promise.
+                let addend = unsafe { V::load(finish.addend.add(r * finish.addend_row + v * V::LANES)) };
+                acc[r][v] = acc[r][v].add(addend);
+            }
+        }
+    }
+    // One pass finds whether any result is not finite, by a product with zero; four chains, for one would be waited for. It
+    // is rare that one is, and making NaNs canonical takes six operations a register.
+    let mut seen = [V::zero(); 4];
+    for r in 0..ROWS {
+        for v in 0..VECTORS {
+            let chain = (r * VECTORS + v) % 4;
+            seen[chain] = acc[r][v].fma(V::zero(), seen[chain]);
+        }
+    }
+    if seen[0].add(seen[1]).add(seen[2].add(seen[3])).has_nan() {
+        if !finish.not_finite.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { *finish.not_finite = true };
+        }
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                acc[r][v] = acc[r][v].canonical();
+            }
+        }
+    }
+    if finish.relu {
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                acc[r][v] = acc[r][v].relu();
+            }
+        }
+    }
+}
+
 /// `ROWS` rows by `VECTORS` registers of columns.
 ///
 /// # Safety
@@ -364,28 +458,9 @@ pub(crate) unsafe fn tile<
             }
         }
     }
-    if t.last {
-        if !t.bias.is_null() {
-            for (r, row) in acc.iter_mut().enumerate() {
-                // SAFETY: an element for each row; the caller's promise.
-                let bias = V::splat(unsafe { *t.bias.add(r) });
-                for sum in row {
-                    *sum = sum.add(bias);
-                }
-            }
-        }
-        if !t.not_finite.is_null() {
-            // SAFETY: a register's worth of elements; the caller's promise.
-            let mut seen = unsafe { V::load(t.not_finite) };
-            for sum in acc.as_flattened() {
-                seen = sum.fma(V::zero(), seen);
-            }
-            // SAFETY: as above.
-            unsafe { seen.store(t.not_finite) };
-        }
-        for sum in acc.as_flattened_mut() {
-            *sum = sum.canonical();
-        }
+    if let Some(finish) = &t.last {
+        // SAFETY: the caller's promise.
+        unsafe { finished(finish, &mut acc) };
     }
     for r in 0..ROWS {
         for v in 0..VECTORS {

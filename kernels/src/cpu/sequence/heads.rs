@@ -11,7 +11,7 @@ use repops::reduce::CHUNK;
 use repops::scalar;
 
 use super::super::contract::TileElem;
-use super::super::contract::tile::{Form, PANEL, SPAN, Tile, TileFn, TileSet, prefetch};
+use super::super::contract::tile::{Finish, Form, PANEL, SPAN, Tile, TileFn, TileSet, prefetch};
 use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch};
 use super::super::rows::sums;
@@ -272,9 +272,7 @@ impl Work<'_> {
                 merge: if last { span } else { (1 << free) - 1 },
                 out,
                 out_row,
-                last: false,
-                bias: std::ptr::null(),
-                not_finite: std::ptr::null_mut(),
+                last: None,
             };
             // SAFETY: queries, keys and scores hold the tile, as asserted here and by the caller; of the levels
             // those are read that earlier spans have written; `tiles` has checked the instruction set.
@@ -372,9 +370,7 @@ impl Work<'_> {
                             .fold(0, |bits, level| bits | 1 << level),
                         out,
                         out_row,
-                        last,
-                        bias: std::ptr::null(),
-                        not_finite: std::ptr::null_mut(),
+                        last: last.then(Finish::none),
                     };
                     // SAFETY: weights, values and results hold the tile, as asserted; of the levels those are
                     // read that earlier pages have written; `tiles` has checked the instruction set.
