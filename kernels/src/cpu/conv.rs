@@ -349,7 +349,7 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Grid<'_, S> {
         let taps = self.grid.taps.len();
         // Terms may begin and end within a channel.
         let channels = terms.div_ceil(taps) + 1;
-        Some(channels * self.grid.phases.0 * self.grid.phases.1 * self.phase_len(columns))
+        Some(channels * self.grid.used.len() * self.phase_len(columns))
     }
 
     fn gather(
@@ -361,28 +361,47 @@ impl<S: Storage<E>, E: TileElem> Right<E> for Grid<'_, S> {
         offsets: &mut [usize],
     ) {
         let grid = self.grid;
-        let (taps, phases) = (grid.taps.len(), grid.phases.0 * grid.phases.1);
+        let (taps, phases) = (grid.taps.len(), grid.used.len());
         let len = self.phase_len(columns.len());
         let channels = terms.start / taps..terms.end.div_ceil(taps);
-        for (term, offset) in terms.zip(offsets) {
-            let (phase, shift) = grid.taps[term % taps];
-            *offset = ((term / taps - channels.start) * phases + phase) * len + shift;
+        // Of each tap, within a channel.
+        let places: Vec<usize> = grid
+            .taps
+            .iter()
+            .map(|&(phase, shift)| grid.used.partition_point(|&used| used < phase) * len + shift)
+            .collect();
+        let (mut tap, mut channel) = (terms.start % taps, 0);
+        for offset in &mut offsets[..terms.len()] {
+            *offset = channel + places[tap];
+            tap += 1;
+            if tap == taps {
+                (tap, channel) = (0, channel + phases * len);
+            }
         }
         let used = channels.len() * phases * len;
         // What a tile reads past the last column.
         to[used..].fill(E::ZERO);
         // The same of every channel.
         let mut runs = vec![Vec::new(); phases];
-        for (phase, runs) in runs.iter_mut().enumerate() {
+        for (&phase, runs) in grid.used.iter().zip(&mut runs) {
             grid.runs(phase, columns.start, len, |run| runs.push(run));
         }
         with_wide_moves(
             #[inline(always)]
             || {
                 for (channel, to) in channels.zip(to[..used].chunks_exact_mut(phases * len)) {
-                    let plane = &self.data[self.planes[batch] + channel * self.image..][..self.image];
-                    for (runs, to) in runs.iter().zip(to.chunks_exact_mut(len)) {
+                    let first = self.planes[batch] + channel * self.image;
+                    let plane = &self.data[first..][..self.image];
+                    // Pieces of lines, which the processor does not guess, are asked for a channel ahead; those of one line are
+                    // in neighbouring phases.
+                    let next = self.data.as_ptr().wrapping_add(first + self.image);
+                    let phases = grid.used.iter().zip(&runs).zip(to.chunks_exact_mut(len));
+                    for ((&phase, runs), to) in phases {
+                        let is_first = phase % grid.phases.1 == 0;
                         for run in runs {
+                            if is_first {
+                                run.ahead(grid.phases.1, next);
+                            }
                             run.copy(
                                 grid.phases.1,
                                 plane,

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use repops::tensor::element_count;
 
+use super::contract::tile::prefetch;
 use super::conv::Geometry;
 
 /// The planes of a convolution over one or two axes.
@@ -21,6 +22,8 @@ pub(crate) struct Planes {
     image: (usize, usize),
     /// Of each tap: its phase, and the distance from an output's own place.
     pub taps: Vec<(usize, usize)>,
+    /// The phases that taps read, ascending.
+    pub used: Vec<usize>,
     /// Outputs on the grid, to the last.
     pub flat: usize,
 }
@@ -69,7 +72,11 @@ impl Planes {
                 taps.push((phase, line / phases.0 * columns + column / phases.1));
             }
         }
-        Some(Planes { columns, width: out.1, phases, pad, image, taps, flat: (out.0 - 1) * columns + out.1 })
+        let mut used: Vec<usize> = taps.iter().map(|&(phase, _)| phase).collect();
+        used.sort_unstable();
+        used.dedup();
+        let flat = (out.0 - 1) * columns + out.1;
+        Some(Planes { columns, width: out.1, phases, pad, image, taps, used, flat })
     }
 
     /// The farthest shift.
@@ -141,6 +148,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Asks for the elements that [`Run::copy`] reads of an image.
+    #[inline(always)]
+    pub(crate) fn ahead<S>(&self, step: usize, image: *const S) {
+        if let Some(first) = self.from {
+            for at in (0..self.to.len() * step).step_by(64 / size_of::<S>()) {
+                prefetch(image.wrapping_add(first + at));
+            }
+        }
+    }
+
     /// Fills the places out of an image whose elements for neighbouring places are `step` apart.
     #[inline(always)]
     pub(crate) fn copy<S: Copy, E: Copy>(
@@ -149,24 +166,67 @@ impl Run {
         image: &[S],
         to: &mut [E],
         outside: E,
-        widen: impl Fn(S) -> E,
+        widen: impl Fn(S) -> E + Copy,
     ) {
         let to = &mut to[self.to.clone()];
         let Some(first) = self.from else {
-            to.fill(outside);
+            match to {
+                // No call for the one or two between lines.
+                [one] => *one = outside,
+                [one, other] => (*one, *other) = (outside, outside),
+                _ => to.fill(outside),
+            }
             return;
         };
-        match step {
-            1 => to.iter_mut().zip(&image[first..]).for_each(|(to, from)| *to = widen(*from)),
-            // A constant step lets compilers shuffle vectors.
-            2 => {
-                let from = image[first..].iter().step_by(2);
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
-            }
-            _ => {
-                let from = image[first..].iter().step_by(step);
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
-            }
+        each_strided(
+            step,
+            &image[first..],
+            to,
+            #[inline(always)]
+            |to, from| *to = widen(from),
+        );
+    }
+}
+
+/// Takes elements that are `step` apart to neighbours, the last ones maybe twice: in blocks of a fixed length, which
+/// compilers turn into moves and shuffles of registers. The last block ends with the last element: lines are short, and
+/// what would be left of them would take as long as the rest.
+#[inline(always)]
+pub(crate) fn each_strided<S: Copy, E>(
+    step: usize,
+    from: &[S],
+    to: &mut [E],
+    each: impl Fn(&mut E, S) + Copy,
+) {
+    match (step, to.len()) {
+        (1, 16..) => blocks::<16, 1, S, E>(from, to, each),
+        (1, 8..) => blocks::<8, 1, S, E>(from, to, each),
+        (1, 4..) => blocks::<4, 1, S, E>(from, to, each),
+        (2, 16..) => blocks::<16, 2, S, E>(from, to, each),
+        (2, 8..) => blocks::<8, 2, S, E>(from, to, each),
+        (2, 4..) => blocks::<4, 2, S, E>(from, to, each),
+        _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| each(to, *from)),
+    }
+}
+
+/// [`each_strided`] of a block's length at the least.
+#[inline(always)]
+fn blocks<const N: usize, const STEP: usize, S: Copy, E>(
+    from: &[S],
+    to: &mut [E],
+    each: impl Fn(&mut E, S) + Copy,
+) {
+    let last = to.len() - N;
+    let from = &from[..(to.len() - 1) * STEP + 1];
+    let mut at = 0;
+    loop {
+        let (from, to) = (&from[at * STEP..][..(N - 1) * STEP + 1], &mut to[at..][..N]);
+        for i in 0..N {
+            each(&mut to[i], from[i * STEP]);
         }
+        if at == last {
+            return;
+        }
+        at = last.min(at + N);
     }
 }

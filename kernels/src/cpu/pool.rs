@@ -1,7 +1,6 @@
 //! MaxPool and AveragePool of f32: one task for a few planes, lanes along the last axis.
 
 use repops::dtype::{DType, Element};
-use repops::lane_op::arithmetic::maximum;
 use repops::ops::window::{Window, WindowAxis};
 use repops::ops::{self, OpError};
 use repops::reduce::{LANES, row_sum};
@@ -9,6 +8,7 @@ use repops::tensor::{TensorViewMut, element_count};
 
 use super::lane::VectorLane;
 use super::lane::dispatch::{Vectorized, dispatch};
+use super::planes::each_strided;
 use super::rows::sums::fold;
 use super::{by_reference, require_row_major};
 use crate::isa::Isa;
@@ -80,7 +80,7 @@ fn pool(
             if average {
                 pooling.average(ctx.isa, x, y);
             } else {
-                with_scratch(image[1], |line: &mut [f32]| {
+                with_scratch(image[1], |line: &mut [i32]| {
                     dispatch(ctx.isa, MaxPlane { pooling: &pooling, x, y, line });
                 });
             }
@@ -98,14 +98,34 @@ fn covered(axis: &WindowAxis, k: i64, extent: usize, out: usize) -> std::ops::Ra
     (low.min(high as i64) as usize)..high
 }
 
+/// The outputs for which every tap is inside of the image.
+fn whole(axis: &WindowAxis, extent: usize, out: usize) -> std::ops::Range<usize> {
+    let (first, last) = (covered(axis, 0, extent, out), covered(axis, axis.kernel - 1, extent, out));
+    first.start.max(last.start)..first.end.min(last.end)
+}
+
+/// A number whose order is that of the values: -0 below +0, NaN above all.
+#[inline(always)]
+fn key(x: f32) -> i32 {
+    let bits = x.to_bits() as i32;
+    let magnitude = bits & i32::MAX;
+    if magnitude > 0x7f80_0000 { i32::MAX } else { bits ^ (bits >> 31 & i32::MAX) }
+}
+
+/// The value of a key.
+#[inline(always)]
+fn value_of(key: i32) -> f32 {
+    f32::from_bits((key ^ (key >> 31 & i32::MAX)) as u32).canonical()
+}
+
 /// The largest of a window is that of its columns' largest, since the order does not matter: lines are folded first, element by
-/// element, and only one line is left to be read with a stride.
+/// element, and only one line is left to be read with a stride. All by their keys, whose maximum is one instruction.
 struct MaxPlane<'a> {
     pooling: &'a Pooling,
     x: &'a [f32],
     y: &'a mut [f32],
     /// As long as a line of the image.
-    line: &'a mut [f32],
+    line: &'a mut [i32],
 }
 
 impl Vectorized for MaxPlane<'_> {
@@ -114,41 +134,86 @@ impl Vectorized for MaxPlane<'_> {
     fn run<V: VectorLane>(self) {
         let p = self.pooling;
         let [rows, columns] = &p.axes;
+        let inner = whole(columns, p.image[1], p.out[1]);
         for (row, y) in self.y.chunks_exact_mut(p.out[1]).enumerate() {
-            y.fill(f32::NEG_INFINITY);
-            let lines = rows.taps(row, p.image[0]);
-            let of = |line: usize| &self.x[line * p.image[1]..][..p.image[1]];
-            let line = match lines.as_slice() {
-                [] => continue,
-                [(_, only)] => of(*only),
-                [(_, first), rest @ ..] => {
-                    self.line.copy_from_slice(of(*first));
-                    for (_, line) in rest {
-                        self.line.iter_mut().zip(of(*line)).for_each(|(y, &x)| *y = maximum(*y, x));
-                    }
-                    &*self.line
-                }
+            let of = |line: i64| &self.x[line as usize * p.image[1]..][..p.image[1]];
+            let mut lines = (0..rows.kernel)
+                .map(|k| row as i64 * rows.stride + k * rows.dilation - rows.pad_begin)
+                .filter(|line| (0..p.image[0] as i64).contains(line));
+            let Some(first) = lines.next() else {
+                y.fill(f32::NEG_INFINITY);
+                continue;
             };
-            for k in 0..columns.kernel {
-                let range = covered(columns, k, p.image[1], p.out[1]);
-                if range.is_empty() {
-                    continue;
+            match (lines.next(), lines.next()) {
+                (Some(second), Some(third)) => {
+                    let three = of(first).iter().zip(of(second)).zip(of(third));
+                    for (to, ((&a, &b), &c)) in self.line.iter_mut().zip(three) {
+                        *to = key(a).max(key(b)).max(key(c));
+                    }
                 }
-                let first = range.start as i64 * columns.stride + k * columns.dilation - columns.pad_begin;
-                let from = &line[first as usize..];
-                let y = &mut y[range];
-                match columns.stride {
-                    1 => y.iter_mut().zip(from).for_each(|(y, &x)| *y = maximum(*y, x)),
-                    // A constant stride lets compilers shuffle vectors.
-                    2 => y.iter_mut().zip(from.iter().step_by(2)).for_each(|(y, &x)| *y = maximum(*y, x)),
-                    s => {
-                        let from = from.iter().step_by(s as usize);
-                        y.iter_mut().zip(from).for_each(|(y, &x)| *y = maximum(*y, x));
+                (Some(second), None) => {
+                    for (to, (&a, &b)) in self.line.iter_mut().zip(of(first).iter().zip(of(second))) {
+                        *to = key(a).max(key(b));
+                    }
+                }
+                _ => self.line.iter_mut().zip(of(first)).for_each(|(to, &x)| *to = key(x)),
+            }
+            for line in lines {
+                self.line.iter_mut().zip(of(line)).for_each(|(to, &x)| *to = key(x).max(*to));
+            }
+            let line = &*self.line;
+            let edges = (0..inner.start).chain(inner.end.max(inner.start)..p.out[1]);
+            for column in edges {
+                let places = (0..columns.kernel)
+                    .map(|k| column as i64 * columns.stride + k * columns.dilation - columns.pad_begin)
+                    .filter(|place| (0..p.image[1] as i64).contains(place));
+                let largest = places.map(|place| line[place as usize]).max();
+                y[column] = largest.map_or(f32::NEG_INFINITY, value_of);
+            }
+            if !inner.is_empty() {
+                let first = inner.start as i64 * columns.stride - columns.pad_begin;
+                let (line, y) = (&line[first as usize..], &mut y[inner.clone()]);
+                let step = columns.dilation as usize;
+                let taps = columns.kernel as usize;
+                match (columns.stride, y.len()) {
+                    (1, 16..) => largest::<16, 1>(line, taps, step, y),
+                    (2, 16..) => largest::<16, 2>(line, taps, step, y),
+                    (1, 8..) => largest::<8, 1>(line, taps, step, y),
+                    (2, 8..) => largest::<8, 2>(line, taps, step, y),
+                    (stride, _) => {
+                        for (column, y) in y.iter_mut().enumerate() {
+                            let window = line[column * stride as usize..].iter().step_by(step).take(taps);
+                            *y = window.max().map_or(f32::NEG_INFINITY, |key| value_of(*key));
+                        }
                     }
                 }
             }
-            y.iter_mut().for_each(|y| *y = y.canonical());
         }
+    }
+}
+
+/// The largest of `taps` keys, `step` apart, for windows that are `STRIDE` apart: `N` windows at a time, the last of which
+/// end with the last.
+#[inline(always)]
+fn largest<const N: usize, const STRIDE: usize>(line: &[i32], taps: usize, step: usize, y: &mut [f32]) {
+    let last = y.len() - N;
+    let mut at = 0;
+    loop {
+        let mut keys = [i32::MIN; N];
+        for k in 0..taps {
+            let from = &line[at * STRIDE + k * step..][..(N - 1) * STRIDE + 1];
+            for i in 0..N {
+                keys[i] = keys[i].max(from[i * STRIDE]);
+            }
+        }
+        let y = &mut y[at..][..N];
+        for i in 0..N {
+            y[i] = value_of(keys[i]);
+        }
+        if at == last {
+            return;
+        }
+        at = last.min(at + N);
     }
 }
 
@@ -156,11 +221,7 @@ impl Pooling {
     fn average(&self, isa: Isa, x: &[f32], y: &mut [f32]) {
         let [rows, columns] = &self.axes;
         let taps = (rows.kernel * columns.kernel) as usize;
-        // Where every tap is inside, the order is the same for all outputs.
-        let whole = |axis: &WindowAxis, extent, out| {
-            let (first, last) = (covered(axis, 0, extent, out), covered(axis, axis.kernel - 1, extent, out));
-            first.start.max(last.start)..first.end.min(last.end)
-        };
+        // There the order is the same for all outputs.
         let (inner_rows, inner_columns) =
             (whole(rows, self.image[0], self.out[0]), whole(columns, self.image[1], self.out[1]));
         for (row, y) in y.chunks_exact_mut(self.out[1]).enumerate() {
@@ -228,9 +289,13 @@ impl Vectorized for AverageRow<'_> {
                 for kw in 0..columns.kernel {
                     let from = &line[(first + kw * columns.dilation) as usize..];
                     let mut values = [0.0f32; 16];
-                    for (value, x) in values.iter_mut().zip(from.iter().step_by(stride)).take(y.len()) {
-                        *value = *x;
-                    }
+                    each_strided(
+                        stride,
+                        from,
+                        &mut values[..y.len()],
+                        #[inline(always)]
+                        |to, from| *to = from,
+                    );
                     // SAFETY: the array has at least `LANES` elements.
                     lanes[tap] = lanes[tap].add(unsafe { V::load(values.as_ptr()) });
                     tap += 1;

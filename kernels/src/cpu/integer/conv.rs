@@ -147,11 +147,8 @@ struct Layout {
 
 impl Layout {
     fn new(g: &Geometry, grid: &Planes) -> Layout {
-        let mut phases: Vec<usize> = grid.taps.iter().map(|&(phase, _)| phase).collect();
-        phases.sort_unstable();
-        phases.dedup();
         debug_assert_eq!(grid.taps.len(), element_count(&g.kernel));
-        Layout { phases, len: grid.flat.saturating_add(grid.reach()) }
+        Layout { phases: grid.used.clone(), len: grid.flat.saturating_add(grid.reach()) }
     }
 
     fn channel_len(&self) -> usize {
