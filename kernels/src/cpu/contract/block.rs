@@ -64,8 +64,12 @@ pub(crate) trait Target<E>: Sync {
 
 /// Rows that fit the second-level cache with a span of terms, while panels stream past.
 const STREAM_ROWS: usize = 192;
+/// The same of rows that are gathered, which take less than their terms.
+const GATHERED_ROWS: usize = 256;
 /// Elements of a span of the right operand that fit the second-level cache, while rows stream past.
 const PACKED_LEN: usize = 1 << 18;
+/// The same where it is gathered: rows, results and the image pass through that cache, too.
+const GATHERED_LEN: usize = 1 << 17;
 /// Panels of a block at the least, where they are gathered.
 const GATHERED_MIN: usize = 16;
 /// Rows of a block past which rows stream: bounds the memory of levels.
@@ -76,6 +80,8 @@ const TASK_MIN: usize = 1 << 17;
 const AHEAD_MAX: usize = 1 << 24;
 /// Elements of a gathered left operand that are gathered ahead of all blocks at the most.
 const GATHERED_MAX: usize = 1 << 21;
+/// Tiles of the first rows that ask for the next panels: what memory does not take at once of the first is asked for again.
+const ASKING: usize = 2;
 /// What it may cost to finish a result, as [`parallel_ranges`] counts it.
 const FINISH_COST: usize = 16;
 
@@ -246,18 +252,18 @@ impl Plan {
         let span = k.clamp(1, SPAN);
         let mut packed_panels = (PACKED_LEN / PANEL / span).next_multiple_of(tile_panels);
         if gathered(1).is_some() {
-            packed_panels = PACKED_LEN / PANEL / tile_panels * tile_panels;
-            while packed_panels > GATHERED_MIN && gathered(packed_panels) > Some(PACKED_LEN) {
+            packed_panels = GATHERED_LEN / PANEL / tile_panels * tile_panels;
+            while packed_panels > GATHERED_MIN && gathered(packed_panels) > Some(GATHERED_LEN) {
                 packed_panels = (packed_panels / 2).next_multiple_of(tile_panels);
             }
         }
         // What is read again: the right operand for each block of rows, or the left for each of columns.
         let (again_b, again_a) =
             (m.div_ceil(STREAM_ROWS).saturating_mul(n), all_panels.div_ceil(packed_panels).saturating_mul(m));
-        let rows_outside = !in_place || (m > set.rows_max && again_a < again_b);
-        let rows_outside = if rows_gathered { n.saturating_mul(span) <= PACKED_LEN } else { rows_outside };
+        // Panels that lie in the program may come from memory: they are read once, and the next are asked for meanwhile.
+        let rows_outside = !in_place || (m > STREAM_ROWS && again_a < again_b && !rows_gathered);
         let (rows_max, panels_max) = if rows_gathered {
-            (STREAM_ROWS, all_panels)
+            (GATHERED_ROWS, all_panels)
         } else if rows_outside {
             (PACKED_ROWS, packed_panels)
         } else if m <= set.rows_max {
@@ -591,6 +597,11 @@ impl<E: TileElem> Block<'_, E> {
                 b: b_start.as_ptr(),
                 b_panel,
                 offsets: offsets.as_ptr(),
+                b_ahead: if !self.rows_outside && row < ASKING * high {
+                    (panels.end - panels.start) * b_panel
+                } else {
+                    0
+                },
                 k: terms,
                 // SAFETY: one past the end at the most, when there are no levels.
                 levels: unsafe { base.add(if self.level_buffer.is_empty() { 0 } else { own }) },

@@ -32,6 +32,8 @@ pub(crate) struct Tile<E> {
     pub b: *const E,
     pub b_panel: usize,
     pub offsets: *const usize,
+    /// How far ahead panels in place are asked for, for a tile to come.
+    pub b_ahead: usize,
     /// Terms: whole chunks, at most a span of them, but for the end of the contraction.
     pub k: usize,
     /// Sums of earlier spans: level `l` of the binary counter at `l * level_stride`, row-major.
@@ -79,6 +81,23 @@ pub(crate) fn prefetch<E>(at: *const E) {
     #[cfg(target_arch = "aarch64")]
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
+}
+
+/// Asks for the cache line at `at` in the second-level cache. Any address will do.
+#[inline(always)]
+fn prefetch_later<E>(at: *const E) {
+    // SAFETY: a prefetch reads nothing and faults never.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;
@@ -309,6 +328,11 @@ unsafe fn chunk_sums<
             let mut right = [V::zero(); VECTORS];
             for v in 0..VECTORS {
                 right[v] = V::load(b.add(column(v)));
+            }
+            if PACKED || !GATHERED {
+                for v in (0..VECTORS).step_by(per_panel) {
+                    prefetch_later(b.wrapping_add(column(v) + t.b_ahead));
+                }
             }
             for r in 0..ROWS {
                 let left = if PACKED { a.add(r) } else { thirds[r / 3].wrapping_add(r % 3 * t.a_row) };
