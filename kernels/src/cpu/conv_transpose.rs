@@ -10,13 +10,14 @@ use half::{bf16, f16};
 use repops::dtype::DType;
 use repops::ops::window::{Window, WindowAxis};
 use repops::ops::{self, OpError};
-use repops::reduce::CHUNK;
+use repops::reduce::{Accumulate, CHUNK};
 use repops::tensor::{TensorViewMut, element_count};
 
-use super::contract::pack::{Right, Storage, Strided};
+use super::contract::pack::{Right, Storage, Strided, with_wide_moves};
 use super::contract::target::{StridedTarget, bias_rows};
 use super::contract::tile::PANEL;
 use super::contract::{Direct, Size, Target, TileElem, contract};
+use super::products::Simple;
 use super::{by_reference, require_row_major};
 use crate::parallel::Shared;
 use crate::scratch::with_scratch;
@@ -92,6 +93,13 @@ fn conv_transpose<S: Storage<E>, E: TileElem>(
             width: image[1],
             kernel: (kernel[0], kernel[1]),
             bias: (!bias.is_empty()).then_some((&bias, groups)),
+            after: match ctx.epilogue.filter(|_| S::DTYPE == E::DTYPE) {
+                Some(epilogue) => epilogue.simple_by_channel().inspect(|_| {
+                    epilogue.claim();
+                }),
+                None => None,
+            },
+            channels: group_out * groups,
         };
         contract::<E>(ctx.isa, size, &left, &right, &target);
         return Ok(());
@@ -143,6 +151,19 @@ struct Spaced<'a, S, E> {
     kernel: (usize, usize),
     /// As for [`bias_rows`].
     bias: Option<(&'a [E], usize)>,
+    /// What becomes of the results, which are f32.
+    after: Option<Simple<'a>>,
+    /// Of an image.
+    channels: usize,
+}
+
+impl<S: Storage<E>, E: TileElem> Spaced<'_, S, E> {
+    /// A result as it is stored.
+    #[inline(always)]
+    fn result(&self, sum: E, added: Option<E>) -> S {
+        let sum = added.map_or(sum, |added| Accumulate::add(sum, added).canonical());
+        S::narrow(if self.after.is_some_and(|after| after.relu) { TileElem::relu(sum) } else { sum })
+    }
 }
 
 impl<S: Storage<E>, E: TileElem> Target<E> for Spaced<'_, S, E> {
@@ -163,18 +184,42 @@ impl<S: Storage<E>, E: TileElem> Target<E> for Spaced<'_, S, E> {
         stride: usize,
     ) {
         let (height, width) = self.kernel;
-        for (row, tile) in rows.zip(tile.chunks_exact(stride)) {
+        // Both taps of a line at once, where they are in one tile: their results are neighbours.
+        let pairs = width == 2 && rows.start.is_multiple_of(2) && rows.end.is_multiple_of(2);
+        let at_once = if pairs { 2 } else { 1 };
+        for (row, tile) in rows.step_by(at_once).zip(tile.chunks_exact(stride * at_once)) {
             let (channel, tap) = (row / (height * width), row % (height * width));
+            let added = self.after.and_then(|after| after.by_channel).map(|by_channel| {
+                let channel = (batch * (self.batch / self.plane) + channel) % self.channels;
+                bytemuck::cast_slice::<f32, E>(by_channel)[channel]
+            });
             let start = batch * self.batch + channel * self.plane + tap % width;
             let mut column = columns.start;
             while column < columns.end {
                 let (line, first) = (column / self.width, column % self.width);
                 let count = (columns.end - column).min(self.width - first);
                 let at = start + (line * height + tap / width) * self.width * width + first * width;
-                assert!(at + (count - 1) * width < self.len);
-                for (i, &value) in tile[column - columns.start..][..count].iter().enumerate() {
-                    // SAFETY: in range; nobody else writes this element: rows and columns determine it.
-                    unsafe { *self.data.0.add(at + i * width) = S::narrow(value) };
+                assert!(at + (count - 1) * width + at_once <= self.len);
+                let sums = &tile[column - columns.start..];
+                if pairs {
+                    let (left, right) = (&sums[..count], &sums[stride..][..count]);
+                    // SAFETY: in range; nobody else writes these elements: rows and columns determine them.
+                    let to = unsafe { self.data.slice(at..at + 2 * count) };
+                    with_wide_moves(
+                        #[inline(always)]
+                        || {
+                            for ((to, &left), &right) in
+                                to.as_chunks_mut::<2>().0.iter_mut().zip(left).zip(right)
+                            {
+                                *to = [self.result(left, added), self.result(right, added)];
+                            }
+                        },
+                    );
+                } else {
+                    for (i, &value) in sums[..count].iter().enumerate() {
+                        // SAFETY: in range; nobody else writes this element: rows and columns determine it.
+                        unsafe { *self.data.0.add(at + i * width) = self.result(value, added) };
+                    }
                 }
                 column += count;
             }

@@ -33,6 +33,8 @@ pub struct Epilogue<'a> {
 pub(crate) struct Simple<'a> {
     /// An element for each result.
     pub addend: Option<&'a [f32]>,
+    /// An element for each channel, which is the second axis: instead of an addend.
+    pub by_channel: Option<&'a [f32]>,
     pub relu: bool,
 }
 
@@ -42,7 +44,7 @@ impl<'a> Simple<'a> {
         let ([result], last) = (&region.results[..], params.len() + region.instructions.len() - 1) else {
             return None;
         };
-        let mut simple = Simple { addend: None, relu: false };
+        let mut simple = Simple { addend: None, by_channel: None, relu: false };
         let mut value = own;
         for (at, instruction) in region.instructions.iter().enumerate() {
             let name = ops::by_id(instruction.op, instruction.version)?.name;
@@ -52,10 +54,14 @@ impl<'a> Simple<'a> {
                 // Sums commute, and what they make of NaNs is canonical.
                 ("Add", &[a, b]) if (a == value) != (b == value) && at == 0 => {
                     let addend = params.get(if a == value { b } else { a })?;
-                    if addend.shape != full || addend.dtype != DType::F32 {
-                        return None;
+                    let values = (addend.dtype == DType::F32).then(|| bytemuck::cast_slice(addend.bytes))?;
+                    match (addend.shape, full) {
+                        (shape, full) if shape == full => simple.addend = Some(values),
+                        ([1, channels, 1, 1] | [channels, 1, 1], [_, all, ..]) if channels == all => {
+                            simple.by_channel = Some(values);
+                        }
+                        _ => return None,
                     }
-                    simple.addend = Some(bytemuck::cast_slice(addend.bytes));
                 }
                 _ => return None,
             }
@@ -79,7 +85,12 @@ impl Epilogue<'_> {
 
     /// What tiles may do instead of [`Epilogue::apply`], all of it.
     pub(crate) fn simple(&self) -> Option<Simple<'_>> {
-        self.simple
+        self.simple.filter(|simple| simple.by_channel.is_none())
+    }
+
+    /// What a kernel of images may do instead, all of it, if it adds no element to each result.
+    pub(crate) fn simple_by_channel(&self) -> Option<Simple<'_>> {
+        self.simple.filter(|simple| simple.addend.is_none())
     }
 
     /// Replaces results, of which `run` holds those from number `first` on.

@@ -9,7 +9,7 @@ use repops::reduce::Accumulate;
 
 use super::TileElem;
 use super::block::{Direct, Target};
-use super::pack::Storage;
+use super::pack::{Storage, with_wide_moves};
 use crate::cpu::products::{Epilogue, Simple};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
@@ -41,20 +41,46 @@ pub(crate) struct StridedTarget<'a, S, E> {
     simple: Option<Simple<'a>>,
 }
 
-/// Results out of sums, as a tile would store them.
+/// Results out of sums, as a tile would store them: blocks of a fixed length, of which the last ends with the last
+/// element, for there are few elements.
 #[inline(always)]
-fn simply<E: TileElem>(simple: Simple<'_>, sums: &[E], first: usize, to: &mut [E]) {
-    match simple.addend {
-        Some(addend) => {
-            let addend = bytemuck::cast_slice::<f32, E>(&addend[first..first + sums.len()]);
-            for ((to, sum), addend) in to.iter_mut().zip(sums).zip(addend) {
-                *to = Accumulate::add(*sum, *addend).canonical();
+fn simply<E: TileElem>(simple: Option<Simple<'_>>, sums: &[E], first: usize, to: &mut [E]) {
+    let addend = simple.and_then(|simple| simple.addend);
+    let addend = addend.map(|addend| bytemuck::cast_slice(&addend[first..first + sums.len()]));
+    let relu = simple.is_some_and(|simple| simple.relu);
+    match to.len() {
+        16.. => simple_blocks::<E, 16>(sums, addend, relu, to),
+        8.. => simple_blocks::<E, 8>(sums, addend, relu, to),
+        4.. => simple_blocks::<E, 4>(sums, addend, relu, to),
+        1.. => simple_blocks::<E, 1>(sums, addend, relu, to),
+        0 => {}
+    }
+}
+
+/// [`simply`] for a block's length at the least.
+#[inline(always)]
+fn simple_blocks<E: TileElem, const N: usize>(sums: &[E], addend: Option<&[E]>, relu: bool, to: &mut [E]) {
+    let last = to.len() - N;
+    let mut at = 0;
+    loop {
+        let mut results = [E::ZERO; N];
+        results.copy_from_slice(&sums[at..][..N]);
+        if let Some(addend) = addend {
+            let addend = &addend[at..][..N];
+            for i in 0..N {
+                results[i] = Accumulate::add(results[i], addend[i]).canonical();
             }
         }
-        None => to.copy_from_slice(sums),
-    }
-    if simple.relu {
-        to.iter_mut().for_each(|to| *to = TileElem::relu(*to));
+        if relu {
+            for result in &mut results {
+                *result = TileElem::relu(*result);
+            }
+        }
+        to[at..][..N].copy_from_slice(&results);
+        if at == last {
+            return;
+        }
+        at = last.min(at + N);
     }
 }
 
@@ -116,14 +142,14 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
             && first + columns.len() <= width.min(self.row)
             && at + columns.len() <= self.len;
         own.then(|| {
-            let Simple { addend, relu } = self.simple.unwrap_or(Simple { addend: None, relu: false });
+            let addend = self.simple.and_then(|simple| simple.addend);
             Direct {
                 // SAFETY: inside of the slice, by the condition.
                 out: unsafe { self.data.0.add(at) }.cast::<E>(),
                 row: self.row,
                 addend: addend.map_or(std::ptr::null(), |addend| addend[at..].as_ptr().cast::<E>()),
                 addend_row: self.row,
-                relu,
+                relu: self.simple.is_some_and(|simple| simple.relu),
             }
         })
     }
@@ -146,33 +172,35 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
         stride: usize,
     ) {
         let (pitch, width) = self.lines;
-        for (row, tile) in rows.zip(tile.chunks_exact(stride)) {
-            let start = batch * self.batch + row * self.row;
-            let mut column = columns.start;
-            while column < columns.end {
-                let (line, first) = (column / pitch, column % pitch);
-                let count = (columns.end - column).min(pitch - first);
-                let kept = width.saturating_sub(first).min(count);
-                let tile = &tile[column - columns.start..][..kept];
-                let at = start + (line * width.min(self.row) + first) * self.column;
-                column += count;
-                let Some(last) = kept.checked_sub(1) else { continue };
-                assert!(at + last * self.column < self.len);
-                if self.column == 1 && S::DTYPE == E::DTYPE {
-                    // Tiles are canonical already.
-                    // SAFETY: as below.
-                    let to = unsafe { self.data.slice(at..at + kept) };
-                    match self.simple {
-                        Some(simple) => simply::<E>(simple, tile, at, bytemuck::cast_slice_mut(to)),
-                        None => to.copy_from_slice(bytemuck::cast_slice(tile)),
+        let mut column = columns.start;
+        while column < columns.end {
+            let (line, first) = (column / pitch, column % pitch);
+            let count = (columns.end - column).min(pitch - first);
+            let kept = width.saturating_sub(first).min(count);
+            let from = column - columns.start;
+            let start = batch * self.batch + (line * width.min(self.row) + first) * self.column;
+            column += count;
+            let Some(last) = kept.checked_sub(1) else { continue };
+            with_wide_moves(
+                #[inline(always)]
+                || {
+                    for (row, tile) in rows.clone().zip(tile.chunks_exact(stride)) {
+                        let (tile, at) = (&tile[from..][..kept], start + row * self.row);
+                        assert!(at + last * self.column < self.len);
+                        if self.column == 1 && S::DTYPE == E::DTYPE {
+                            // Tiles are canonical already.
+                            // SAFETY: as below.
+                            let to = unsafe { self.data.slice(at..at + kept) };
+                            simply::<E>(self.simple, tile, at, bytemuck::cast_slice_mut(to));
+                            continue;
+                        }
+                        for (i, &value) in tile.iter().enumerate() {
+                            // SAFETY: in range; nobody else writes this element, as the caller promises.
+                            unsafe { *self.data.0.add(at + i * self.column) = S::narrow(value) };
+                        }
                     }
-                    continue;
-                }
-                for (i, &value) in tile.iter().enumerate() {
-                    // SAFETY: in range; nobody else writes this element, as the caller promises.
-                    unsafe { *self.data.0.add(at + i * self.column) = S::narrow(value) };
-                }
-            }
+                },
+            );
         }
     }
 }
@@ -298,7 +326,7 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
                         sum = bias.map_or(sum, |bias| Accumulate::add(sum, bias[c]));
                         if let Some(simple) = self.simple {
                             let mut result = [sum];
-                            simply::<E>(simple, &[sum], start + r, &mut result);
+                            simply::<E>(Some(simple), &[sum], start + r, &mut result);
                             sum = result[0];
                         }
                         *to = S::narrow(sum);
