@@ -111,18 +111,35 @@ pub(crate) fn rescaled(g: &Geometry, x: &[f32], w: &[f32]) -> Option<(Vec<f32>, 
     // The first channel that a row of weights reads.
     let first = |row: usize| row / g.group_out * g.group_channels;
     let mut weights = vec![Range::NONE; g.channels];
-    for (row, w) in w.chunks_exact(row_len).enumerate() {
-        for (range, w) in weights[first(row)..].iter_mut().zip(w.chunks_exact(taps)) {
-            *range = range.with(w);
-        }
-    }
+    with_wide_moves(
+        #[inline(always)]
+        || {
+            for (row, w) in w.chunks_exact(row_len).enumerate() {
+                let ranges = &mut weights[first(row)..][..g.group_channels];
+                // Of one tap each, side by side.
+                match taps {
+                    1 => ranges.iter_mut().zip(w).for_each(
+                        #[inline(always)]
+                        |(range, w)| *range = range.with(std::slice::from_ref(w)),
+                    ),
+                    _ => ranges.iter_mut().zip(w.chunks_exact(taps)).for_each(
+                        #[inline(always)]
+                        |(range, w)| *range = range.with(w),
+                    ),
+                }
+            }
+        },
+    );
     let mut pixels = vec![Range::NONE; g.channels];
     for (plane, x) in x.chunks_exact(image).enumerate() {
         let range = &mut pixels[plane % g.channels];
-        *range = with_wide_moves(
-            #[inline(always)]
-            || range.with(x),
-        );
+        // Only these can be changed.
+        if weights[plane % g.channels].has_subnormal() {
+            *range = with_wide_moves(
+                #[inline(always)]
+                || range.with(x),
+            );
+        }
     }
     let factors: Vec<(f32, f32)> = weights.iter().zip(&pixels).map(|(w, x)| factors(*w, *x)).collect();
     if factors.iter().all(|factors| *factors == (1.0, 1.0)) {
@@ -134,18 +151,30 @@ pub(crate) fn rescaled(g: &Geometry, x: &[f32], w: &[f32]) -> Option<(Vec<f32>, 
         match factor {
             // Not by multiplying: that would give zeros of both signs, slowly.
             0.0 => new_x.resize(new_x.len() + image, 0.0),
+            1.0 => new_x.extend_from_slice(x),
             _ => new_x.extend(x.iter().map(|x| x * factor)),
         }
     }
-    let mut new_w = Vec::with_capacity(w.len());
-    for (row, w) in w.chunks_exact(row_len).enumerate() {
-        for ((factor, _), w) in factors[first(row)..].iter().zip(w.chunks_exact(taps)) {
-            match *factor {
-                0.0 => new_w.resize(new_w.len() + taps, 0.0),
-                factor => new_w.extend(w.iter().map(|w| w * factor)),
+    let of_weights: Vec<f32> = factors.iter().map(|(factor, _)| *factor).collect();
+    let times = |w: f32, factor: f32| if factor == 0.0 { 0.0 } else { w * factor };
+    let mut new_w = vec![0.0; w.len()];
+    with_wide_moves(
+        #[inline(always)]
+        || {
+            for (row, (w, to)) in w.chunks_exact(row_len).zip(new_w.chunks_exact_mut(row_len)).enumerate() {
+                let factors = &of_weights[first(row)..][..g.group_channels];
+                if taps == 1 {
+                    for ((to, w), factor) in to.iter_mut().zip(w).zip(factors) {
+                        *to = times(*w, *factor);
+                    }
+                    continue;
+                }
+                for ((to, w), factor) in to.chunks_exact_mut(taps).zip(w.chunks_exact(taps)).zip(factors) {
+                    to.iter_mut().zip(w).for_each(|(to, w)| *to = times(*w, *factor));
+                }
             }
-        }
-    }
+        },
+    );
     Some((new_x, new_w))
 }
 

@@ -7,6 +7,7 @@ use repops::ops::resize::{self, Stencil};
 use repops::ops::{self, EvalCtx, OpError};
 use repops::tensor::{TensorView, TensorViewMut, strides};
 
+use super::contract::pack::with_wide_moves;
 use super::interpolate::{interpolate, is_inside};
 use super::{by_reference, require_row_major};
 use crate::float_env::FloatEnv;
@@ -85,9 +86,16 @@ fn nearest<T: Pod + Send + Sync>(shape: &[usize], sources: &[Vec<usize>], x: &[T
     let own = strides(shape);
     let width = columns.len();
     let whole = columns.iter().enumerate().all(|(at, from)| at == *from) && shape.last() == Some(&width);
-    let y = Shared::new(y);
+    // Whole multiples: each element so many times.
+    let times = columns.iter().take_while(|from| **from == columns[0]).count();
+    let is_multiple = width.is_multiple_of(times.max(1))
+        && columns.iter().enumerate().all(|(at, from)| at / times.max(1) == *from);
+    let times = if is_multiple { times } else { 0 };
+    let shared = Shared::new(y);
     let rows: usize = outer.iter().map(Vec::len).product();
     parallel_ranges(rows, 1, width * size_of::<T>() * 2, |range| {
+        // Where the line before began: the same elements make the same line.
+        let mut before = None;
         for row in range {
             let (mut rest, mut start) = (row, 0);
             for (axis, source) in outer.iter().enumerate().rev() {
@@ -95,10 +103,21 @@ fn nearest<T: Pod + Send + Sync>(shape: &[usize], sources: &[Vec<usize>], x: &[T
                 rest /= source.len();
             }
             // SAFETY: tasks write rows of their own.
-            let y = unsafe { y.slice(row * width..(row + 1) * width) };
+            let y = unsafe { shared.slice(row * width..(row + 1) * width) };
+            if before.replace(start) == Some(start) {
+                // SAFETY: the line before is this task's, too, and done.
+                y.copy_from_slice(unsafe { shared.slice((row - 1) * width..row * width) });
+                continue;
+            }
             let x = &x[start..start + shape[shape.len() - 1]];
             if whole {
                 y.copy_from_slice(x);
+            } else if times == 2 {
+                repeat::<2, T>(x, y);
+            } else if times == 4 {
+                repeat::<4, T>(x, y);
+            } else if times == 8 {
+                repeat::<8, T>(x, y);
             } else {
                 for (y, &from) in y.iter_mut().zip(columns) {
                     *y = x[from];
@@ -106,4 +125,16 @@ fn nearest<T: Pod + Send + Sync>(shape: &[usize], sources: &[Vec<usize>], x: &[T
             }
         }
     });
+}
+
+/// Each element `N` times: a length that compilers know lets them spread registers.
+fn repeat<const N: usize, T: Pod>(x: &[T], y: &mut [T]) {
+    with_wide_moves(
+        #[inline(always)]
+        || {
+            for (y, &x) in y.as_chunks_mut::<N>().0.iter_mut().zip(x) {
+                *y = [x; N];
+            }
+        },
+    );
 }
