@@ -35,6 +35,8 @@ pub(crate) struct Simple<'a> {
     pub addend: Option<&'a [f32]>,
     /// An element for each channel, which is the second axis: instead of an addend.
     pub by_channel: Option<&'a [f32]>,
+    /// An element for each place along the last axis: instead of an addend.
+    pub by_column: Option<&'a [f32]>,
     pub relu: bool,
 }
 
@@ -44,7 +46,7 @@ impl<'a> Simple<'a> {
         let ([result], last) = (&region.results[..], params.len() + region.instructions.len() - 1) else {
             return None;
         };
-        let mut simple = Simple { addend: None, by_channel: None, relu: false };
+        let mut simple = Simple { addend: None, by_channel: None, by_column: None, relu: false };
         let mut value = own;
         for (at, instruction) in region.instructions.iter().enumerate() {
             let name = ops::by_id(instruction.op, instruction.version)?.name;
@@ -59,6 +61,11 @@ impl<'a> Simple<'a> {
                         (shape, full) if shape == full => simple.addend = Some(values),
                         ([1, channels, 1, 1] | [channels, 1, 1], [_, all, ..]) if channels == all => {
                             simple.by_channel = Some(values);
+                        }
+                        ([ones @ .., columns], [.., all])
+                            if columns == all && ones.iter().all(|one| *one == 1) =>
+                        {
+                            simple.by_column = Some(values);
                         }
                         _ => return None,
                     }
@@ -85,12 +92,18 @@ impl Epilogue<'_> {
 
     /// What tiles may do instead of [`Epilogue::apply`], all of it.
     pub(crate) fn simple(&self) -> Option<Simple<'_>> {
-        self.simple.filter(|simple| simple.by_channel.is_none())
+        self.simple.filter(|simple| simple.by_channel.is_none() && simple.by_column.is_none())
+    }
+
+    /// The same of rows of so many columns.
+    pub(crate) fn simple_by_column(&self, columns: usize) -> Option<Simple<'_>> {
+        let fits = |by_column: &[f32]| by_column.len() == columns;
+        self.simple.filter(|simple| simple.by_channel.is_none() && simple.by_column.is_none_or(fits))
     }
 
     /// What a kernel of images may do instead, all of it, if it adds no element to each result.
     pub(crate) fn simple_by_channel(&self) -> Option<Simple<'_>> {
-        self.simple.filter(|simple| simple.addend.is_none())
+        self.simple.filter(|simple| simple.addend.is_none() && simple.by_column.is_none())
     }
 
     /// Replaces results, of which `run` holds those from number `first` on.

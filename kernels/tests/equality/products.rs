@@ -26,10 +26,20 @@ enum Way {
     AddedTwo,
     Relu,
     AddedRelu,
+    /// A number for each column is added.
+    AddedColumn,
 }
 
-const WAYS: [Way; 7] =
-    [Way::One, Way::Added, Way::AddedRelu, Way::Two, Way::Compared, Way::Relu, Way::AddedTwo];
+const WAYS: [Way; 8] = [
+    Way::One,
+    Way::Added,
+    Way::AddedColumn,
+    Way::AddedRelu,
+    Way::Two,
+    Way::Compared,
+    Way::Relu,
+    Way::AddedTwo,
+];
 
 /// A product's step, and what comes of it.
 pub struct Steps {
@@ -110,6 +120,7 @@ fn region(way: Way, products: Vec<Product>) -> Region {
         Way::Added => vec![step("Add", [own, residual], F32)],
         Way::AddedTwo => vec![step("Add", [0, own], F32)],
         Way::Relu => vec![step("Relu", [own; 2], F32)],
+        Way::AddedColumn => vec![step("Add", [own, column], F32)],
         Way::AddedRelu => vec![step("Add", [residual, own], F32), step("Relu", [next; 2], F32)],
         Way::One | Way::Two | Way::Compared => vec![],
     };

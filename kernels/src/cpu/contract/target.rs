@@ -41,12 +41,20 @@ pub(crate) struct StridedTarget<'a, S, E> {
     simple: Option<Simple<'a>>,
 }
 
-/// Results out of sums, as a tile would store them: blocks of a fixed length, of which the last ends with the last
+/// Results out of sums, the first of which has this number and column, as a tile would store them: blocks of a fixed length, of which the last ends with the last
 /// element, for there are few elements.
 #[inline(always)]
-fn simply<E: TileElem>(simple: Option<Simple<'_>>, sums: &[E], first: usize, to: &mut [E]) {
-    let addend = simple.and_then(|simple| simple.addend);
-    let addend = addend.map(|addend| bytemuck::cast_slice(&addend[first..first + sums.len()]));
+fn simply<E: TileElem>(
+    simple: Option<Simple<'_>>,
+    sums: &[E],
+    (first, column): (usize, usize),
+    to: &mut [E],
+) {
+    let addend = simple.and_then(|simple| match simple.by_column {
+        Some(by_column) => Some(&by_column[column..column + sums.len()]),
+        None => simple.addend.map(|addend| &addend[first..first + sums.len()]),
+    });
+    let addend = addend.map(bytemuck::cast_slice);
     let relu = simple.is_some_and(|simple| simple.relu);
     match to.len() {
         16.. => simple_blocks::<E, 16>(sums, addend, relu, to),
@@ -102,7 +110,8 @@ impl<'a, S, E> StridedTarget<'a, S, E> {
         debug_assert!(epilogue.is_none() || self.column == 1 && size_of::<S>() == 4);
         StridedTarget {
             epilogue: epilogue.map(Epilogue::claim),
-            simple: epilogue.and_then(Epilogue::simple),
+            // Where columns lie on lines and a row has as many results as its last axis, there is one line.
+            simple: epilogue.and_then(|epilogue| epilogue.simple_by_column(self.row)),
             ..self
         }
     }
@@ -142,13 +151,17 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
             && first + columns.len() <= width.min(self.row)
             && at + columns.len() <= self.len;
         own.then(|| {
-            let addend = self.simple.and_then(|simple| simple.addend);
+            let (addend, addend_row) = match self.simple {
+                Some(Simple { by_column: Some(by_column), .. }) => (Some(&by_column[columns.start..]), 0),
+                Some(Simple { addend: Some(addend), .. }) => (Some(&addend[at..]), self.row),
+                _ => (None, 0),
+            };
             Direct {
                 // SAFETY: inside of the slice, by the condition.
                 out: unsafe { self.data.0.add(at) }.cast::<E>(),
                 row: self.row,
-                addend: addend.map_or(std::ptr::null(), |addend| addend[at..].as_ptr().cast::<E>()),
-                addend_row: self.row,
+                addend: addend.map_or(std::ptr::null(), |addend| addend.as_ptr().cast::<E>()),
+                addend_row,
                 relu: self.simple.is_some_and(|simple| simple.relu),
             }
         })
@@ -191,7 +204,12 @@ impl<E: TileElem, S: Storage<E>> Target<E> for StridedTarget<'_, S, E> {
                             // Tiles are canonical already.
                             // SAFETY: as below.
                             let to = unsafe { self.data.slice(at..at + kept) };
-                            simply::<E>(self.simple, tile, at, bytemuck::cast_slice_mut(to));
+                            simply::<E>(
+                                self.simple,
+                                tile,
+                                (at, columns.start + from),
+                                bytemuck::cast_slice_mut(to),
+                            );
                             continue;
                         }
                         for (i, &value) in tile.iter().enumerate() {
@@ -326,7 +344,7 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
                         sum = bias.map_or(sum, |bias| Accumulate::add(sum, bias[c]));
                         if let Some(simple) = self.simple {
                             let mut result = [sum];
-                            simply::<E>(Some(simple), &[sum], start + r, &mut result);
+                            simply::<E>(Some(simple), &[sum], (start + r, 0), &mut result);
                             sum = result[0];
                         }
                         *to = S::narrow(sum);
