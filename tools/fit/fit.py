@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the constants of repops/src/scalar, generated/tables.rs and generated/double_tables.rs, and those of the
-kernels' shorter way to the bits of exp, kernels/src/cpu/lane/quick_tables.rs.
+kernels' shorter ways to the bits of exp and erf, kernels/src/cpu/lane/quick/.
 
 Polynomials are least-squares fits at Chebyshev nodes in 400-bit arithmetic, which is within a
 small factor of the best possible; coefficients are rounded to binary64 one after the
@@ -179,27 +179,34 @@ def error_function(out):
         table(out, f"ERF_{i}", column, f"Coefficients of t^{i} of erf(j * ERF_STEP + t).")
 
 
-def quick_exponential(out):
-    t = [mpf(2) ** (mpf(j) / 16) for j in range(16)]
-    bits32 = [struct.unpack("<I", struct.pack("<f", float(rn32(v))))[0] - (j << 19) for j, v in enumerate(t)]
+def quick_exponential(out, steps, bound):
+    """2^(j/steps). What the numbers lack is less the bound of the error of what is made with them, so that the errors
+    are not positive."""
+    t = [mpf(2) ** (mpf(j) / steps) for j in range(steps)]
+    shift = 23 - steps.bit_length() + 1
+    bits32 = [struct.unpack("<I", struct.pack("<f", float(rn32(v))))[0] - (j << shift) for j, v in enumerate(t)]
     stepped = [struct.unpack("<f", struct.pack("<I", b))[0] for b in bits32]
-    table32(out, "EXP_HIGH", stepped,
-            "2^(j/16) with j * 2^19 taken from its bits, so that adding k * 2^19, k = 16 n + j, gives 2^(k/16).")
-    table32(out, "EXP_REST", [rn32(v / rn32(v) - 1) for v in t], "What 2^(j/16) lacks, relative to it.")
+    table32(out, "EXP_HIGH", stepped, f"2^(j/{steps}) with j * 2^{shift} taken from its bits, so that adding"
+            f" k * 2^{shift}, k = {steps} n + j, gives 2^(k/{steps}).")
+    table32(out, "EXP_REST", [rn32(v / rn32(v) - 1 - bound) for v in t],
+            f"What 2^(j/{steps}) lacks, relative to it, less {bound}.")
 
 
-def quick_error_function(out):
-    """The expansions of `error_function`, shorter: coefficients up to t^3 as sums of two binary32, from t^4 on one."""
+def quick_error_function(out, steps, pairs, degree, bound):
+    """The expansions of `error_function`, shorter: the first `pairs` coefficients as sums of two binary32, the others as
+    one. As for the exponential, less the bound."""
     pair = lambda v: rn32(v) + rn32(v - rn32(v))
-    h = mpf(33) / 128
+    h = mpf(33) / 8 / steps
     half = h / 2 * mpf("1.0001")
-    degree = 8
     columns = [[] for _ in range(degree + 1)]
-    for j in range(16):
-        powers = range(1, degree, 2) if j == 0 else range(degree + 1)
+    for j in range(steps):
+        powers = range(degree + 1)
+        if j == 0:
+            # Even powers that are sums of two would not be small beside what is added to them.
+            powers = [p for p in powers if p % 2 == 1 or p >= max(pairs, 4) and steps > 16]
         center = lambda t: mp.erf(j * h + t)
-        found = polynomial(center, mpf(2) ** -70 if j == 0 else -half, half, powers, center, f"quick erf {j}",
-                           [pair if power < 4 else rn32 for power in powers])
+        found = polynomial(center, mpf(2) ** -70 if j == 0 else -half, half, powers, center,
+                           f"quick erf {j}/{steps}", [pair if power < pairs else rn32 for power in powers])
         p = [mpf(0)] * (degree + 1)
         for power, c in zip(powers, found):
             p[power] = c
@@ -208,8 +215,14 @@ def quick_error_function(out):
     for i, column in enumerate(columns):
         doc = f"Coefficients of t^{i} of erf(j * ERF_STEP + t)."
         table32(out, f"ERF_{i}", [rn32(v) for v in column], doc)
-        if i < 4:
-            table32(out, f"ERF_{i}_REST", [rn32(v - rn32(v)) for v in column], f"What ERF_{i} lacks.")
+        if i < pairs:
+            table32(out, f"ERF_{i}_REST", [rn32(v - rn32(v) - bound * v) for v in column],
+                    f"What ERF_{i} lacks, less {bound} of it.")
+
+
+def quick_tables(steps, exp_bound, pairs, degree, erf_bound):
+    return [lambda out: quick_exponential(out, steps, mpf(exp_bound)),
+            lambda out: quick_error_function(out, steps, pairs, degree, mpf(erf_bound))]
 
 
 def trigonometry(out):
@@ -375,8 +388,10 @@ def main():
     write(FOLDER / "tables.rs", "Constants of the f32 functions.",
           [exponentials, logarithms, error_function, trigonometry, inverse_trigonometry])
     write(FOLDER / "double_tables.rs", "Constants of the double-word functions; `(hi, lo)` is hi + lo.", [double_words])
-    write(ROOT / "kernels/src/cpu/lane/quick_tables.rs", "Constants of the shorter ways to exp and erf.",
-          [quick_exponential, quick_error_function])
+    folder = ROOT / "kernels/src/cpu/lane/quick"
+    doc = "Constants of the shorter ways to exp and erf, by tables of"
+    write(folder / "tables_16.rs", f"{doc} 16.", quick_tables(16, "6.2e-11", 4, 8, "4.9e-11"))
+    write(folder / "tables_32.rs", f"{doc} 32.", quick_tables(32, "1.6e-11", 3, 6, "2.0e-10"))
 
 
 if __name__ == "__main__":

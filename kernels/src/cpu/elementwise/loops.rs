@@ -15,6 +15,8 @@ use super::super::lane::divisor::Divisor;
 use super::super::lane::neon;
 #[cfg(target_arch = "x86_64")]
 use super::super::lane::{avx2, avx512};
+#[cfg(target_arch = "x86_64")]
+use super::quick;
 use crate::isa::Isa;
 
 /// A function of `N` numbers, written over lanes.
@@ -140,6 +142,10 @@ pub(crate) fn divide(isa: Isa, x: &[f32], divisor: f32, dst: &mut [f32]) {
 macro_rules! arithmetic {
     ($($name:ident $({ $($field:ident),* })?;)*) => {
         fn unary(isa: Isa, op: UnaryOp, x: &[f32], dst: &mut [f32]) {
+            #[cfg(target_arch = "x86_64")]
+            if quick::unary(isa, op, x, dst) {
+                return;
+            }
             match op {
                 $(UnaryOp::$name $({ $($field),* })? => {
                     #[derive(Clone, Copy)]

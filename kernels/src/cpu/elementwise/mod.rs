@@ -3,4 +3,6 @@
 pub mod broadcast;
 pub(crate) mod loops;
 pub(crate) mod operators;
+#[cfg(target_arch = "x86_64")]
+mod quick;
 pub mod region;

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::pair::Pair;
-use super::quick::{self, QuickLane};
+use super::quick::{self, QuickLane, QuickVector};
 use super::{VectorLane, methods};
 
 /// One truth value per 32-bit lane.
@@ -235,8 +235,11 @@ impl Lane for F32x8 {
 }
 
 impl QuickLane for F32x8 {
+    const STEPS: usize = 16;
+    const COUNT: usize = 8;
     #[inline(always)]
-    fn lookup_16(table: &'static [f32; 16], index: U32x8) -> Self {
+    fn look_up<const N: usize>(table: &'static [f32; N], index: U32x8) -> Self {
+        assert!(N == Self::STEPS, "a table of another instruction set");
         let start = table.as_ptr();
         // SAFETY: see `methods`; both halves are loaded, a permute looks at the low three bits of its index, and bit 3
         // becomes the sign that chooses.
@@ -246,6 +249,34 @@ impl QuickLane for F32x8 {
             F32x8(_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index.0))))
         }
     }
+    #[inline(always)]
+    fn greater_magnitude(self, other: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x8(_mm256_max_ps(self.abs().0, other.abs().0)) }
+    }
+    #[inline(always)]
+    fn is_within(self, limit: f32) -> bool {
+        Self::all(self.abs().less_equal(Self::splat(limit)))
+    }
+    #[inline(always)]
+    fn truths(mask: Mask32) -> u64 {
+        // SAFETY: see `methods`.
+        unsafe { u64::from(_mm256_movemask_ps(mask.0).cast_unsigned()) }
+    }
+    #[inline(always)]
+    unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+}
+
+impl QuickVector for F32x8 {
+    type Several = Pair<F32x8>;
     #[inline(always)]
     fn exp_by_definition(self) -> Self {
         // SAFETY: see `methods`.

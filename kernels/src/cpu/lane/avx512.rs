@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use repops::lane::{FloatLane, IntLane, Lane, Lane64, MaskLane};
 
 use super::pair::Pair;
-use super::quick::{self, QuickLane};
+use super::quick::{self, QuickLane, QuickVector};
 use super::{VectorLane, methods};
 
 /// One truth value per 32-bit lane.
@@ -226,11 +226,44 @@ impl Lane for F32x16 {
 }
 
 impl QuickLane for F32x16 {
+    const STEPS: usize = 32;
+    const COUNT: usize = 16;
     #[inline(always)]
-    fn lookup_16(table: &'static [f32; 16], index: U32x16) -> Self {
-        // SAFETY: see `methods`; a permute looks at the low four bits of its index.
-        unsafe { F32x16(_mm512_permutexvar_ps(index.0, _mm512_loadu_ps(table.as_ptr()))) }
+    fn look_up<const N: usize>(table: &'static [f32; N], index: U32x16) -> Self {
+        assert!(N == Self::STEPS, "a table of another instruction set");
+        // SAFETY: see `methods`; both halves are loaded, and a permute looks at the low five bits of its index.
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(table.as_ptr()), _mm512_loadu_ps(table.as_ptr().add(16)));
+            F32x16(_mm512_permutex2var_ps(low, index.0, high))
+        }
     }
+    #[inline(always)]
+    fn greater_magnitude(self, other: Self) -> Self {
+        // SAFETY: see `methods`.
+        unsafe { F32x16(_mm512_range_ps::<0b1011>(self.0, other.0)) }
+    }
+    #[inline(always)]
+    fn is_within(self, limit: f32) -> bool {
+        Self::all(self.abs().less_equal(Self::splat(limit)))
+    }
+    #[inline(always)]
+    fn truths(mask: Mask32) -> u64 {
+        u64::from(mask.0)
+    }
+    #[inline(always)]
+    unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+}
+
+impl QuickVector for F32x16 {
+    type Several = Pair<Pair<F32x16>>;
     #[inline(always)]
     fn exp_by_definition(self) -> Self {
         // SAFETY: see `methods`.

@@ -19,9 +19,7 @@ pub(crate) mod neon;
 #[allow(dead_code)]
 pub(crate) mod pair;
 #[cfg(target_arch = "x86_64")]
-mod quick;
-#[cfg(target_arch = "x86_64")]
-mod quick_tables;
+pub(crate) mod quick;
 
 /// A `Lane` that moves to and from memory.
 pub(crate) trait VectorLane: repops::lane::Lane {

@@ -13,6 +13,7 @@ use repops::tensor::TensorViewMut;
 use super::super::{by_reference, require_row_major};
 use super::heads::{Rows, Shape, attend_rows, block_rows};
 use super::stateless::{Whole, key_panels};
+use crate::cpu::contract::pack::with_wide_moves;
 use crate::cpu::contract::tile::PANEL;
 use crate::parallel::{Shared, parallel};
 use crate::scratch::with_scratch;
@@ -267,9 +268,10 @@ fn attention(
                 query: &|row, to| {
                     let (head, query) = place(row);
                     let from = &q[q_heads.start(batch, head) + query * q_heads.stride()..][..d];
-                    for (to, from) in to.iter_mut().zip(from) {
-                        *to = from * factor;
-                    }
+                    with_wide_moves(
+                        #[inline(always)]
+                        || to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor),
+                    );
                 },
                 mask: if hides { Some(&hide) } else { None },
                 store: &|row, result| {

@@ -312,7 +312,8 @@ impl Work<'_> {
         };
         let e = self.shape.e;
         let (first_page, pages) = (low / PAGE, high.div_ceil(PAGE));
-        let mut offsets = [0; PAGE];
+        // Where the terms of a page are, at the distance of rows for which that was found.
+        let (mut offsets, mut distance) = ([0; PAGE], 0);
         let panels = self.e_padded / PANEL;
         for (panel, wide) in parts(panels, (self.set.panels)(rows.len())) {
             let mut at = panel;
@@ -340,8 +341,11 @@ impl Work<'_> {
                         &*padded
                     };
                     let stride = if e == self.e_padded { stride } else { self.e_padded };
-                    for (term, offset) in offsets[..terms].iter_mut().enumerate() {
-                        *offset = term * stride;
+                    if distance != stride {
+                        distance = stride;
+                        for (term, offset) in offsets.iter_mut().enumerate() {
+                            *offset = term * stride;
+                        }
                     }
                     let free = page.trailing_ones() as usize;
                     let last = page + 1 == pages;

@@ -124,8 +124,18 @@ fn panels(
         let (panel, lane) = ((at + row) / PANEL, (at + row) % PANEL);
         let count = (PANEL - lane).min(rows - row);
         let panel = &mut panels[panel * PANEL * d..][..PANEL * d];
-        for (i, from) in from[row * stride..].chunks(stride).enumerate().take(count) {
-            for (to, from) in panel.chunks_exact_mut(PANEL).zip(&from[..d]) {
+        let from = |i: usize| &from[(row + i) * stride..][..d];
+        let mut i = 0;
+        // Four rows together, which are stored as one register.
+        while i + 4 <= count {
+            let [a, b, c, e] = [from(i), from(i + 1), from(i + 2), from(i + 3)];
+            for (t, to) in panel.chunks_exact_mut(PANEL).enumerate() {
+                to[lane + i..lane + i + 4].copy_from_slice(&[map(a[t]), map(b[t]), map(c[t]), map(e[t])]);
+            }
+            i += 4;
+        }
+        for i in i..count {
+            for (to, from) in panel.chunks_exact_mut(PANEL).zip(from(i)) {
                 to[lane + i] = map(*from);
             }
         }
