@@ -41,8 +41,8 @@ pub(crate) struct StridedTarget<'a, S, E> {
     simple: Option<Simple<'a>>,
 }
 
-/// Results out of sums, the first of which has this number and column, as a tile would store them: blocks of a fixed length, of which the last ends with the last
-/// element, for there are few elements.
+/// Results out of sums, the first of which has this number and column, as a tile would store them: blocks of a fixed length,
+/// of which the last ends with the last element, for there are few elements.
 #[inline(always)]
 fn simply<E: TileElem>(
     simple: Option<Simple<'_>>,

@@ -134,6 +134,9 @@ fn own_register<E>(mut at: *const E) -> *const E {
     at
 }
 
+/// Rows of a tile below which it asks for no later panels: fewer take them as fast as memory gives them.
+const ASKING_ROWS: usize = 4;
+
 /// Terms that the elements of a gathered operand are asked for ahead of their use.
 pub(crate) const AHEAD: usize = 8;
 
@@ -329,7 +332,7 @@ unsafe fn chunk_sums<
             for v in 0..VECTORS {
                 right[v] = V::load(b.add(column(v)));
             }
-            if PACKED || !GATHERED {
+            if (PACKED || !GATHERED) && ROWS >= ASKING_ROWS {
                 for v in (0..VECTORS).step_by(per_panel) {
                     prefetch_later(b.wrapping_add(column(v) + t.b_ahead));
                 }
