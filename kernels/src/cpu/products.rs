@@ -33,7 +33,7 @@ pub struct Epilogue<'a> {
 pub(crate) struct Simple<'a> {
     /// An element for each result.
     pub addend: Option<&'a [f32]>,
-    /// An element for each channel, which is the second axis: instead of an addend.
+    /// An element for each channel, which is the second axis of four: instead of an addend.
     pub by_channel: Option<&'a [f32]>,
     /// An element for each place along the last axis: instead of an addend.
     pub by_column: Option<&'a [f32]>,
@@ -59,7 +59,7 @@ impl<'a> Simple<'a> {
                     let values = (addend.dtype == DType::F32).then(|| bytemuck::cast_slice(addend.bytes))?;
                     match (addend.shape, full) {
                         (shape, full) if shape == full => simple.addend = Some(values),
-                        ([1, channels, 1, 1] | [channels, 1, 1], [_, all, ..]) if channels == all => {
+                        ([1, channels, 1, 1] | [channels, 1, 1], [_, all, _, _]) if channels == all => {
                             simple.by_channel = Some(values);
                         }
                         ([ones @ .., columns], [.., all])

@@ -28,9 +28,11 @@ enum Way {
     AddedRelu,
     /// A number for each column is added.
     AddedColumn,
+    /// A number for each channel is added to images, and Relu.
+    AddedChannel,
 }
 
-const WAYS: [Way; 8] = [
+const WAYS: [Way; 9] = [
     Way::One,
     Way::Added,
     Way::AddedColumn,
@@ -39,6 +41,7 @@ const WAYS: [Way; 8] = [
     Way::Compared,
     Way::Relu,
     Way::AddedTwo,
+    Way::AddedChannel,
 ];
 
 /// A product's step, and what comes of it.
@@ -46,6 +49,7 @@ pub struct Steps {
     regions: Vec<(Way, Region, Vec<Tensor>)>,
     residual: Tensor,
     column: Tensor,
+    channel: Tensor,
 }
 
 impl Steps {
@@ -64,6 +68,9 @@ impl Steps {
         let last = wanted.shape().last().copied().unwrap_or(1);
         let residual = Tensor::from_slice(wanted.shape(), &values(wanted.len()));
         let column = Tensor::from_slice(&[last], &values(last));
+        let channels = if let [_, channels, _, _] = *wanted.shape() { channels } else { 1 };
+        let channel =
+            Tensor::from_slice(&[channels, 1, 1][..if channels == 1 { 1 } else { 3 }], &values(channels));
         let product =
             Product { op: def.id, version: def.version, attrs: attrs.clone(), inputs: operands.len() as u16 };
         let mut regions = Vec::new();
@@ -72,11 +79,12 @@ impl Steps {
             let region = region(way, vec![product.clone(); count]);
             region.check().expect("a region of the test");
             let products = std::iter::repeat_n(wanted, count);
-            let params: Vec<_> = products.chain([&residual, &column]).map(|t| Some(t.view())).collect();
+            let params: Vec<_> =
+                products.chain([&residual, &column, &channel]).map(|t| Some(t.view())).collect();
             let expected = evaluate_elementwise(&region, &params).expect("evaluated");
             regions.push((way, region, expected));
         }
-        Some(Steps { regions, residual, column })
+        Some(Steps { regions, residual, column, channel })
     }
 
     /// Checks the ways, one after the other as `turn` counts.
@@ -90,7 +98,7 @@ impl Steps {
         let (way, region, expected) = &self.regions[turn % WAYS.len()];
         let Some(kernel) = (TileRegions { isa }).prepare(region) else { return fail(place()) };
         let mut inputs: Vec<Option<Operand<'_>>> = operands.repeat(region.products.len());
-        inputs.extend([&self.residual, &self.column].map(|t| Some(Operand::from(t.view()))));
+        inputs.extend([&self.residual, &self.column, &self.channel].map(|t| Some(Operand::from(t.view()))));
         let mut outputs = garbage_like(expected);
         let mut targets: Vec<_> = outputs.iter_mut().map(Tensor::view_mut).collect();
         if let Err(error) = evaluate_products(isa, region, kernel.as_ref(), &inputs, &mut targets) {
@@ -107,20 +115,21 @@ impl Steps {
 /// greater than the column. Or what the way says.
 fn region(way: Way, products: Vec<Product>) -> Region {
     let count = products.len() as u16;
-    let (residual, column, next) = (count, count + 1, count + 2);
+    let (residual, column, channel, next) = (count, count + 1, count + 2, count + 3);
     let step = |name: &str, args: [u16; 2], dtype: DType| {
         let def = ops::by_name(name).expect("an operator");
         let attrs = def.check_attrs(&Attrs::new()).expect("attributes");
         let args = if matches!(name, "Sigmoid" | "Relu") { args[..1].to_vec() } else { args.to_vec() };
         Instruction { op: def.id, version: def.version, attrs, args, dtype }
     };
-    let params = vec![F32; usize::from(count) + 2];
+    let params = vec![F32; usize::from(count) + 3];
     let own = count - 1;
     let simple = match way {
         Way::Added => vec![step("Add", [own, residual], F32)],
         Way::AddedTwo => vec![step("Add", [0, own], F32)],
         Way::Relu => vec![step("Relu", [own; 2], F32)],
         Way::AddedColumn => vec![step("Add", [own, column], F32)],
+        Way::AddedChannel => vec![step("Add", [own, channel], F32), step("Relu", [next; 2], F32)],
         Way::AddedRelu => vec![step("Add", [residual, own], F32), step("Relu", [next; 2], F32)],
         Way::One | Way::Two | Way::Compared => vec![],
     };
