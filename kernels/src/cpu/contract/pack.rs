@@ -1,5 +1,6 @@
 //! Operands of a contraction: where elements lie, and copying them into the order that tiles read.
 
+use std::any::TypeId;
 use std::ops::Range;
 
 use half::{bf16, f16};
@@ -156,9 +157,31 @@ pub(crate) fn with_wide_moves<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// A block of 4 x 4 elements of four bytes; rows are `outer` and `width` elements apart.
+///
+/// # Safety
+/// The blocks can be read and written.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn transpose_words(from: *const f32, outer: usize, to: *mut f32, width: usize) {
+    use std::arch::x86_64::{
+        _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+    };
+    // SAFETY: the caller's promise; every processor of this architecture has the instructions.
+    unsafe {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|row| _mm_loadu_ps(from.add(row * outer)));
+        let (low, high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+        let (low_next, high_next) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+        _mm_storeu_ps(to, _mm_movelh_ps(low, low_next));
+        _mm_storeu_ps(to.add(width), _mm_movehl_ps(low_next, low));
+        _mm_storeu_ps(to.add(2 * width), _mm_movelh_ps(high, high_next));
+        _mm_storeu_ps(to.add(3 * width), _mm_movehl_ps(high_next, high));
+    }
+}
+
 /// Writes `to[term * width + i] = from[i * outer + term]` for `count` values of `i` and every term.
 #[inline(always)]
-fn transpose<S: Storage<E>, E: Accumulate>(
+pub(crate) fn transpose<S: Storage<E>, E: Accumulate + 'static>(
     from: &[S],
     outer: usize,
     count: usize,
@@ -171,12 +194,20 @@ fn transpose<S: Storage<E>, E: Accumulate>(
     }
     assert!(from.len() > (count - 1) * outer + terms - 1 && to.len() >= (terms - 1) * width + count);
     let mut i = 0;
-    // Blocks of 4 x 4, which compilers turn into shuffles of registers.
+    // Blocks of 4 x 4, which compilers turn into shuffles of registers, or not.
     while i + 4 <= count {
         let mut term = 0;
         while term + 4 <= terms {
             // SAFETY: the largest offsets are those of the assertion.
             unsafe {
+                #[cfg(target_arch = "x86_64")]
+                if size_of::<E>() == 4 && TypeId::of::<S>() == TypeId::of::<E>() {
+                    let (from, to) =
+                        (from.as_ptr().add(i * outer + term), to.as_mut_ptr().add(term * width + i));
+                    transpose_words(from.cast(), outer, to.cast(), width);
+                    term += 4;
+                    continue;
+                }
                 let mut block = [[E::ZERO; 4]; 4];
                 for (r, row) in block.iter_mut().enumerate() {
                     let start = from.as_ptr().add((i + r) * outer + term);
@@ -233,7 +264,7 @@ impl<S: Storage<E>, E: Accumulate + Element> Left<E> for Strided<'_, S> {
 impl<S> Strided<'_, S> {
     /// Writes `to[term * width + i]` for the elements `i` of an outer range and a range of terms.
     #[inline(always)]
-    fn gather<E: Accumulate>(
+    fn gather<E: Accumulate + 'static>(
         &self,
         data: &[S],
         outer: Range<usize>,

@@ -105,7 +105,7 @@ impl Vectorized for Softmax<'_> {
             );
             if self.log {
                 let log = V::splat(scalar::log(sum));
-                in_place::<V>(
+                sums::in_place::<V>(
                     y,
                     #[inline(always)]
                     |d| d.sub(log).canonical_nan(),
@@ -116,30 +116,12 @@ impl Vectorized for Softmax<'_> {
                     continue;
                 }
                 let factor = V::splat(1.0 / sum);
-                in_place::<V>(
+                sums::in_place::<V>(
                     y,
                     #[inline(always)]
                     |e| e.mul(factor),
                 );
             }
         }
-    }
-}
-
-/// `y[i] = f(y[i])`.
-#[inline(always)]
-fn in_place<V: VectorLane>(y: &mut [f32], f: impl Fn(V) -> V) {
-    let mut chunks = y.chunks_exact_mut(V::LANES);
-    for chunk in &mut chunks {
-        // SAFETY: as many elements as lanes.
-        unsafe { f(V::load(chunk.as_ptr())).store(chunk.as_mut_ptr()) };
-    }
-    let rest = chunks.into_remainder();
-    if !rest.is_empty() {
-        let mut padded = [1.0f32; 64];
-        padded[..rest.len()].copy_from_slice(rest);
-        // SAFETY: the array has at least `LANES` elements.
-        unsafe { f(V::load(padded.as_ptr())).store(padded.as_mut_ptr()) };
-        rest.copy_from_slice(&padded[..rest.len()]);
     }
 }

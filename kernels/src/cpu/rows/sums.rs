@@ -60,6 +60,18 @@ pub(crate) fn fold<T: FloatLane>(lanes: &mut [T; LANES], active: usize) -> T {
     lanes[0]
 }
 
+/// Folds the accumulators that are left by halving strides, from this one on.
+#[inline(always)]
+fn fold_from(lanes: &mut [f32; LANES], mut stride: usize) -> f32 {
+    while stride > 0 {
+        for j in 0..stride {
+            lanes[j] += lanes[j + stride];
+        }
+        stride /= 2;
+    }
+    lanes[0]
+}
+
 /// The row sum of `term(vector of elements, their offset)` over `0 .. len`. `term` is called with offsets
 /// `V::LANES` apart, and for a remainder with the number of elements that count.
 #[inline(always)]
@@ -109,6 +121,21 @@ fn sum_in_registers<V: VectorLane, const REGISTERS: usize>(
             at += LANES;
         }
         let mut lanes = [0.0f32; LANES];
+        if at == end {
+            // Registers are folded first, as far as a stride is of whole ones.
+            let mut stride = REGISTERS / 2;
+            while stride > 0 {
+                for r in 0..stride {
+                    sums[r] = sums[r].add(sums[r + stride]);
+                }
+                stride /= 2;
+            }
+            // SAFETY: a register is no longer than the array.
+            unsafe { sums[0].store(lanes.as_mut_ptr()) };
+            tree.push(fold_from(&mut lanes, V::LANES / 2));
+            start = end;
+            continue;
+        }
         for (r, sum) in sums.iter().enumerate() {
             // SAFETY: the registers fill the array.
             unsafe { sum.store(lanes.as_mut_ptr().add(r * V::LANES)) };
@@ -156,6 +183,20 @@ pub(crate) fn store<V: VectorLane>(value: V, to: &mut [f32]) {
     // SAFETY: the array has at least `V::LANES` elements.
     unsafe { value.store(lanes.as_mut_ptr()) };
     to.copy_from_slice(&lanes[..to.len()]);
+}
+
+/// `y[i] = f(y[i])`, by whole registers; what `f` makes of numbers past the end does not matter.
+#[inline(always)]
+pub(crate) fn in_place<V: VectorLane>(y: &mut [f32], f: impl Fn(V) -> V) {
+    let mut chunks = y.chunks_exact_mut(V::LANES);
+    for chunk in &mut chunks {
+        // SAFETY: as many elements as lanes.
+        unsafe { f(V::load(chunk.as_ptr())).store(chunk.as_mut_ptr()) };
+    }
+    let rest = chunks.into_remainder();
+    if !rest.is_empty() {
+        store(f(load(rest, 0, rest.len())), rest);
+    }
 }
 
 /// The row sum of `term(x[i])`.

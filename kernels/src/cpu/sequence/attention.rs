@@ -130,6 +130,11 @@ struct Sight<'a> {
 }
 
 impl Sight<'_> {
+    /// Whether every query sees all keys.
+    fn is_whole(&self) -> bool {
+        self.lengths.is_none() && !self.causal && self.left.is_none() && self.right.is_none()
+    }
+
     fn seen(&self, batch: usize, query: usize) -> Range<usize> {
         let length = self.lengths.map(|lengths| i128::from(lengths[batch]));
         let before = match (self.past, length) {
@@ -216,7 +221,12 @@ fn attention(
         right: side("right_window_size"),
     };
     let mask = mask.map(Mask::new);
-    let finite = values.iter().all(|value| value.is_finite());
+    // In blocks, so that registers are compared.
+    let is_finite = |values: &[f32]| values.iter().fold(true, |all, value| all & value.is_finite());
+    let finite = with_wide_moves(
+        #[inline(always)]
+        || values.chunks(1024).all(is_finite),
+    );
     let shape = Shape { d, e, scale: 1.0, softcap, blocked_is_zero: true };
     let group = heads / kv_heads;
     let block = (block_rows(total) / group).max(1);
@@ -237,17 +247,21 @@ fn attention(
             let count = block.min(queries - block_start);
             let place = |row: usize| (kv_head * group + row % group, block_start + row / group);
             let visible = |row: usize| sight.seen(batch, place(row).1);
-            let seen: Vec<Range<usize>> = (0..count * group)
-                .map(|row| match visible(row) {
-                    // A row that sees nothing looks at one key, which is then hidden.
-                    seen if finite && !seen.is_empty() => seen,
-                    seen if finite => {
-                        let at = seen.start.min(total - 1);
-                        at..at + 1
-                    }
-                    _ => 0..total,
-                })
-                .collect();
+            let seen: Vec<Range<usize>> = if sight.is_whole() {
+                vec![0..total; count * group]
+            } else {
+                (0..count * group)
+                    .map(|row| match visible(row) {
+                        // A row that sees nothing looks at one key, which is then hidden.
+                        seen if finite && !seen.is_empty() => seen,
+                        seen if finite => {
+                            let at = seen.start.min(total - 1);
+                            at..at + 1
+                        }
+                        _ => 0..total,
+                    })
+                    .collect()
+            };
             let hide = |row: usize, scores: &mut [f32]| {
                 let (first, visible) = (seen[row].start, visible(row));
                 if let Some(mask) = &mask {
@@ -262,7 +276,8 @@ fn attention(
                     }
                 }
             };
-            let hides = mask.is_some() || (0..seen.len()).any(|row| visible(row) != seen[row]);
+            let hides =
+                mask.is_some() || !sight.is_whole() && (0..seen.len()).any(|row| visible(row) != seen[row]);
             let rows = Rows {
                 seen: &seen,
                 query: &|row, to| {

@@ -107,49 +107,41 @@ pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: us
     assert!(rows.seen.iter().all(|seen| seen.start < seen.end));
     let set = f32::tiles(isa);
     let first = low / PAGE * PAGE;
-    let width = (high - first).next_multiple_of(PANEL);
+    // An odd number of cache lines: rows an even number apart would share few sets of the cache.
+    let width = ((high - first).div_ceil(PANEL) | 1) * PANEL;
     let e_padded = e.next_multiple_of(PANEL);
     let pages = high.div_ceil(PAGE);
-    let levels = depth(pages).max(depth(d.div_ceil(SPAN)));
+    let levels = depth(pages).max(depth(d.div_ceil(SPAN))).max(1);
     let tile_len = 256.max(set.rows_max * PANEL * 2);
-    let sizes = [count * d, count * width, count * e_padded, levels * tile_len, PAGE * e_padded];
+    let tile_rows = count.div_ceil(count.div_ceil(set.rows_max));
+    let parts = parts(e_padded / PANEL, (set.panels)(tile_rows)).count();
+    let sizes = [count * d, count * width, count * e_padded, parts * levels * tile_len, PAGE * e_padded];
     let lens = sizes.map(|len| len.next_multiple_of(64));
     let total: usize = lens.iter().sum();
     with_scratch(total, |buffer: &mut [f32]| {
         let (queries, buffer) = buffer.split_at_mut(lens[0]);
         let (scores, buffer) = buffer.split_at_mut(lens[1]);
         let (results, buffer) = buffer.split_at_mut(lens[2]);
-        let (levels, padded) = buffer.split_at_mut(lens[3]);
+        let (sums, padded) = buffer.split_at_mut(lens[3]);
         for row in 0..count {
             (rows.query)(row, &mut queries[row * d..(row + 1) * d]);
         }
-        let work = Work { set, shape, source, head, rows, first, width, e_padded, tile_len };
-        work.scores(queries, scores, high, levels);
+        let work = Work { set, shape, source, head, rows, first, width, e_padded, tile_len, levels };
+        work.scores(queries, scores, high, sums);
         let mut blocked = Vec::new();
-        for (row, seen) in rows.seen.iter().enumerate() {
-            let scores = &mut scores[row * width..(row + 1) * width];
-            let (start, end) = (seen.start - first, seen.end - first);
-            // Outside of what a row sees its weights are +0.
-            scores[..start].fill(0.0);
-            scores[end..].fill(0.0);
-            if shape.scale != 1.0 || shape.softcap > 0.0 {
-                dispatch(isa, Scale { shape, scores: &mut scores[start..end] });
-            }
-            if let Some(mask) = rows.mask {
-                mask(row, &mut scores[start..end]);
-            }
-            if dispatch(isa, Softmax { shape, scores, first, seen: seen.clone() }) {
-                blocked.push(row);
-            }
-        }
-        let tile_rows = count.div_ceil(count.div_ceil(set.rows_max));
+        let mut terms = Terms { offsets: [0; PAGE], distance: 0 };
+        // The weights of a tile's rows are multiplied while they are in the nearest cache.
         for row in (0..count).step_by(tile_rows) {
             let tile = row..count.min(row + tile_rows);
+            dispatch(
+                isa,
+                Weights { shape, rows, tile: tile.clone(), scores, width, first, blocked: &mut blocked },
+            );
             if work.is_uniform(tile.clone()) {
-                work.values(tile, scores, results, levels, padded);
+                work.values(tile, scores, results, sums, padded, &mut terms);
             } else {
                 // An infinite or NaN value times a weight of +0 is not 0.
-                tile.for_each(|row| work.values(row..row + 1, scores, results, levels, padded));
+                tile.for_each(|row| work.values(row..row + 1, scores, results, sums, padded, &mut terms));
             }
         }
         for row in blocked {
@@ -165,7 +157,7 @@ pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: us
 const LINE: usize = 64 / size_of::<f32>();
 
 /// Asks for what will be read.
-fn ask_for(elements: &[f32]) {
+pub(super) fn ask_for(elements: &[f32]) {
     elements.chunks(LINE).for_each(|line| prefetch(line.as_ptr()));
 }
 
@@ -188,6 +180,26 @@ struct Work<'a> {
     e_padded: usize,
     /// Elements of a tile at the most.
     tile_len: usize,
+    /// Levels of the sums of a tile.
+    levels: usize,
+}
+
+/// Where the terms of a page of values are, at the distance of rows for which that was found.
+struct Terms {
+    offsets: [usize; PAGE],
+    distance: usize,
+}
+
+impl Terms {
+    fn at(&mut self, distance: usize) -> *const usize {
+        if self.distance != distance {
+            self.distance = distance;
+            for (term, offset) in self.offsets.iter_mut().enumerate() {
+                *offset = term * distance;
+            }
+        }
+        self.offsets.as_ptr()
+    }
 }
 
 impl Work<'_> {
@@ -302,8 +314,9 @@ impl Work<'_> {
         rows: Range<usize>,
         scores: &[f32],
         results: &mut [f32],
-        levels: &mut [f32],
+        sums: &mut [f32],
         padded: &mut [f32],
+        offsets: &mut Terms,
     ) {
         let seen = &self.rows.seen[rows.clone()];
         let (Some(low), Some(high)) = (seen.iter().map(|r| r.start).min(), seen.iter().map(|r| r.end).max())
@@ -312,68 +325,55 @@ impl Work<'_> {
         };
         let e = self.shape.e;
         let (first_page, pages) = (low / PAGE, high.div_ceil(PAGE));
-        // Where the terms of a page are, at the distance of rows for which that was found.
-        let (mut offsets, mut distance) = ([0; PAGE], 0);
         let panels = self.e_padded / PANEL;
-        for (panel, wide) in parts(panels, (self.set.panels)(rows.len())) {
-            let mut at = panel;
-            while at < panel + wide {
-                let (run, taken) = pick(self.set, rows.len(), panel + wide - at, Form::Gathered);
-                assert!(rows.len() * taken * PANEL <= self.tile_len);
-                for page in first_page..pages {
-                    let start = low.max(page * PAGE);
-                    let terms = high.min((page + 1) * PAGE) - start;
-                    let (values, stride) = self.source.values(self.head, page);
-                    let values = &values[start % PAGE * stride..];
-                    let values = if e == self.e_padded {
-                        assert!(values.len() >= (terms - 1) * stride + e);
-                        values
-                    } else {
-                        // Whole registers are read.
-                        for (to, from) in padded
-                            .chunks_exact_mut(self.e_padded)
-                            .zip(values.chunks(stride.max(1)))
-                            .take(terms)
-                        {
-                            to[..e].copy_from_slice(&from[..e]);
-                            to[e..].fill(0.0);
-                        }
-                        &*padded
-                    };
-                    let stride = if e == self.e_padded { stride } else { self.e_padded };
-                    if distance != stride {
-                        distance = stride;
-                        for (term, offset) in offsets.iter_mut().enumerate() {
-                            *offset = term * stride;
-                        }
-                    }
-                    let free = page.trailing_ones() as usize;
-                    let last = page + 1 == pages;
-                    let merge = if last { page } else { (1 << free) - 1 };
+        // Pages outside, so that the weights of one stay in the nearest cache for all columns.
+        for page in first_page..pages {
+            let start = low.max(page * PAGE);
+            let terms = high.min((page + 1) * PAGE) - start;
+            let (values, stride) = self.source.values(self.head, page);
+            let values = &values[start % PAGE * stride..];
+            let (values, stride) = if e == self.e_padded {
+                assert!(values.len() >= (terms - 1) * stride + e);
+                (values, stride)
+            } else {
+                // Whole registers are read.
+                let rows = values.chunks(stride.max(1)).take(terms);
+                for (to, from) in padded.chunks_exact_mut(self.e_padded).zip(rows) {
+                    to[..e].copy_from_slice(&from[..e]);
+                    to[e..].fill(0.0);
+                }
+                (&*padded, self.e_padded)
+            };
+            let weights = &scores[rows.start * self.width + start - self.first..];
+            assert!(weights.len() >= (rows.len() - 1) * self.width + terms);
+            let free = page.trailing_ones() as usize;
+            let last = page + 1 == pages;
+            let merge = written(if last { page } else { (1 << free) - 1 }, page, first_page);
+            let all = sums.chunks_exact_mut(self.levels * self.tile_len);
+            assert!(all.len() >= parts(panels, (self.set.panels)(rows.len())).count());
+            for ((panel, wide), sums) in parts(panels, (self.set.panels)(rows.len())).zip(all) {
+                let (levels, mut at) = (sums.as_ptr(), panel);
+                while at < panel + wide {
+                    let (run, taken) = pick(self.set, rows.len(), panel + wide - at, Form::Gathered);
+                    assert!(rows.len() * taken * PANEL <= self.tile_len);
                     let (out, out_row) = if last {
                         let out = &mut results[rows.start * self.e_padded + at * PANEL..];
                         assert!(out.len() >= (rows.len() - 1) * self.e_padded + taken * PANEL);
                         (out.as_mut_ptr(), self.e_padded)
                     } else {
-                        (levels[free * self.tile_len..][..self.tile_len].as_mut_ptr(), taken * PANEL)
+                        (sums[free * self.tile_len..][..self.tile_len].as_mut_ptr(), taken * PANEL)
                     };
-                    let weights = &scores[rows.start * self.width + start - self.first..];
-                    assert!(weights.len() >= (rows.len() - 1) * self.width + terms);
                     let tile = Tile {
                         a: weights.as_ptr(),
                         a_row: self.width,
                         b: values[at * PANEL..].as_ptr(),
                         b_panel: PANEL,
-                        offsets: offsets.as_ptr(),
+                        offsets: offsets.at(stride),
                         b_ahead: 0,
                         k: terms,
-                        levels: levels.as_ptr(),
+                        levels,
                         level_stride: self.tile_len,
-                        // Subtrees before the first page are +0, and were never written.
-                        merge: (0..usize::BITS as usize)
-                            .filter(|level| merge >> level & 1 == 1)
-                            .filter(|level| (page >> (level + 1) << (level + 1)) + (1 << level) > first_page)
-                            .fold(0, |bits, level| bits | 1 << level),
+                        merge,
                         out,
                         out_row,
                         last: last.then(Finish::none),
@@ -381,35 +381,85 @@ impl Work<'_> {
                     // SAFETY: weights, values and results hold the tile, as asserted; of the levels those are
                     // read that earlier pages have written; `tiles` has checked the instruction set.
                     unsafe { run(&tile) };
+                    at += taken;
                 }
-                at += taken;
+            }
+        }
+    }
+}
+
+/// Of the levels that a page's sum is added to, those that hold a page that is seen: subtrees before the first are +0, and
+/// were never written.
+fn written(levels: usize, page: usize, first: usize) -> usize {
+    let mut rest = levels;
+    let mut bits = 0;
+    while rest != 0 {
+        let level = rest.trailing_zeros();
+        rest &= rest - 1;
+        if (page >> (level + 1) << (level + 1)) + (1 << level) > first {
+            bits |= 1 << level;
+        }
+    }
+    bits
+}
+
+/// The scores of a tile's rows become weights.
+struct Weights<'a> {
+    shape: &'a Shape,
+    rows: &'a Rows<'a>,
+    tile: Range<usize>,
+    scores: &'a mut [f32],
+    /// Columns of scores, of which the first is position `first`.
+    width: usize,
+    first: usize,
+    /// Takes the rows that have no results.
+    blocked: &'a mut Vec<usize>,
+}
+
+impl Vectorized for Weights<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: VectorLane>(self) {
+        let Weights { shape, rows, tile, scores, width, first, blocked } = self;
+        // What is rare comes first: next to it the loops of the softmax would not keep their constants in registers.
+        for row in tile.clone() {
+            let seen = &rows.seen[row];
+            let scores = &mut scores[row * width..(row + 1) * width];
+            let (start, end) = (seen.start - first, seen.end - first);
+            // Outside of what a row sees its weights are +0.
+            scores[..start].fill(0.0);
+            scores[end..].fill(0.0);
+            if shape.scale != 1.0 || shape.softcap > 0.0 {
+                scale::<V>(shape, &mut scores[start..end]);
+            }
+            if let Some(mask) = rows.mask {
+                mask(row, &mut scores[start..end]);
+            }
+        }
+        for row in tile {
+            let seen = &rows.seen[row];
+            let scores = &mut scores[row * width..(row + 1) * width];
+            if softmax::<V>(shape, scores, first, seen) {
+                blocked.push(row);
             }
         }
     }
 }
 
 /// Scales and limits scores.
-struct Scale<'a> {
-    shape: &'a Shape,
-    scores: &'a mut [f32],
-}
-
-impl Vectorized for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: VectorLane>(self) {
-        let scale = <V as FloatLane>::splat(self.shape.scale);
-        let cap = <V as FloatLane>::splat(self.shape.softcap);
-        let capped = self.shape.softcap > 0.0;
-        let len = self.scores.len();
-        for at in (0..len).step_by(V::LANES) {
-            let count = V::LANES.min(len - at);
-            let mut s = FloatLane::mul(sums::load::<V>(self.scores, at, count), scale);
-            if capped {
-                s = FloatLane::mul(scalar::tanh(FloatLane::div(s, cap)), cap);
-            }
-            sums::store(s, &mut self.scores[at..at + count]);
+#[inline(always)]
+fn scale<V: VectorLane>(shape: &Shape, scores: &mut [f32]) {
+    let scale = <V as FloatLane>::splat(shape.scale);
+    let cap = <V as FloatLane>::splat(shape.softcap);
+    let capped = shape.softcap > 0.0;
+    let len = scores.len();
+    for at in (0..len).step_by(V::LANES) {
+        let count = V::LANES.min(len - at);
+        let mut s = FloatLane::mul(sums::load::<V>(scores, at, count), scale);
+        if capped {
+            s = FloatLane::mul(scalar::tanh(FloatLane::div(s, cap)), cap);
         }
+        sums::store(s, &mut scores[at..at + count]);
     }
 }
 
@@ -421,59 +471,43 @@ fn exponential<V: VectorLane>(scores: &mut [f32], max: V) -> V {
     e
 }
 
-/// Scores become weights.
-struct Softmax<'a> {
-    shape: &'a Shape,
-    /// From position `first` on; +0 outside of `seen`.
-    scores: &'a mut [f32],
-    first: usize,
-    seen: Range<usize>,
-}
-
-impl Vectorized for Softmax<'_> {
-    /// Whether the row is blocked and has no results.
-    type Output = bool;
-    #[inline(always)]
-    fn run<V: VectorLane>(self) -> bool {
-        let Softmax { shape, scores, first, seen } = self;
-        let own = seen.start - first..seen.end - first;
-        // A NaN among the scores makes their sum NaN and thereby all weights, whatever is subtracted.
-        let max = sums::greatest_number::<V>(&scores[own.clone()]);
-        if max == f32::NEG_INFINITY
-            && shape.blocked_is_zero
-            && !scores[own.clone()].iter().any(|s| s.is_nan())
-        {
-            scores[own].fill(0.0);
-            return true;
-        }
-        let max = <V as FloatLane>::splat(max);
-        let aligned = seen.start / repops::reduce::LANES * repops::reduce::LANES;
-        let sum = if aligned == seen.start {
-            sums::sum_terms_from::<V>(
-                aligned,
-                seen.end,
-                #[inline(always)]
-                |at, count| exponential(&mut scores[at - first..][..count], max),
-            )
-        } else {
-            // The lanes of the sum start with positions that are not seen, and are +0.
-            for at in own.clone().step_by(V::LANES) {
-                let count = V::LANES.min(own.end - at);
-                exponential::<V>(&mut scores[at..at + count], max);
-            }
-            sums::sum_terms_from::<V>(
-                aligned,
-                seen.end,
-                #[inline(always)]
-                |at, count| sums::load::<V>(scores, at - first, count),
-            )
-        };
-        let factor = <V as FloatLane>::splat(1.0 / sum);
+/// Scores, from position `first` on and +0 outside of `seen`, become weights. Whether the row is blocked and has no results.
+#[inline(always)]
+fn softmax<V: VectorLane>(shape: &Shape, scores: &mut [f32], first: usize, seen: &Range<usize>) -> bool {
+    let own = seen.start - first..seen.end - first;
+    // A NaN among the scores makes their sum NaN and thereby all weights, whatever is subtracted.
+    let max = sums::greatest_number::<V>(&scores[own.clone()]);
+    if max == f32::NEG_INFINITY && shape.blocked_is_zero && !scores[own.clone()].iter().any(|s| s.is_nan()) {
+        scores[own].fill(0.0);
+        return true;
+    }
+    let max = <V as FloatLane>::splat(max);
+    let aligned = seen.start / repops::reduce::LANES * repops::reduce::LANES;
+    let sum = if aligned == seen.start {
+        sums::sum_terms_from::<V>(
+            aligned,
+            seen.end,
+            #[inline(always)]
+            |at, count| exponential(&mut scores[at - first..][..count], max),
+        )
+    } else {
+        // The lanes of the sum start with positions that are not seen, and are +0.
         for at in own.clone().step_by(V::LANES) {
             let count = V::LANES.min(own.end - at);
-            let weight = FloatLane::mul(sums::load::<V>(scores, at, count), factor);
-            sums::store(weight, &mut scores[at..at + count]);
+            exponential(&mut scores[at..at + count], max);
         }
-        false
-    }
+        sums::sum_terms_from::<V>(
+            aligned,
+            seen.end,
+            #[inline(always)]
+            |at, count| sums::load::<V>(scores, at - first, count),
+        )
+    };
+    let factor = <V as FloatLane>::splat(1.0 / sum);
+    sums::in_place::<V>(
+        &mut scores[own],
+        #[inline(always)]
+        |e| FloatLane::mul(e, factor),
+    );
+    false
 }

@@ -11,6 +11,7 @@ mod stateless;
 
 use std::ops::Range;
 
+use super::contract::pack::transpose;
 use super::contract::tile::PANEL;
 use crate::float_env::FloatEnv;
 use crate::isa::Isa;
@@ -99,7 +100,7 @@ pub fn append(shape: &AttentionShape, k: &[f32], v: &[f32], at: usize, keys: &mu
     for head in 0..kv_heads {
         if d > 0 {
             let keys = &mut keys[head * PAGE * d..][..PAGE * d];
-            panels(&k[(head * d).min(k.len())..], kv_heads * d, rows, d, at, keys, |key| key);
+            panels(&k[(head * d).min(k.len())..], kv_heads * d, rows, d, at, keys);
         }
         let values = &mut values[(head * PAGE + at) * e..][..rows * e];
         for (row, values) in values.chunks_exact_mut(e.max(1)).enumerate() {
@@ -110,33 +111,17 @@ pub fn append(shape: &AttentionShape, k: &[f32], v: &[f32], at: usize, keys: &mu
 
 /// Writes rows, `stride` apart and of `d` elements, into panels at positions from `at` on.
 #[inline(always)]
-fn panels(
-    from: &[f32],
-    stride: usize,
-    rows: usize,
-    d: usize,
-    at: usize,
-    panels: &mut [f32],
-    map: impl Fn(f32) -> f32,
-) {
+fn panels(from: &[f32], stride: usize, rows: usize, d: usize, at: usize, panels: &mut [f32]) {
     let mut row = 0;
     while row < rows {
         let (panel, lane) = ((at + row) / PANEL, (at + row) % PANEL);
         let count = (PANEL - lane).min(rows - row);
         let panel = &mut panels[panel * PANEL * d..][..PANEL * d];
-        let from = |i: usize| &from[(row + i) * stride..][..d];
-        let mut i = 0;
-        // Four rows together, which are stored as one register.
-        while i + 4 <= count {
-            let [a, b, c, e] = [from(i), from(i + 1), from(i + 2), from(i + 3)];
-            for (t, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                to[lane + i..lane + i + 4].copy_from_slice(&[map(a[t]), map(b[t]), map(c[t]), map(e[t])]);
-            }
-            i += 4;
-        }
-        for i in i..count {
-            for (to, from) in panel.chunks_exact_mut(PANEL).zip(from(i)) {
-                to[lane + i] = map(*from);
+        let fours = count / 4 * 4;
+        transpose(&from[row * stride..], stride, fours, d, PANEL, &mut panel[lane..]);
+        for i in fours..count {
+            for (to, from) in panel.chunks_exact_mut(PANEL).zip(&from[(row + i) * stride..][..d]) {
+                to[lane + i] = *from;
             }
         }
         row += count;

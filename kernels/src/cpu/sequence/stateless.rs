@@ -5,7 +5,7 @@ use repops::ops::OpError;
 use repops::tensor::TensorViewMut;
 
 use super::super::require_row_major;
-use super::heads::Source;
+use super::heads::{Source, ask_for};
 use super::{AttentionShape, PAGE, Sequence, attend_sequences, panels};
 use crate::cpu::contract::pack::with_wide_moves;
 use crate::cpu::contract::tile::PANEL;
@@ -67,9 +67,16 @@ pub(super) fn key_panels(
                 to.fill(0.0);
             }
             let from = &keys[start(head) + panel * PANEL * stride..];
+            // Rows a few pages of memory apart: the processor does not foresee the next ones.
+            for row in from.chunks(stride.max(1)).skip(PANEL).take(PANEL) {
+                ask_for(&row[..d.min(row.len())]);
+            }
             with_wide_moves(
                 #[inline(always)]
-                || panels(from, stride, count, d, 0, to, &map),
+                || {
+                    panels(from, stride, count, d, 0, to);
+                    to.iter_mut().for_each(|key| *key = map(*key));
+                },
             );
         }
     });
