@@ -5,7 +5,7 @@
 
 use repops::lane::{Lane, MaskLane};
 use repops::lane_op::{
-    self, BinaryOp, ClassifyOp, CompareOp, LaneOp, LogicOp, Real, UnaryOp, bool_to_float, float_to_bool,
+    self, BinaryOp, ClassifyOp, CompareOp, LaneOp, LogicOp, Math, Real, UnaryOp, bool_to_float, float_to_bool,
 };
 
 use super::super::lane::VectorLane;
@@ -136,6 +136,33 @@ pub(crate) fn divide(isa: Isa, x: &[f32], divisor: f32, dst: &mut [f32]) {
     }
     assert_eq!(x.len(), dst.len(), "arguments of a loop");
     dispatch(isa, Divide(x, divisor, dst));
+}
+
+/// Gelu in another order: `(x * (1 + erf(x / sqrt 2))) * 0.5`.
+#[inline(always)]
+pub(super) fn gelu_half_last<L: Lane>(x: L) -> L {
+    let phi = L::constant(1.0).add(Math::erf(x.div(L::constant(std::f64::consts::SQRT_2))));
+    x.mul(phi).mul(L::constant(0.5))
+}
+
+/// `dst[i]` is Gelu of `x[i]`, in its own order or with the half last.
+pub(super) fn gelu(isa: Isa, half_last: bool, x: &[f32], dst: &mut [f32]) {
+    #[derive(Clone, Copy)]
+    struct HalfLast;
+    impl Body<1> for HalfLast {
+        #[inline(always)]
+        fn apply<L: Lane>(self, [x]: [L; 1]) -> L {
+            gelu_half_last(x)
+        }
+    }
+    if !half_last {
+        return unary(isa, UnaryOp::Gelu, x, dst);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if quick::gelu_half_last(isa, x, dst) {
+        return;
+    }
+    map(isa, HalfLast, [x], dst);
 }
 
 /// Loops in which the operator is a constant.

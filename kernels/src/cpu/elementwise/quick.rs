@@ -12,6 +12,7 @@ use repops::lane_op::{Math, UnaryOp};
 
 use super::super::lane::quick::{self, EXP_LIMIT, QuickLane, QuickVector};
 use super::super::lane::{avx2, avx512};
+use super::loops;
 use crate::isa::Isa;
 
 /// A function with a short way.
@@ -22,9 +23,14 @@ trait Quick: Copy {
     fn quick<L: QuickLane>(self, x: L) -> (L, L::Mask, bool);
 }
 
+/// Whether there are short ways with this instruction set.
+fn has_ways(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx2 | Isa::Avx512)
+}
+
 /// `dst[i] = op(x[i])`, if the operator has a short way with this instruction set.
 pub(super) fn unary(isa: Isa, op: UnaryOp, x: &[f32], dst: &mut [f32]) -> bool {
-    if !matches!(isa, Isa::Avx2 | Isa::Avx512) {
+    if !has_ways(isa) {
         return false;
     }
     match op {
@@ -32,10 +38,18 @@ pub(super) fn unary(isa: Isa, op: UnaryOp, x: &[f32], dst: &mut [f32]) -> bool {
         UnaryOp::Erf => map(isa, Erf, x, dst),
         UnaryOp::Sigmoid => map(isa, Sigmoid, x, dst),
         UnaryOp::Swish { alpha } => map(isa, Swish(alpha), x, dst),
-        UnaryOp::Gelu => map(isa, Gelu, x, dst),
+        UnaryOp::Gelu => map(isa, Gelu::<false>, x, dst),
         _ => return false,
     }
     true
+}
+
+/// The same of [`loops::gelu_half_last`].
+pub(super) fn gelu_half_last(isa: Isa, x: &[f32], dst: &mut [f32]) -> bool {
+    if has_ways(isa) {
+        map(isa, Gelu::<true>, x, dst);
+    }
+    has_ways(isa)
 }
 
 #[derive(Clone, Copy)]
@@ -97,18 +111,19 @@ impl Quick for Swish {
     }
 }
 
+/// In its own order, or with the half last.
 #[derive(Clone, Copy)]
-struct Gelu;
-impl Gelu {
+struct Gelu<const HALF_LAST: bool>;
+impl<const HALF_LAST: bool> Gelu<HALF_LAST> {
     const DIVISOR: f32 = std::f32::consts::SQRT_2;
     /// The reciprocal, correctly rounded, and what it lacks, as in `lane::divisor`.
     const HIGH: f32 = 1.0 / Self::DIVISOR;
     const LOW: f32 = ((1.0 - Self::HIGH as f64 * Self::DIVISOR as f64) / Self::DIVISOR as f64) as f32;
 }
-impl Quick for Gelu {
+impl<const HALF_LAST: bool> Quick for Gelu<HALF_LAST> {
     #[inline(always)]
     fn definition<L: Lane>(self, x: L) -> L {
-        UnaryOp::Gelu.apply(x)
+        if HALF_LAST { loops::gelu_half_last(x) } else { UnaryOp::Gelu.apply(x) }
     }
     /// Of small numbers neither the quotient nor erf is right, but 1 and their erf is 1. An infinity becomes a NaN,
     /// of which erf is not sure.
@@ -119,7 +134,9 @@ impl Quick for Gelu {
         let quotient = quotient.neg().fma(divisor, x).fma(high, quotient);
         let (erf, sure) = quick::erf_of_magnitude(quotient.abs());
         let phi = L::splat(1.0).add(erf.copysign(quotient));
-        (L::splat(0.5).mul(x).mul(phi), sure, true)
+        let half = L::splat(0.5);
+        let y = if HALF_LAST { x.mul(phi).mul(half) } else { half.mul(x).mul(phi) };
+        (y, sure, true)
     }
 }
 
@@ -285,10 +302,33 @@ mod tests {
             *x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0, 1e-31, 88.8, -103.9, -1e30][i / 97 % 8];
         }
         let swish = UnaryOp::Swish { alpha: 1.702 };
+        const LENGTHS: [usize; 11] = [0, 1, 15, 16, 63, 64, 65, 127, BLOCK - 1, BLOCK, BLOCK + 1];
         for op in [UnaryOp::Exp, UnaryOp::Erf, UnaryOp::Sigmoid, swish, UnaryOp::Gelu] {
             let expected = expected(op, &x);
-            for len in [0, 1, 15, 16, 63, 64, 65, 127, BLOCK - 1, BLOCK, BLOCK + 1, x.len()] {
+            for len in LENGTHS.into_iter().chain([x.len()]) {
                 compare(op, &x[..len], &expected[..len]);
+            }
+        }
+        x.extend([3e38, -3e38, 1.5e38, 2e38, f32::MAX, f32::MIN]);
+        for len in LENGTHS.into_iter().chain([x.len()]) {
+            compare_half_last(&x[..len]);
+        }
+    }
+
+    /// The steps one by one, and the other order in which no half is rounded: it is Gelu's.
+    #[track_caller]
+    fn compare_half_last(x: &[f32]) {
+        let mut y = vec![-7.0f32; x.len()];
+        for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
+            assert!(gelu_half_last(isa, x, &mut y));
+            for (&x, y) in x.iter().zip(&y) {
+                let expected = (x * (1.0 + Math::erf(x / std::f32::consts::SQRT_2)) * 0.5).canonical_nan();
+                assert_eq!(
+                    y.to_bits(),
+                    expected.to_bits(),
+                    "Gelu, its half last, of {x:e} with {}",
+                    isa.name()
+                );
             }
         }
     }
@@ -302,7 +342,14 @@ mod tests {
         for high in 0..1u32 << 16 {
             let inputs = (0..1u32 << 16).map(|low| (high << 16 | low).wrapping_mul(0x9e37_79b1));
             let x: Vec<f32> = inputs.map(f32::from_bits).collect();
-            compare(UnaryOp::Gelu, &x, &expected(UnaryOp::Gelu, &x));
+            let expected = expected(UnaryOp::Gelu, &x);
+            compare(UnaryOp::Gelu, &x, &expected);
+            compare_half_last(&x);
+            // With the half in the middle it is the operator, as `super::gelu` has it.
+            for (x, expected) in x.iter().zip(&expected) {
+                let phi = 1.0 + Math::erf(x / std::f32::consts::SQRT_2);
+                assert_eq!((x * (0.5 * phi)).canonical_nan().to_bits(), expected.to_bits(), "{x:e}");
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use repops::lane_op::{BinaryOp, LaneOp};
 use repops::ops::{self, OpClass};
 use repops::region::{PARAMS_MAX, Region, RegionArg, RegionBackend, RegionKernel};
 
+use super::gelu::{self, Spelled};
 use super::loops;
 use crate::float_env::FloatEnv;
 use crate::isa::Isa;
@@ -55,6 +56,8 @@ pub(crate) struct TileKernel {
     isa: Isa,
     params: Vec<DType>,
     steps: Vec<Step>,
+    /// Steps that may be Gelu, and where the value is that it is of.
+    gelus: Vec<(Spelled, Place)>,
     /// Where each output's value is, and whether it is bool.
     results: Vec<(Place, DType)>,
     slots: usize,
@@ -98,6 +101,11 @@ impl TileKernel {
                 last_use[arg] = at;
             }
         }
+        let gelus = Spelled::find(count, ops, results);
+        // What such a Gelu is of has to be there until it is done.
+        for gelu in &gelus {
+            last_use[gelu.x] = last_use[gelu.x].max(gelu.first + gelu::STEPS - 1);
+        }
         let mut places: Vec<Place> = (0..count).map(Place::Param).collect();
         let (mut free, mut slots) = (Vec::new(), 0);
         let mut steps = Vec::new();
@@ -125,9 +133,10 @@ impl TileKernel {
             steps.push(Step { op: *op, args: sources, to });
             places.push(to);
         }
+        let gelus = gelus.into_iter().map(|gelu| (places[gelu.x], gelu)).map(|(x, gelu)| (gelu, x)).collect();
         let dtype_of = |value: usize| ops[value - count].2;
         let results = results.iter().map(|&r| (places[r], dtype_of(r))).collect();
-        Some(TileKernel { isa, params: params.to_vec(), steps, results, slots })
+        Some(TileKernel { isa, params: params.to_vec(), steps, gelus, results, slots })
     }
 }
 
@@ -154,8 +163,15 @@ impl RegionKernel for TileKernel {
                     scratch[own * TILE..][..tile].fill(value);
                 }
             }
-            // One operator that reads and writes what is given has nothing to keep near.
-            let tile = if self.steps.len() == 1 && next == 0 { n } else { TILE };
+            // What reads and writes nothing but what is given has nothing to keep near.
+            let is_one = match &self.gelus[..] {
+                // Its three numbers are all that has tiles.
+                [(gelu, _)] if gelu.is_gelu(args) => {
+                    self.steps.len() == gelu::STEPS && next == self.slots + 3
+                }
+                _ => self.steps.len() == 1 && next == 0,
+            };
+            let tile = if is_one { n } else { TILE };
             let mut start = 0;
             while start < n {
                 let len = tile.min(n - start);
@@ -212,7 +228,21 @@ impl TileKernel {
                 );
             }
         }
-        for step in &self.steps {
+        let mut gelus = self.gelus.iter().filter(|(gelu, _)| gelu.is_gelu(args)).peekable();
+        let mut at = 0;
+        while let Some(step) = self.steps.get(at) {
+            if let Some((gelu, x)) = gelus.next_if(|(gelu, _)| gelu.first == at) {
+                at += gelu::STEPS;
+                let to = self.steps[at - 1].to;
+                debug_assert!(*x != to);
+                // SAFETY: as below.
+                let x = unsafe { std::slice::from_raw_parts(locate(*x), len) };
+                // SAFETY: as below; `of_ops` keeps what the Gelu is of.
+                let to = unsafe { std::slice::from_raw_parts_mut(locate(to).cast_mut(), len) };
+                loops::gelu(self.isa, gelu.half_last, x, to);
+                continue;
+            }
+            at += 1;
             let mut sources: [&[f32]; 3] = [&[]; 3];
             for (source, &place) in sources.iter_mut().zip(&step.args) {
                 // SAFETY: every place holds `len` elements, and a step's target is none of its sources.
@@ -239,6 +269,104 @@ impl TileKernel {
             } else if place != Place::Output(index) {
                 // The same value twice among the results.
                 outputs[index][start * 4..(start + len) * 4].copy_from_slice(bytemuck::cast_slice(value));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repops::lane_op::UnaryOp;
+
+    /// Each way to spell Gelu out, alone and amid other steps, by the loop and step by step: with other numbers, or ones
+    /// that are not single, it is no Gelu.
+    #[test]
+    fn gelu_spelled_out() {
+        let mut x: Vec<f32> = (0..3000).map(|i| (i % 1237) as f32 * 0.01 - 6.0).collect();
+        x.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38, 1e-40, -1e-45, -0.0, 2e-30]);
+        let bytes = |values: &[f32]| bytemuck::cast_slice::<f32, u8>(values).to_vec();
+        let (div, erf) = (LaneOp::Binary(BinaryOp::Div), LaneOp::Unary(UnaryOp::Erf));
+        let (add, mul) = (LaneOp::Binary(BinaryOp::Add), LaneOp::Binary(BinaryOp::Mul));
+        // Values 0 to 3 are x, sqrt 2, 1 and 0.5; 4 is what comes before, if anything does.
+        for (before, after, order) in (0..18).map(|case: usize| (case % 2 == 1, case / 2 % 3, case / 6)) {
+            let mut ops = Vec::new();
+            let of = if before { 4 } else { 0 };
+            if before {
+                ops.push((add, vec![0, 2], DType::F32));
+            }
+            let first = 4 + ops.len();
+            ops.push((div, vec![of, 1], DType::F32));
+            ops.push((erf, vec![first], DType::F32));
+            ops.push((add, vec![2, first + 1], DType::F32));
+            let products = match order {
+                0 => [vec![of, first + 2], vec![first + 3, 3]],
+                1 => [vec![3, first + 2], vec![first + 3, of]],
+                _ => [vec![of, 3], vec![first + 3, first + 2]],
+            };
+            ops.extend(products.map(|args| (mul, args, DType::F32)));
+            let mut results = vec![first + 4];
+            if after == 1 {
+                ops.push((add, vec![first + 4, of], DType::F32));
+                results = vec![first + 5];
+            } else if after == 2 {
+                // A step's own value is needed elsewhere.
+                results.push(first + 2);
+            }
+            let found = Spelled::find(4, &ops, &results);
+            assert_eq!(found.len(), usize::from(after != 2), "{ops:?}");
+            assert!(found.iter().all(|gelu| gelu.half_last == (order == 0)));
+            for isa in Isa::available() {
+                for numbers in [[std::f32::consts::SQRT_2, 1.0, 0.5], [1.5, 1.0, 0.5], [1.5, 1.0, 0.25]] {
+                    let kernel = TileKernel::of_ops(isa, &[DType::F32; 4], &ops, &results).unwrap();
+                    let alone = TileKernel {
+                        gelus: Vec::new(),
+                        ..TileKernel::of_ops(isa, &[DType::F32; 4], &ops, &results).unwrap()
+                    };
+                    let (given, splats) = (bytes(&x), numbers.map(|number| bytes(&[number])));
+                    for n in [0, 1, 17, 511, 512, 513, x.len()] {
+                        let spread = bytes(&vec![numbers[0]; n]);
+                        for is_spread in [false, true] {
+                            let args = [
+                                RegionArg::Slice(&given[..n * 4]),
+                                if is_spread {
+                                    RegionArg::Slice(&spread)
+                                } else {
+                                    RegionArg::Splat(&splats[0])
+                                },
+                                RegionArg::Splat(&splats[1]),
+                                RegionArg::Splat(&splats[2]),
+                            ];
+                            let run = |kernel: &TileKernel| {
+                                let mut made = vec![bytes(&vec![-7.0; n]); results.len()];
+                                let mut outputs: Vec<&mut [u8]> =
+                                    made.iter_mut().map(|made| &mut made[..]).collect();
+                                kernel.evaluate(n, &args, &mut outputs);
+                                made
+                            };
+                            assert!(run(&kernel) == run(&alone), "{ops:?} of {n} with {}", isa.name());
+                        }
+                        // What it is of may be one number.
+                        let args = [
+                            RegionArg::Splat(&given[40..44]),
+                            RegionArg::Splat(&splats[0]),
+                            RegionArg::Splat(&splats[1]),
+                            RegionArg::Splat(&splats[2]),
+                        ];
+                        let run = |kernel: &TileKernel| {
+                            let mut made = vec![bytes(&vec![-7.0; n]); results.len()];
+                            let mut outputs: Vec<&mut [u8]> =
+                                made.iter_mut().map(|made| &mut made[..]).collect();
+                            kernel.evaluate(n, &args, &mut outputs);
+                            made
+                        };
+                        assert!(
+                            run(&kernel) == run(&alone),
+                            "{ops:?} of {n} equal numbers with {}",
+                            isa.name()
+                        );
+                    }
+                }
             }
         }
     }
