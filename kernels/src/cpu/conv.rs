@@ -16,7 +16,7 @@ use repops::ops::{self, OpError};
 use repops::reference::unpack;
 use repops::tensor::{TensorViewMut, element_count};
 
-use super::contract::pack::{Left, Panels, Right, Storage, Strided, with_wide_moves};
+use super::contract::pack::{Left, Lines, Panels, Right, Storage, Strided, with_wide_moves};
 use super::contract::target::{StridedTarget, TurnedTarget};
 use super::contract::tile::PANEL;
 use super::contract::{Size, TileElem, contract};
@@ -156,21 +156,26 @@ fn by_filters<E: TileElem + Storage<E>>(
     let right = Panels { data: w, offsets: &[], terms };
     let target = TurnedTarget::new(y, g.group_out, pixels, bias, not_finite).with_epilogue(ctx.epilogue);
     if g.is_pointwise() {
-        let left = Turned(Pixels { data: x, planes: &planes, image });
+        let left = Turned(Pixels { data: x, planes: &planes, image }, None);
         contract::<E>(ctx.isa, size, &left, &right, &target);
     } else if let Some(grid) = Planes::new(g) {
-        let size = Size { m: grid.flat, ..size };
-        let target = target.with_lines(grid.columns, grid.width);
-        let left = Turned(Grid { grid: &grid, data: x, planes: &planes, image });
-        contract::<E>(ctx.isa, size, &left, &right, &target);
+        let lines = Lines::new(grid.columns, grid.width, E::tiles(ctx.isa).gathered_max);
+        let left = Turned(Grid { grid: &grid, data: x, planes: &planes, image }, lines);
+        if lines.is_some() {
+            contract::<E>(ctx.isa, size, &left, &right, &target);
+        } else {
+            let size = Size { m: grid.flat, ..size };
+            let target = target.with_lines(grid.columns, grid.width);
+            contract::<E>(ctx.isa, size, &left, &right, &target);
+        }
     } else {
         let left = PatchRows(Patches { geometry: g, data: x, planes: &planes, pixels, image });
         contract::<E>(ctx.isa, size, &left, &right, &target);
     }
 }
 
-/// A right operand that is gathered, as the left one: pixels as rows.
-struct Turned<R>(R);
+/// A right operand that is gathered, as the left one: pixels as rows, which may be those of lines.
+struct Turned<R>(R, Option<Lines>);
 
 impl<E: TileElem, R: Right<E>> Left<E> for Turned<R> {
     fn in_place(&self, _: usize) -> Option<(&[E], usize)> {
@@ -179,6 +184,10 @@ impl<E: TileElem, R: Right<E>> Left<E> for Turned<R> {
 
     fn gathered(&self) -> Option<&dyn Right<E>> {
         Some(&self.0)
+    }
+
+    fn lines(&self) -> Option<Lines> {
+        self.1
     }
 
     fn pack(&self, _: usize, _: Range<usize>, _: Range<usize>, _: usize, _: &mut [E]) {

@@ -257,6 +257,38 @@ fn corners() -> TestCaseResult {
     Ok(())
 }
 
+/// Blocks of filters whose tiles follow lines: two in a tile, the last one alone, one, and parts of one; strides, several
+/// blocks of rows, several spans, an odd number of panels, several images.
+#[test]
+fn lines_of_tiles() -> TestCaseResult {
+    let axis = |kernel, stride, out: usize| {
+        let pad = (kernel / 2) as i64;
+        Axis { kernel, stride, dilation: 1, pads: (pad, pad), more: (out - 1) * stride as usize }
+    };
+    let cases = [
+        (1, 118, 48, 3, 1, (7, 7)),
+        (2, 3, 33, 3, 2, (6, 7)),
+        (1, 2, 16, 5, 1, (1, 7)),
+        (1, 30, 32, 3, 1, (14, 14)),
+        (2, 3, 70, 3, 2, (5, 14)),
+        (1, 3, 64, 7, 2, (6, 28)),
+        (1, 4, 20, 3, 1, (40, 20)),
+        (1, 2, 40, 3, 1, (9, 56)),
+        (1, 2, 33, 3, 1, (3, 300)),
+        (1, 2, 16, 3, 2, (77, 7)),
+        (1, 5, 16, 2, 1, (4, 13)),
+    ];
+    for (images, channels, out_channels, kernel, stride, (lines, width)) in cases {
+        let axes = vec![axis(kernel, stride, lines), axis(kernel, stride, width)];
+        let conv =
+            Conv { images, groups: 1, channels, out_channels, axes, auto_pad: "NOTSET", with_bias: true };
+        for data in [Data::Plain, Data::Laden] {
+            conv.check(DType::F32, Fill::new(data, 5))?;
+        }
+    }
+    Ok(())
+}
+
 /// Lines of the padded image are far longer than those of the result: whole blocks lie between two of them.
 #[test]
 fn lines_that_are_mostly_not_kept() -> TestCaseResult {

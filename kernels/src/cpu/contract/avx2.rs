@@ -29,9 +29,9 @@ pub(super) fn f32_6x16() -> &'static TileSet<f32> {
         }
     }
     tile_set!(entry::<F32x8> of f32, rows_max 6, panels panels;
-        1 => 2 : [1 2 3 4 5 6];
-        2 => 4 : [1 2 3];
-        4 => 8 : [1];
+        1 => 2 : [1 2 3 4 5 6] [];
+        2 => 4 : [1 2 3] [];
+        4 => 8 : [1] [];
     )
 }
 pub(super) fn f64_4x16() -> &'static TileSet<f64> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TileElem;
-use super::pack::{Left, Right};
+use super::pack::{Left, Lines, Right};
 use super::tile::{AHEAD, Finish, Form, PANEL, SPAN, Tile, TileSet};
 use crate::isa::Isa;
 use crate::parallel::{Shared, parallel, parallel_ranges};
@@ -112,7 +112,7 @@ pub(crate) fn contract<E: TileElem>(
         None => None,
     };
     let places = (right.in_place(0).is_some(), left.gathered().is_some());
-    let plan = Plan::new(size, set, places, &gathered);
+    let plan = Plan::new(size, set, places, left.lines(), &gathered);
     let (row_blocks, panel_blocks) = (m.div_ceil(plan.rows), n.div_ceil(PANEL).div_ceil(plan.panels));
     let per_batch = row_blocks * panel_blocks;
     // A left operand that has to be packed, and that several blocks read, is packed once.
@@ -167,6 +167,7 @@ struct Pieces<'a, E> {
     left: &'a dyn Right<E>,
     /// Rows of a block.
     rows: usize,
+    lines: Option<Lines>,
     row_blocks: usize,
     spans: usize,
     /// Elements of a piece.
@@ -182,8 +183,9 @@ impl<'a, E: TileElem> Pieces<'a, E> {
         if left.gathered_in_place(0, 0..span, 0..rows, &mut vec![0; span]).is_some() {
             return None;
         }
-        let len = (left.gathered_len(span, rows)? + PANEL).next_multiple_of(64);
-        let pieces = Pieces { left, rows, row_blocks: m.div_ceil(rows), spans: k.div_ceil(SPAN), len };
+        let len = (left.gathered_len(span, places(plan.lines, 0..rows).len())? + PANEL).next_multiple_of(64);
+        let (row_blocks, spans, lines) = (m.div_ceil(rows), k.div_ceil(SPAN), plan.lines);
+        let pieces = Pieces { left, rows, lines, row_blocks, spans, len };
         (pieces.count().saturating_mul(len) <= GATHERED_MAX).then_some(pieces)
     }
 
@@ -205,7 +207,7 @@ impl<'a, E: TileElem> Pieces<'a, E> {
                     offsets.slice(first..first + terms.len()),
                 )
             };
-            self.left.gather(0, terms, rows, to, offsets);
+            self.left.gather(0, terms, places(self.lines, rows), to, offsets);
         });
     }
 
@@ -222,6 +224,14 @@ impl<'a, E: TileElem> Pieces<'a, E> {
     }
 }
 
+/// The places at which rows are read.
+fn places(lines: Option<Lines>, rows: Range<usize>) -> Range<usize> {
+    match lines {
+        Some(lines) if !rows.is_empty() => lines.place(rows.start)..lines.place(rows.end - 1) + 1,
+        _ => rows,
+    }
+}
+
 /// How the result is divided.
 struct Plan {
     /// Rows of a block: a multiple of the tile's.
@@ -231,6 +241,8 @@ struct Plan {
     /// Rows of a tile, about the same for all.
     tile_rows: usize,
     tile_panels: usize,
+    /// The lines that tiles follow, if they do: then blocks begin with lines.
+    lines: Option<Lines>,
     /// Whether a block takes the tiles of one row after those of another, rather than by columns: what the
     /// inner loop runs over stays in the second-level cache.
     rows_outside: bool,
@@ -243,11 +255,16 @@ impl Plan {
         size: Size,
         set: &TileSet<E>,
         (in_place, rows_gathered): (bool, bool),
+        lines: Option<Lines>,
         gathered: &dyn Fn(usize) -> Option<usize>,
     ) -> Plan {
         let Size { batches, m, n, k } = size;
         let all_panels = n.div_ceil(PANEL);
-        let tile_rows = m.div_ceil(m.div_ceil(set.rows_max));
+        let rows_most = if rows_gathered { set.gathered_max } else { set.rows_max };
+        let tile_rows = match lines {
+            Some(lines) => lines.tile(0, rows_most),
+            None => m.div_ceil(m.div_ceil(rows_most)),
+        };
         let tile_panels = (set.panels)(tile_rows);
         let span = k.clamp(1, SPAN);
         let mut packed_panels = (PACKED_LEN / PANEL / span).next_multiple_of(tile_panels);
@@ -292,11 +309,13 @@ impl Plan {
         let even = |extent: usize, block: usize, unit: usize| {
             extent.div_ceil(extent.div_ceil(block)).next_multiple_of(unit)
         };
+        let whole = lines.map_or(tile_rows, |lines| lines.width * lines.together());
         Plan {
-            rows: even(m, rows, tile_rows),
+            rows: even(m, rows, whole),
             panels: even(all_panels, panels, tile_panels),
             tile_rows,
             tile_panels,
+            lines,
             rows_outside,
         }
     }
@@ -325,7 +344,10 @@ impl Plan {
         let rows_gathered = operands.left.gathered();
         let a_len = match rows_gathered {
             Some(_) if operands.ahead.is_some() => 0,
-            Some(left) => left.gathered_len(k.min(SPAN), rows.len()).unwrap_or(0) + PANEL,
+            Some(left) => {
+                let places = places(self.lines, rows.clone()).len();
+                left.gathered_len(k.min(SPAN), places).unwrap_or(0) + PANEL
+            }
             None if operands.a.is_some() || in_place_a.is_some() => 0,
             None => rows.len() * k.min(SPAN),
         };
@@ -343,7 +365,7 @@ impl Plan {
             Some(_) => 0,
             None => gathered.unwrap_or(width * (k.min(SPAN) + 1)),
         };
-        let tile_len = set.rows_max * PANEL * self.tile_panels;
+        let tile_len = set.gathered_max * PANEL * self.tile_panels;
         let level_len = rows.len() * width;
         let total = [a_len, b_len, tile_len, level_len * levels].map(|len| len.next_multiple_of(64));
         with_scratch(total.iter().sum(), |buffer: &mut [E]| {
@@ -357,6 +379,7 @@ impl Plan {
                 panels,
                 tile_rows: self.tile_rows,
                 tile_panels: self.tile_panels,
+                lines: self.lines,
                 rows_outside: self.rows_outside,
                 n,
                 target,
@@ -379,7 +402,7 @@ impl Plan {
                     }
                     (None, None) if rows_gathered.is_some() => {
                         let left = rows_gathered.expect("as the guard says");
-                        let rows = block.rows.clone();
+                        let rows = places(self.lines, block.rows.clone());
                         let own = &mut offsets[..terms.len()];
                         match left.gathered_in_place(batch, terms.clone(), rows.clone(), own) {
                             Some(data) => A::Gathered { data },
@@ -477,6 +500,7 @@ struct Block<'a, E: TileElem> {
     panels: Range<usize>,
     tile_rows: usize,
     tile_panels: usize,
+    lines: Option<Lines>,
     rows_outside: bool,
     n: usize,
     target: &'a dyn Target<E>,
@@ -514,8 +538,14 @@ impl<E: TileElem> Block<'_, E> {
             not_finite: &raw mut not_finite,
         };
         let (height, all) = (self.rows.len(), self.panels.len());
-        let tile_rows = self.tile_rows;
-        let rows = || (0..height).step_by(tile_rows).map(|row| row..height.min(row + tile_rows));
+        let (tile_rows, lines) = (self.tile_rows, self.lines);
+        let high = |row: usize| lines.map_or(tile_rows, |lines| lines.tile(row, tile_rows)).min(height - row);
+        let rows = || {
+            let first = (height > 0).then(|| 0..high(0));
+            std::iter::successors(first, move |last| {
+                (last.end < height).then(|| last.end..last.end + high(last.end))
+            })
+        };
         let mut panels = Vec::new();
         let mut panel = 0;
         while panel < all {
@@ -585,7 +615,14 @@ impl<E: TileElem> Block<'_, E> {
             let (a_start, a_row) = match a {
                 A::Packed { data, terms: all, first } => (&data[row * all + first * high..], 0),
                 A::InPlace { data, stride } => (&data[(row * stride).min(data.len())..], stride),
-                A::Gathered { data } => (&data[row..], 0),
+                A::Gathered { data } => match self.lines {
+                    Some(lines) => {
+                        // Only a tile of two halves is on two lines.
+                        let more = (lines.together() - 1) * (lines.pitch - lines.width);
+                        (&data[lines.place(row)..], more)
+                    }
+                    None => (&data[row..], 0),
+                },
             };
             let b_start = match form {
                 Form::Gathered => &b[column..],

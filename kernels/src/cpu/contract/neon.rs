@@ -25,8 +25,8 @@ pub(super) fn f32_6x16() -> &'static TileSet<f32> {
         if rows <= 3 { 2 } else { 1 }
     }
     tile_set!(entry::<F32x4> of f32, rows_max 6, panels panels;
-        1 => 4 : [1 2 3 4 5 6];
-        2 => 8 : [1 2 3];
+        1 => 4 : [1 2 3 4 5 6] [];
+        2 => 8 : [1 2 3] [];
     )
 }
 pub(super) fn f64_4x16() -> &'static TileSet<f64> {

@@ -8,7 +8,7 @@ use repops::dtype::Element;
 use repops::reduce::Accumulate;
 
 use super::block::{Size, Target};
-use super::tile::{PANEL, prefetch};
+use super::tile::{HALF, PANEL, prefetch};
 use crate::isa::Isa;
 
 /// The type that elements of storage type `Self` are contracted in.
@@ -60,6 +60,43 @@ macro_rules! byte_storage {
 }
 byte_storage!(u8, i8);
 
+/// Rows of a result that are the first places of lines: row `r` is read at place `r / width * pitch + r % width`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines {
+    pub pitch: usize,
+    pub width: usize,
+}
+
+impl Lines {
+    /// Lines that tiles of so many rows at the most are to follow. `None`: places between lines are better computed, too.
+    pub(crate) fn new(pitch: usize, width: usize, rows_max: usize) -> Option<Lines> {
+        let lines = Lines { pitch, width };
+        // What a place takes grows with what a tile takes beside its rows: about as much as one row.
+        let lined = match lines.together() {
+            1 => width + width.div_ceil(rows_max),
+            _ => width + 1,
+        };
+        let through = pitch + pitch.div_ceil(rows_max);
+        (rows_max == 2 * HALF && width < pitch && width >= HALF && lined < through).then_some(lines)
+    }
+
+    /// Lines that one tile takes at once.
+    pub(crate) fn together(self) -> usize {
+        if self.width == HALF { 2 } else { 1 }
+    }
+
+    pub(crate) fn place(self, row: usize) -> usize {
+        row / self.width * self.pitch + row % self.width
+    }
+
+    /// The rows from the first of a line on that one tile takes.
+    pub(crate) fn tile(self, first: usize, rows_max: usize) -> usize {
+        let (line, at) = (self.width * self.together(), first % self.width);
+        let high = line.div_ceil(line.div_ceil(rows_max));
+        high.min(line - at)
+    }
+}
+
 /// The left operand: rows of the result by terms.
 pub(crate) trait Left<E>: Sync {
     /// The elements of a batch and the distance of rows, when terms are contiguous and of type `E`.
@@ -67,6 +104,10 @@ pub(crate) trait Left<E>: Sync {
     /// The operand with its rows for columns, where it has a place for each term at which rows are neighbours: what
     /// [`Right::gather`] writes is read as it is.
     fn gathered(&self) -> Option<&dyn Right<E>> {
+        None
+    }
+    /// Where the places of gathered rows are those of lines, with others between them.
+    fn lines(&self) -> Option<Lines> {
         None
     }
     /// Writes `[tile][term][row of the tile]`, tiles of `tile_rows` but for the last.

@@ -3,15 +3,13 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-#[cfg(target_arch = "x86_64")]
-use repops::dtype::DType;
+use repops::dtype::{DType, Element};
 use repops::reduce::Accumulate;
 
 use super::TileElem;
 use super::block::{Direct, Target};
 use super::pack::{Storage, with_wide_moves};
 use crate::cpu::products::{Epilogue, Simple};
-#[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
 use crate::parallel::Shared;
 
@@ -232,13 +230,15 @@ pub(crate) struct TurnedTarget<'a, S, E> {
     row: usize,
     bias: Option<&'a [E]>,
     not_finite: &'a AtomicBool,
+    /// Whether registers turn what is stored.
+    by_registers: bool,
     /// As for [`StridedTarget`], of rows.
     lines: (usize, usize),
     epilogue: Option<&'a Epilogue<'a>>,
     simple: Option<Simple<'a>>,
 }
 
-impl<'a, S, E> TurnedTarget<'a, S, E> {
+impl<'a, S: Element, E: Element> TurnedTarget<'a, S, E> {
     /// `columns` rows of `row` results for each batch.
     pub(crate) fn new(
         data: &mut [S],
@@ -250,7 +250,8 @@ impl<'a, S, E> TurnedTarget<'a, S, E> {
         let lines = (usize::MAX, usize::MAX);
         let (len, data) = (data.len(), Shared::new(data));
         let (epilogue, simple) = (None, None);
-        TurnedTarget { len, data, columns, row, bias, not_finite, lines, epilogue, simple }
+        let by_registers = E::DTYPE == DType::F32 && S::DTYPE == DType::F32 && Isa::Avx512.is_available();
+        TurnedTarget { len, data, columns, row, bias, not_finite, by_registers, lines, epilogue, simple }
     }
 
     /// Lets an epilogue replace the results, which are f32.
@@ -316,9 +317,9 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
                 assert!(start + (width - 1) * self.row + count <= self.len);
                 let tile = &tile[first * stride + at..];
                 #[cfg(target_arch = "x86_64")]
-                if E::DTYPE == DType::F32 && S::DTYPE == DType::F32 && Isa::Avx512.is_available() {
+                if self.by_registers {
                     let bias = bias.map(bytemuck::cast_slice::<E, f32>);
-                    // SAFETY: rows have whole panels, as asserted, and the results are in range; nobody else writes
+                    // SAFETY: this machine has AVX-512, rows have whole panels, as asserted, and the results are in range; nobody else writes
                     // these elements, as the caller promises.
                     unsafe {
                         let to = self.data.0.add(start).cast::<f32>();

@@ -24,7 +24,8 @@ pub(crate) const SPAN: usize = CHUNK << SPAN_LEVELS;
 /// What one call of a tile computes.
 pub(crate) struct Tile<E> {
     /// First element of the left operand's rows: element `(row, k)` is at `row * a_row + k` in place, at
-    /// `k * rows + row` when packed, at `offsets[k] + row` when its rows are gathered.
+    /// `k * rows + row` when packed, at `offsets[k] + row` when its rows are gathered; then the rows past the
+    /// [`HALF`]th of a tile of twice as many are `a_row` farther.
     pub a: *const E,
     pub a_row: usize,
     /// First element of the first panel: `(k, column)` of panel `p` is at `p * b_panel + k * 16 + column`,
@@ -134,6 +135,9 @@ fn own_register<E>(mut at: *const E) -> *const E {
     at
 }
 
+/// Half of the rows of the highest tile of gathered rows: its halves may be on two lines.
+pub(crate) const HALF: usize = 7;
+
 /// Rows of a tile below which it asks for no later panels: fewer take them as fast as memory gives them.
 const ASKING_ROWS: usize = 4;
 
@@ -161,8 +165,9 @@ pub(crate) enum Form {
 
 /// The tiles of one instruction set and element type.
 pub(crate) struct TileSet<E: 'static> {
-    /// The most rows of a tile.
+    /// The most rows of a tile, and of one whose rows are gathered.
     pub rows_max: usize,
+    pub gathered_max: usize,
     /// The best number of panels for a block of so many rows: a power of two.
     pub panels: fn(rows: usize) -> usize,
     /// The tile of so many rows and panels. `None`: narrower only.
@@ -312,12 +317,17 @@ unsafe fn chunk_sums<
     let b_panel = if GATHERED && !PACKED { PANEL } else { t.b_panel };
     let column = |v: usize| (v / per_panel) * b_panel + (v % per_panel) * V::LANES;
     let (mut a, mut b, mut offset, mut thirds) = (at.a, at.b, at.offset, at.thirds);
+    // Rows past a half may begin elsewhere.
+    let halves = const { GATHERED && PACKED && ROWS == 2 * HALF };
+    let second = if halves { t.a.wrapping_add(t.a_row) } else { t.a };
+    let mut a_second = second;
     let mut acc = [[V::zero(); VECTORS]; ROWS];
     for _ in 0..terms {
         // SAFETY: `a` and `b` stay inside of the operands for `terms` terms; the caller's promise.
         unsafe {
             if GATHERED && PACKED {
                 a = t.a.add(*offset);
+                a_second = second.wrapping_add(*offset);
                 prefetch(t.a.wrapping_add(*offset.add(AHEAD)));
                 offset = offset.add(1);
             } else if GATHERED {
@@ -338,7 +348,11 @@ unsafe fn chunk_sums<
                 }
             }
             for r in 0..ROWS {
-                let left = if PACKED { a.add(r) } else { thirds[r / 3].wrapping_add(r % 3 * t.a_row) };
+                let left = match (PACKED, halves && r >= HALF) {
+                    (true, false) => a.add(r),
+                    (true, true) => a_second.add(r),
+                    (false, _) => thirds[r / 3].wrapping_add(r % 3 * t.a_row),
+                };
                 let left = V::splat(*left);
                 for v in 0..VECTORS {
                     acc[r][v] = left.fma(right[v], acc[r][v]);
@@ -497,10 +511,11 @@ pub(crate) unsafe fn tile<
     }
 }
 
-/// A `TileSet` out of `entry::<Lane, ROWS, VECTORS, PACKED, GATHERED>`: `panels => vectors : [rows]`.
+/// A `TileSet` out of `entry::<Lane, ROWS, VECTORS, PACKED, GATHERED>`: `panels => vectors : [rows] [rows of tiles whose rows
+/// are gathered besides]`.
 macro_rules! tile_set {
     ($entry:ident::<$lane:ty> of $elem:ty, rows_max $rows_max:literal, panels $choice:expr;
-     $($p:literal => $vectors:literal : [$($r:literal)*];)*) => {{
+     $($p:literal => $vectors:literal : [$($r:literal)*] [$($g:literal)*];)*) => {{
         fn pick(rows: usize, panels: usize, form: Form) -> Option<TileFn<$elem>> {
             match (panels, rows, form) {
                 $($(
@@ -508,11 +523,24 @@ macro_rules! tile_set {
                     ($p, $r, Form::InPlace) => Some($entry::<$lane, $r, $vectors, false, false> as TileFn<$elem>),
                     ($p, $r, Form::Gathered) => Some($entry::<$lane, $r, $vectors, false, true> as TileFn<$elem>),
                     ($p, $r, Form::GatheredRows) => Some($entry::<$lane, $r, $vectors, true, true> as TileFn<$elem>),
+                )*
+                $(
+                    ($p, $g, Form::GatheredRows) => Some($entry::<$lane, $g, $vectors, true, true> as TileFn<$elem>),
                 )*)*
                 _ => None,
             }
         }
-        static SET: TileSet<$elem> = TileSet { rows_max: $rows_max, panels: $choice, pick };
+        /// The most rows of all.
+        const GATHERED: usize = {
+            let (mut most, rows, mut at) = ($rows_max, [0, $($($g,)*)*], 0);
+            while at < rows.len() {
+                most = if rows[at] > most { rows[at] } else { most };
+                at += 1;
+            }
+            most
+        };
+        static SET: TileSet<$elem> =
+            TileSet { rows_max: $rows_max, gathered_max: GATHERED, panels: $choice, pick };
         &SET
     }};
 }
@@ -521,7 +549,7 @@ pub(crate) use tile_set;
 /// Four rows by one panel of scalars.
 macro_rules! scalar_set {
     ($entry:ident, $elem:ty) => {
-        tile_set!($entry::<One<$elem>> of $elem, rows_max 4, panels |_| 1; 1 => 16 : [1 2 3 4];)
+        tile_set!($entry::<One<$elem>> of $elem, rows_max 4, panels |_| 1; 1 => 16 : [1 2 3 4] [];)
     };
 }
 pub(crate) use scalar_set;
