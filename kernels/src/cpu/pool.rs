@@ -273,6 +273,20 @@ impl Vectorized for AverageRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: VectorLane>(self) {
+        let [rows, columns] = &self.pooling.axes;
+        // Clearing accumulators that no tap is added to would take longer than all the rest.
+        match rows.kernel * columns.kernel {
+            ..5 => self.with::<V, 4>(),
+            5..10 => self.with::<V, 9>(),
+            _ => self.with::<V, LANES>(),
+        }
+    }
+}
+
+impl AverageRow<'_> {
+    /// At most `N` taps.
+    #[inline(always)]
+    fn with<V: VectorLane, const N: usize>(self) {
         let p = self.pooling;
         let [rows, columns] = &p.axes;
         let taps = (rows.kernel * columns.kernel) as usize;
@@ -281,7 +295,7 @@ impl Vectorized for AverageRow<'_> {
         for (part, y) in self.y.chunks_mut(V::LANES).enumerate() {
             let first = (self.column + part * V::LANES) as i64 * columns.stride - columns.pad_begin;
             // One accumulator for each tap: element i of a window is added to +0 in lane i.
-            let mut lanes = [V::splat(0.0); LANES];
+            let mut lanes = [V::splat(0.0); N];
             let mut tap = 0;
             for kh in 0..rows.kernel {
                 let line = (self.row as i64 * rows.stride + kh * rows.dilation - rows.pad_begin) as usize;

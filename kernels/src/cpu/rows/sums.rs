@@ -46,10 +46,10 @@ impl<T: FloatLane<Scalar = f32>> Tree<T> {
     }
 }
 
-/// Folds accumulators by halving strides. Those from `active` on are +0; none is -0, so that adding them
+/// Folds accumulators by halving strides. Those from `active` on are +0, or not there; none is -0, so that adding them
 /// changes nothing and is left out.
 #[inline(always)]
-pub(crate) fn fold<T: FloatLane>(lanes: &mut [T; LANES], active: usize) -> T {
+pub(crate) fn fold<T: FloatLane>(lanes: &mut [T], active: usize) -> T {
     let mut stride = LANES / 2;
     while stride > 0 {
         for j in 0..stride.min(active.saturating_sub(stride)) {
