@@ -89,7 +89,7 @@ pub(crate) fn prefetch<E>(at: *const E) {
 
 /// Asks for the cache line at `at` in the second-level cache. Any address will do.
 #[inline(always)]
-fn prefetch_later<E>(at: *const E) {
+pub(crate) fn prefetch_later<E>(at: *const E) {
     // SAFETY: a prefetch reads nothing and faults never.
     #[cfg(target_arch = "x86_64")]
     unsafe {

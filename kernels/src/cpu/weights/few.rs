@@ -10,7 +10,7 @@ use repops::lane::{FloatLane, Lane};
 use repops::reduce::CHUNK;
 
 use super::super::contract::pack::Left;
-use super::super::contract::tile::{PANEL, prefetch};
+use super::super::contract::tile::{PANEL, prefetch, prefetch_later};
 use super::super::contract::{Size, Target};
 use super::super::lane::VectorLane;
 use super::super::lane::dispatch::{Vectorized, dispatch};
@@ -70,11 +70,15 @@ pub(crate) fn few_rows(
         assert!(bytes.len() >= n.div_ceil(PANEL) * weights.panel_bytes() && weights.terms == k);
         with_scratch((tiles * rows + 1) * k, |x: &mut [f32]| {
             let (x, row) = x.split_at_mut(tiles * rows * k);
-            x.fill(0.0);
-            for r in (0..m).filter(|_| k > 0) {
+            let whole = m / rows * rows;
+            let (tiles, last) = x.split_at_mut(whole * k);
+            if !tiles.is_empty() {
+                left.pack(batch, 0..whole, 0..k, rows, tiles);
+            }
+            last.fill(0.0);
+            for r in (whole..m).filter(|_| k > 0) {
                 left.pack(batch, r..r + 1, 0..k, 1, row);
-                let tile = &mut x[r / rows * rows * k..][..rows * k];
-                for (x, &value) in tile[r % rows..].iter_mut().step_by(rows).zip(row.iter()) {
+                for (x, &value) in last[r - whole..].iter_mut().step_by(rows).zip(row.iter()) {
                     *x = value;
                 }
             }
@@ -125,39 +129,42 @@ impl<F: Stored> Vectorized for Task<'_, F> {
         // As many sums as hide the latency of a multiply-add, and no more than there are registers for.
         if const { V::LANES == 16 } {
             match self.rows {
-                1 => self.run_tiles::<V, 1, 4>(),
-                2 => self.run_tiles::<V, 2, 4>(),
-                4 => self.run_tiles::<V, 4, 2>(),
-                _ => self.run_tiles::<V, 8, 2>(),
+                1 => self.run_tiles::<V, 1, 4, false>(),
+                2 => self.run_tiles::<V, 2, 4, false>(),
+                4 => self.run_tiles::<V, 4, 2, false>(),
+                _ if self.m <= 8 => self.run_tiles::<V, 8, 2, false>(),
+                _ => self.run_tiles::<V, 8, 2, true>(),
             }
         } else if const { V::LANES == 8 } {
             match self.rows {
-                1 => self.run_tiles::<V, 1, 4>(),
-                2 => self.run_tiles::<V, 2, 2>(),
-                _ => self.run_tiles::<V, 4, 2>(),
+                1 => self.run_tiles::<V, 1, 4, false>(),
+                2 => self.run_tiles::<V, 2, 2, false>(),
+                _ if self.m <= 4 => self.run_tiles::<V, 4, 2, false>(),
+                _ => self.run_tiles::<V, 4, 2, true>(),
             }
         } else if const { V::LANES == 4 } {
             match self.rows {
-                1 => self.run_tiles::<V, 1, 8>(),
-                2 => self.run_tiles::<V, 2, 4>(),
-                _ => self.run_tiles::<V, 4, 4>(),
+                1 => self.run_tiles::<V, 1, 8, false>(),
+                2 => self.run_tiles::<V, 2, 4, false>(),
+                _ if self.m <= 4 => self.run_tiles::<V, 4, 4, false>(),
+                _ => self.run_tiles::<V, 4, 4, true>(),
             }
         } else {
-            self.run_tiles::<V, 1, 16>();
+            self.run_tiles::<V, 1, 16, false>();
         }
     }
 }
 
 impl<F: Stored> Task<'_, F> {
-    /// Tiles of `ROWS` by `VECTORS` registers of columns.
+    /// Tiles of `ROWS` by `VECTORS` registers of columns; `MANY`: of more rows than one tile has.
     #[inline(always)]
-    fn run_tiles<V: VectorLane, const ROWS: usize, const VECTORS: usize>(mut self) {
+    fn run_tiles<V: VectorLane, const ROWS: usize, const VECTORS: usize, const MANY: bool>(mut self) {
         let all = self.n.div_ceil(PANEL);
         let wide = VECTORS * V::LANES / PANEL;
         let width = wide * PANEL;
         for panel in (self.groups.start * GROUP..all.min(self.groups.end * GROUP)).step_by(wide) {
             for row in (0..self.m).step_by(ROWS) {
-                self.tile::<V, ROWS, VECTORS>(panel, row);
+                self.tile::<V, ROWS, VECTORS, MANY>(panel, row);
                 let columns = panel * PANEL..self.n.min((panel + wide) * PANEL);
                 let rows = row..self.m.min(row + ROWS);
                 let sums = &self.out[..rows.len() * width];
@@ -170,7 +177,11 @@ impl<F: Stored> Task<'_, F> {
     /// `ROWS` rows from `row` on by `VECTORS` registers of columns from `panel` on, into `out`. Panels past the last
     /// are computed as the last one is.
     #[inline(always)]
-    fn tile<V: VectorLane, const ROWS: usize, const VECTORS: usize>(&mut self, panel: usize, row: usize) {
+    fn tile<V: VectorLane, const ROWS: usize, const VECTORS: usize, const MANY: bool>(
+        &mut self,
+        panel: usize,
+        row: usize,
+    ) {
         let per_panel = PANEL / V::LANES;
         let panel_bytes = self.panel_bytes;
         let all = self.n.div_ceil(PANEL);
@@ -188,16 +199,21 @@ impl<F: Stored> Task<'_, F> {
                 && ROWS * VECTORS * V::LANES <= TILE_MAX
                 && self.out.len() >= TILE_MAX
         );
+        // Each tile of rows asks for its share of the group that comes after this one.
+        let (tile, tiles) = (row / ROWS, self.m.div_ceil(ROWS));
         let mut at = At {
             block: bytes.as_ptr(),
             x: self.x.as_ptr().wrapping_add(row * self.k),
             left_bytes: panel_bytes,
+            next: bytes.as_ptr().wrapping_add(VECTORS / per_panel * panel_bytes + panel_bytes / tiles * tile),
+            share: F::BYTES / tiles,
         };
         let (mut rest, mut chunk) = (self.k, 0usize);
         let sums = loop {
             let terms = rest.min(CHUNK);
             // SAFETY: the panels hold `k` positions, and `x` as many terms of `ROWS` rows, as asserted.
-            let mut sums = unsafe { chunk_sums::<F, V, ROWS, VECTORS>(&mut at, &starts, terms, panel_bytes) };
+            let mut sums =
+                unsafe { chunk_sums::<F, V, ROWS, VECTORS, MANY>(&mut at, &starts, terms, panel_bytes) };
             rest -= terms;
             // Binary counter: chunk i completes the subtrees of its trailing one bits; the last completes all.
             let free = chunk.trailing_ones() as usize;
@@ -233,6 +249,10 @@ struct At {
     x: *const f32,
     /// Of the panel, from `block` on.
     left_bytes: usize,
+    /// What is asked for of the next group, and how many bytes with each block: where tiles are many, memory rests while
+    /// all but the first read a group, unless they ask.
+    next: *const u8,
+    share: usize,
 }
 
 /// The sums of a chunk of `terms`. A function of its own, so that the sums stay in registers: see that of `contract::tile`.
@@ -240,7 +260,7 @@ struct At {
 /// # Safety
 /// Panels that start at `starts` from the block on hold these terms, and so does `x` of `ROWS` rows.
 #[inline(always)]
-unsafe fn chunk_sums<F: Stored, V: VectorLane, const ROWS: usize, const VECTORS: usize>(
+unsafe fn chunk_sums<F: Stored, V: VectorLane, const ROWS: usize, const VECTORS: usize, const MANY: bool>(
     place: &mut At,
     starts: &[usize; VECTORS],
     terms: usize,
@@ -249,15 +269,23 @@ unsafe fn chunk_sums<F: Stored, V: VectorLane, const ROWS: usize, const VECTORS:
     let per_panel = PANEL / V::LANES;
     let panels = VECTORS / per_panel;
     let zero = || <V as FloatLane>::splat(0.0);
-    let At { mut block, mut x, mut left_bytes } = *place;
+    let At { mut block, mut x, mut left_bytes, mut next, share: next_bytes } = *place;
     let mut sums = [[zero(); VECTORS]; ROWS];
     for _ in 0..terms / F::BLOCK {
         // What comes after the last block is the group's next panel: the next group's blocks are wanted.
         let ahead = const { AHEAD.next_multiple_of(F::BYTES) };
         let ahead = if left_bytes > ahead { ahead } else { ahead + (panels - 1) * panel_bytes };
+        if MANY {
+            for v in (0..VECTORS).step_by(per_panel) {
+                for at in (0..next_bytes).step_by(64) {
+                    prefetch_later(next.wrapping_add(starts[v] + at));
+                }
+            }
+            next = next.wrapping_add(next_bytes);
+        }
         for band in 0..F::BLOCK / F::BAND {
             let share = F::BYTES * F::BAND / F::BLOCK;
-            for v in (0..VECTORS).step_by(per_panel) {
+            for v in (0..VECTORS).step_by(per_panel).filter(|_| !MANY) {
                 for line in 0..share.div_ceil(64) {
                     let at = starts[v] + ahead + band * share + 64 * line;
                     prefetch(block.wrapping_add(at));
@@ -295,7 +323,7 @@ unsafe fn chunk_sums<F: Stored, V: VectorLane, const ROWS: usize, const VECTORS:
         block = block.wrapping_add(F::BYTES);
         left_bytes -= F::BYTES;
     }
-    *place = At { block, x, left_bytes };
+    *place = At { block, x, left_bytes, next, share: next_bytes };
     for r in 0..ROWS {
         for v in 0..VECTORS {
             sums[r][v] = FloatLane::add(sums[r][v], zero());
