@@ -43,6 +43,8 @@ pub(crate) trait Target<E>: Sync {
     fn not_finite(&self) -> Option<&AtomicBool> {
         None
     }
+    /// Asks for the memory of results that [`Target::store`] will store before long.
+    fn ahead(&self, _batch: usize, _rows: Range<usize>, _columns: Range<usize>) {}
     /// All results of these rows and columns of a batch have been stored.
     ///
     /// # Safety
@@ -66,6 +68,8 @@ pub(crate) trait Target<E>: Sync {
 const STREAM_ROWS: usize = 192;
 /// The same of rows that are gathered, which take less than their terms.
 const GATHERED_ROWS: usize = 256;
+/// Elements that more rows than that may take: with few terms a block of few lines would gather each line several times.
+const GATHERED_ROWS_LEN: usize = 1 << 16;
 /// Elements of a span of the right operand that fit the second-level cache, while rows stream past.
 const PACKED_LEN: usize = 1 << 18;
 /// The same where it is gathered: rows, results and the image pass through that cache, too.
@@ -111,8 +115,9 @@ pub(crate) fn contract<E: TileElem>(
         Some(_) => right.gathered_len(k.min(SPAN), panels * PANEL),
         None => None,
     };
-    let places = (right.in_place(0).is_some(), left.gathered().is_some());
-    let plan = Plan::new(size, set, places, left.lines(), &gathered);
+    let rows_len =
+        |rows: usize| left.gathered()?.gathered_len(k.min(SPAN), places(left.lines(), 0..rows).len());
+    let plan = Plan::new(size, set, right.in_place(0).is_some(), left.lines(), &rows_len, &gathered);
     let (row_blocks, panel_blocks) = (m.div_ceil(plan.rows), n.div_ceil(PANEL).div_ceil(plan.panels));
     let per_batch = row_blocks * panel_blocks;
     // A left operand that has to be packed, and that several blocks read, is packed once.
@@ -249,17 +254,19 @@ struct Plan {
 }
 
 impl Plan {
-    /// `in_place`: the right operand lies in panels and needs no packing; `rows_gathered`: the left one is gathered.
-    /// `gathered`: how many elements it takes for so many panels, where it is gathered.
+    /// `in_place`: the right operand lies in panels and needs no packing. `gathered`: how many elements it takes for so many
+    /// panels, where it is gathered; `rows_len`: how many the left one takes for so many rows, where that is.
     fn new<E>(
         size: Size,
         set: &TileSet<E>,
-        (in_place, rows_gathered): (bool, bool),
+        in_place: bool,
         lines: Option<Lines>,
+        rows_len: &dyn Fn(usize) -> Option<usize>,
         gathered: &dyn Fn(usize) -> Option<usize>,
     ) -> Plan {
         let Size { batches, m, n, k } = size;
         let all_panels = n.div_ceil(PANEL);
+        let rows_gathered = rows_len(1).is_some();
         let rows_most = if rows_gathered { set.gathered_max } else { set.rows_max };
         let tile_rows = match lines {
             Some(lines) => lines.tile(0, rows_most),
@@ -280,7 +287,11 @@ impl Plan {
         // Panels that lie in the program may come from memory: they are read once, and the next are asked for meanwhile.
         let rows_outside = !in_place || (m > STREAM_ROWS && again_a < again_b && !rows_gathered);
         let (rows_max, panels_max) = if rows_gathered {
-            (GATHERED_ROWS, all_panels)
+            let mut rows = GATHERED_ROWS;
+            while rows < m && rows_len(2 * rows).is_some_and(|len| len <= GATHERED_ROWS_LEN) {
+                rows *= 2;
+            }
+            (rows, all_panels)
         } else if rows_outside {
             (PACKED_ROWS, packed_panels)
         } else if m <= set.rows_max {
@@ -610,6 +621,8 @@ impl<E: TileElem> Block<'_, E> {
                 let Direct { out, row, addend, addend_row, relu } = direct;
                 (out, row, Some(Finish { addend, addend_row, relu, ..finish }))
             } else {
+                let columns_end = self.n.min(first_column + columns);
+                self.target.ahead(self.batch, first_row..first_row + high, first_column..columns_end);
                 (self.tile_buffer.as_mut_ptr(), columns, Some(finish))
             };
             let (a_start, a_row) = match a {

@@ -9,6 +9,7 @@ use repops::reduce::Accumulate;
 use super::TileElem;
 use super::block::{Direct, Target};
 use super::pack::{Storage, with_wide_moves};
+use super::tile::{prefetch, prefetch_for_write};
 use crate::cpu::products::{Epilogue, Simple};
 use crate::isa::Isa;
 use crate::parallel::Shared;
@@ -277,6 +278,22 @@ impl<E: TileElem, S: Storage<E>> Target<E> for TurnedTarget<'_, S, E> {
 
     fn direct(&self, _: usize, _: usize, _: Range<usize>) -> Option<Direct<E>> {
         None
+    }
+
+    fn ahead(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {
+        let (pitch, width) = self.lines;
+        // Few are on two lines, of which those of the first are asked for.
+        let first = rows.start / pitch * width.min(self.row) + rows.start % pitch;
+        let addend = self.simple.and_then(|simple| simple.addend);
+        for column in columns {
+            let at = (batch * self.columns + column) * self.row + first;
+            prefetch_for_write(self.data.0.wrapping_add(at));
+            prefetch_for_write(self.data.0.wrapping_add(at + rows.len() - 1));
+            if let Some(addend) = addend {
+                prefetch(addend.as_ptr().wrapping_add(at));
+                prefetch(addend.as_ptr().wrapping_add(at + rows.len() - 1));
+            }
+        }
     }
 
     unsafe fn finish(&self, batch: usize, rows: Range<usize>, columns: Range<usize>) {

@@ -106,7 +106,7 @@ pub(crate) fn prefetch_later<E>(at: *const E) {
 
 /// Asks for the cache line at `at`, which will be written. Any address will do.
 #[inline(always)]
-fn prefetch_for_write<E>(at: *mut E) {
+pub(crate) fn prefetch_for_write<E>(at: *mut E) {
     // SAFETY: a prefetch reads nothing and faults never.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -455,10 +455,17 @@ pub(crate) unsafe fn tile<
     let thirds = std::array::from_fn(|i| t.a.wrapping_add(3 * i * t.a_row));
     let mut at = At { a: t.a, b: t.b, offset: t.offsets, thirds };
     let (mut rest, mut chunk) = (t.k, 0usize);
-    // The lines of the result arrive while the terms are added up.
+    // The lines of the result, and of what is added, arrive while the terms are added up.
     for r in 0..ROWS {
         for v in (0..VECTORS).step_by(per_panel) {
             prefetch_for_write(t.out.wrapping_add(r * t.out_row + v * V::LANES));
+        }
+    }
+    if let Some(finish) = t.last.filter(|finish| !finish.addend.is_null()) {
+        for r in 0..ROWS {
+            for v in (0..VECTORS).step_by(per_panel) {
+                prefetch(finish.addend.wrapping_add(r * finish.addend_row + v * V::LANES));
+            }
         }
     }
     let mut acc = loop {
