@@ -148,6 +148,15 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    pub(crate) fn places(&self) -> Range<usize> {
+        self.to.clone()
+    }
+
+    /// The image's element at the first place, if it is inside.
+    pub(crate) fn first(&self) -> Option<usize> {
+        self.from
+    }
+
     /// Asks for the elements that [`Run::copy`] reads of an image.
     #[inline(always)]
     pub(crate) fn ahead<S>(&self, step: usize, image: *const S) {

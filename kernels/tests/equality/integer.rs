@@ -203,6 +203,54 @@ fn conv_integer_of_padding_alone() {
     Case::new("ConvInteger", attrs, inputs).check().unwrap();
 }
 
+/// Images that tiles read in groups of four channels under every tap: several blocks of terms and of columns, channels that
+/// do not fill a group, strides, groups.
+#[test]
+fn convolutions_in_groups_of_channels() {
+    let mut source = Random(31);
+    for (channels, groups, out, image, kernel, stride, left, right) in [
+        (8, 1, 3, [21, 23], [3, 3], 1, DType::U8, DType::I8),
+        (7, 1, 13, [17, 18], [3, 2], 1, DType::U8, DType::U8),
+        (15, 2, 5, [25, 30], [3, 3], 2, DType::I8, DType::I8),
+        (300, 1, 2, [9, 7], [3, 3], 1, DType::I8, DType::U8),
+        (20, 1, 14, [7, 40], [5, 5], 1, DType::U8, DType::U8),
+        (12, 1, 26, [40, 40], [1, 1], 2, DType::I8, DType::I8),
+        (32, 1, 25, [30, 60], [3, 3], 1, DType::U8, DType::I8),
+        (8, 3, 1, [12, 8], [1, 3], 3, DType::U8, DType::U8),
+    ] {
+        let attrs = Attrs::new()
+            .with_int("group", groups as i64)
+            .with_ints("strides", &[stride, stride])
+            .with_ints("pads", &[1, 1, 0, 1]);
+        let (x, w) = (
+            vec![2, groups * channels, image[0], image[1]],
+            vec![groups * out, channels, kernel[0], kernel[1]],
+        );
+        let each: &[usize] = if out % 2 == 0 { &[w[0]] } else { &[] };
+        let (image, filters) =
+            (random(left, &x, Data::Plain, &mut source), random(right, &w, Data::Plain, &mut source));
+        let zeros =
+            [random(left, &[], Data::Plain, &mut source), random(right, each, Data::Plain, &mut source)];
+        let [x_zero, w_zero] = zeros.clone();
+        Case::new("ConvInteger", attrs.clone(), vec![image.clone(), filters.clone(), x_zero, w_zero])
+            .check()
+            .unwrap();
+        let [x_zero, w_zero] = zeros;
+        let inputs = vec![
+            image,
+            scale(DType::F32, &[], &mut source),
+            x_zero,
+            filters,
+            scale(DType::F32, each, &mut source),
+            w_zero,
+            Tensor::from_slice(&[], &[100.0f32]),
+            random(left, &[1], Data::Plain, &mut source),
+            random(DType::I32, &[w[0]], Data::Plain, &mut source),
+        ];
+        Case::new("QLinearConv", attrs, inputs).check().unwrap();
+    }
+}
+
 fn qlinear_conv_case(seed: u64) -> TestCaseResult {
     let mut source = Random(seed);
     let seed = source.below(60);

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::engine::{Engine, Form};
-use super::tile::{DotLane, Tile, TileFn, pick_tile, tile};
+use super::tile::{DotLane, Tile, TileFn, pick_tile, tile, tile_by_offsets};
 use crate::isa::Isa;
 
 /// Methods that do not depend on the instruction that multiplies.
@@ -74,6 +74,14 @@ unsafe fn vnni<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
 }
 
 /// # Safety
+/// As for [`TileFn`]; the tile has as many offsets as groups.
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn offsets<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_by_offsets::<V, ROWS, VECTORS>(t) }
+}
+
+/// # Safety
 /// As for [`TileFn`].
 #[target_feature(enable = "avx2")]
 unsafe fn words<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
@@ -108,6 +116,9 @@ pub(super) static VNNI: Engine = Engine {
     rows_max: 6,
     panels,
     pick: |signed_left| if signed_left { tiles!(vnni::<Bytes<true>>) } else { tiles!(vnni::<Bytes<false>>) },
+    pick_by_offsets: Some(|signed_left| {
+        if signed_left { tiles!(offsets::<Bytes<true>>) } else { tiles!(offsets::<Bytes<false>>) }
+    }),
     available: || Isa::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
 };
 
@@ -118,5 +129,6 @@ pub(super) static WORDS: Engine = Engine {
     rows_max: 6,
     panels,
     pick: |_| tiles!(words::<Words>),
+    pick_by_offsets: None,
     available: || Isa::Avx2.is_available(),
 };

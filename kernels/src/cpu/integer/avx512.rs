@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::engine::{Engine, Form};
-use super::tile::{DotLane, Tile, TileFn, pick_tile, tile};
+use super::tile::{DotLane, Tile, TileFn, pick_tile, tile, tile_by_offsets};
 use crate::isa::Isa;
 
 /// Methods that do not depend on the instruction that multiplies.
@@ -74,6 +74,14 @@ unsafe fn vnni<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
 }
 
 /// # Safety
+/// As for [`TileFn`]; the tile has as many offsets as groups.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512vnni")]
+unsafe fn offsets<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_by_offsets::<V, ROWS, VECTORS>(t) }
+}
+
+/// # Safety
 /// As for [`TileFn`].
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
 unsafe fn words<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
@@ -114,6 +122,9 @@ pub(super) static VNNI: Engine = Engine {
     rows_max: 12,
     panels,
     pick: |signed_left| if signed_left { tiles!(vnni::<Bytes<true>>) } else { tiles!(vnni::<Bytes<false>>) },
+    pick_by_offsets: Some(|signed_left| {
+        if signed_left { tiles!(offsets::<Bytes<true>>) } else { tiles!(offsets::<Bytes<false>>) }
+    }),
     available: vnni_available,
 };
 
@@ -124,5 +135,6 @@ pub(super) static WORDS: Engine = Engine {
     rows_max: 12,
     panels,
     pick: |_| tiles!(words::<Words>),
+    pick_by_offsets: None,
     available: || Isa::Avx512.is_available(),
 };

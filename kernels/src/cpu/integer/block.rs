@@ -12,6 +12,7 @@ use super::pack::{
     Left, Part, Right, Terms, group_panel_bytes, left_in_place, left_row_bytes, pack_left, pack_ones,
     row_sums,
 };
+use super::taps::Taps;
 use super::tile::{GROUP, PANEL, Tile, TileFn};
 use crate::isa::Isa;
 use crate::parallel::parallel;
@@ -35,6 +36,8 @@ const ROWS: usize = 512;
 /// Bytes of a block of the right operand: a part of the second-level cache.
 const PACKED_BYTES: usize = 1 << 19;
 const TERMS: usize = 2048;
+/// Bytes of a block of an image in groups: a part of the first-level cache.
+const TAPS_BYTES: usize = 1 << 14;
 /// Rows, columns of a block at the least, where work is divided among threads.
 const ROWS_MIN: usize = 96;
 const COLUMNS_MIN: usize = 64;
@@ -53,11 +56,16 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(engine: &Engine, size: Size) -> Plan {
+    /// `taps`: the groups of right operands that need no packing.
+    fn new(engine: &Engine, size: Size, taps: Option<&Taps<'_>>) -> Plan {
         let Size { batches, m, n, k } = size;
         let group = engine.form.terms();
         let (mut rows, mut columns, terms);
-        if m <= FEW_ROWS {
+        if let Some(taps) = taps {
+            terms = k.div_ceil(k.div_ceil(TERMS).max(1)).next_multiple_of(GROUP).max(GROUP);
+            rows = ROWS;
+            columns = (TAPS_BYTES / (terms / taps.taps).max(1)).clamp(WIDTH_MAX, 1024);
+        } else if m <= FEW_ROWS {
             (rows, columns, terms) = (m, FEW_COLUMNS, FEW_TERMS * group / GROUP);
         } else {
             terms = k.div_ceil(k.div_ceil(TERMS).max(1)).next_multiple_of(GROUP).max(GROUP);
@@ -95,6 +103,7 @@ struct Product<'a> {
     pick: fn(usize, usize) -> Option<TileFn>,
     size: Size,
     plan: Plan,
+    taps: Option<Taps<'a>>,
     rows: &'a [u8],
     row_bytes: usize,
     left: Left<'a>,
@@ -121,8 +130,9 @@ pub(crate) fn product(
     }
     assert!((engine.available)(), "this machine lacks {}", engine.name);
     let form = engine.form;
+    let taps = if let Terms::Taps(taps) = right.terms { Some(taps) } else { None };
     // Groups of bytes are multiplied where they are, if they need not become numbers of the other signedness.
-    let in_place = matches!(right.terms, Terms::Groups) && form == Form::Opposite;
+    let in_place = taps.is_some() || matches!(right.terms, Terms::Groups) && form == Form::Opposite;
     let offsets = form.offsets(left.signed, right.signed, in_place);
     let needs_column_sums = !finish.left_zero.plus(offsets.0).is_zero();
     let needs_row_sums = !finish.right_zero.plus(offsets.1).is_zero();
@@ -138,12 +148,18 @@ pub(crate) fn product(
         return;
     }
     let flips_left = offsets.0 != 0;
-    let pick = (engine.pick)(left.signed != (flips_left && form == Form::Opposite));
-    if in_place && m <= GROUPED_ROWS_MAX {
+    let pick = match taps {
+        Some(_) => engine.pick_by_offsets.expect("tiles for groups at offsets of their own"),
+        None => engine.pick,
+    };
+    let pick = pick(left.signed != (flips_left && form == Form::Opposite));
+    if in_place && taps.is_none() && m <= GROUPED_ROWS_MAX {
         let few = FewGrouped { engine, pick, size, left, right, flips_left, column_sums: needs_column_sums };
         return few.run(&finisher);
     }
-    let plan = Plan::new(engine, size);
+    // Terms that fill groups are multiplied, too.
+    let size = Size { k: taps.map_or(k, |taps| taps.terms()), ..size };
+    let plan = Plan::new(engine, size, taps.as_ref());
     let go = |rows: &[u8], row_bytes: usize| {
         let product = Product {
             isa,
@@ -151,6 +167,7 @@ pub(crate) fn product(
             pick,
             size,
             plan,
+            taps,
             rows,
             row_bytes,
             left,
@@ -167,10 +184,17 @@ pub(crate) fn product(
             product.block(batch, row..m.min(row + plan.rows), column..n.min(column + plan.columns));
         });
     };
+    let rows = left.data.len().checked_div(k).unwrap_or(0);
+    if let Some(taps) = taps {
+        let row_bytes = taps.left_row_bytes();
+        return with_scratch(rows * row_bytes, |packed: &mut [u8]| {
+            taps.pack_left(isa, left.data, flips_left, packed);
+            go(packed, row_bytes);
+        });
+    }
     if left_in_place(form, k, m) && !flips_left {
         return go(left.data, k);
     }
-    let rows = left.data.len().checked_div(k).unwrap_or(0);
     let row_bytes = left_row_bytes(form, k);
     with_scratch(rows * row_bytes, |packed: &mut [u8]| {
         pack_left(isa, form, (left.data, left.signed, flips_left), k.max(1), packed);
@@ -296,6 +320,7 @@ impl FewGrouped<'_> {
                             a_row: row_bytes,
                             b: b[(first / PANEL + panels.start) * panel_bytes..].as_ptr(),
                             b_panel: panel_bytes,
+                            offsets: std::ptr::null(),
                             groups: row_bytes / GROUP,
                             out: sums[panels.start * PANEL..].as_mut_ptr(),
                             out_row: padded,
@@ -324,7 +349,9 @@ impl Product<'_> {
         let panels = columns.len().div_ceil(PANEL);
         let width = panels * PANEL;
         // A line between panels keeps them out of each other's cache sets.
-        let (panel_bytes, packed_panels) = if self.in_place {
+        let (panel_bytes, packed_panels) = if self.taps.is_some() {
+            (GROUP * PANEL, 0)
+        } else if self.in_place {
             (group_panel_bytes(k), 0)
         } else {
             (k.min(self.plan.terms).div_ceil(form.terms()) * GROUP * PANEL + 64, panels)
@@ -356,7 +383,14 @@ impl Product<'_> {
                     };
                     part.pack(self.isa, form, k, panel_bytes, packed);
                 }
-                let right = if self.in_place {
+                let (mut offsets, group) = (std::ptr::null(), terms.start / GROUP);
+                let right = if let Some(taps) = &self.taps {
+                    let offsets_of = &taps.offsets[group..][..groups];
+                    offsets = offsets_of.as_ptr();
+                    let right = &self.right.data[self.right.starts[batch] + columns.start * GROUP..];
+                    assert!(right.len() >= taps.reach() + width * GROUP);
+                    right
+                } else if self.in_place {
                     let start = self.right.starts[batch] + columns.start / PANEL * panel_bytes;
                     &self.right.data[start..][..panels * panel_bytes][terms.start / GROUP * GROUP * PANEL..]
                 } else {
@@ -364,8 +398,11 @@ impl Product<'_> {
                 };
                 let b = |panel: usize| right[panel * panel_bytes..].as_ptr();
                 if self.needs_column_sums {
-                    if first || last {
-                        pack_ones(form, terms.len(), ones);
+                    if first || last || self.taps.is_some() {
+                        match &self.taps {
+                            Some(taps) => taps.pack_ones(group, &mut ones[..groups * GROUP]),
+                            None => pack_ones(form, terms.len(), ones),
+                        }
                     }
                     self.panels(1, 0..panels, |panels, run| {
                         let out = column_sums[panels.start * PANEL..panels.end * PANEL].as_mut_ptr();
@@ -374,6 +411,7 @@ impl Product<'_> {
                             a_row: 0,
                             b: b(panels.start),
                             b_panel: panel_bytes,
+                            offsets,
                             groups,
                             out,
                             out_row: 0,
@@ -427,6 +465,7 @@ impl Product<'_> {
                                 a_row: self.row_bytes,
                                 b: b(panels.start),
                                 b_panel: panel_bytes,
+                                offsets,
                                 groups,
                                 out: to,
                                 out_row: to_row,

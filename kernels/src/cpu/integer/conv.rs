@@ -1,4 +1,5 @@
-//! ConvInteger and QLinearConv as products: output channels by pixels, over (channel, tap).
+//! ConvInteger and QLinearConv as products: output channels by pixels, over (channel, tap), or by fours of channels where
+//! tiles read the image in such groups under every tap.
 //!
 //! A tap outside of the image is skipped by the reference. Here it reads the image's zero point, which gives
 //! the same sum.
@@ -14,6 +15,8 @@ use super::block::{Size, product};
 use super::engine::Engine;
 use super::finish::{Factors, Finish, Numbers, Output, Requantize};
 use super::pack::{Left, Right, Terms};
+use super::taps::{Groups, Taps};
+use super::tile::{GROUP, PANEL};
 use super::{numbers, vectorized};
 use crate::parallel::{Shared, parallel_ranges};
 use crate::scratch::with_scratch;
@@ -118,6 +121,28 @@ fn convolve(
     };
     let engine = Engine::best(ctx.isa);
     match (&grid, &layout) {
+        (Some(grid), Some(layout)) if in_groups(engine, g, n) => {
+            let taps = grid.taps.len();
+            let fours = g.group_channels.div_ceil(GROUP);
+            let groups: Vec<usize> = (0..fours * taps).map(|at| layout.offset(grid, at) * GROUP).collect();
+            let batch = fours * layout.channel_len() * GROUP;
+            let starts: Vec<usize> = (0..size.batches).map(|at| at * batch).collect();
+            let from = Groups {
+                grid,
+                len: layout.len,
+                channels: g.group_channels,
+                image: x.bytes,
+                plane: image,
+                outside: outside as u8,
+            };
+            // Tiles read whole panels.
+            with_scratch(size.batches * batch + GROUP * PANEL, |to: &mut [u8]| {
+                from.fill(ctx.isa, &mut to[..size.batches * batch]);
+                let taps = Taps { channels: g.group_channels, taps, offsets: &groups };
+                let right = Right { data: to, signed, starts: &starts, terms: Terms::Taps(taps) };
+                product(ctx.isa, engine, size, left, right, finish);
+            });
+        }
         (Some(grid), Some(layout)) => {
             let planes = g.images * g.channels;
             with_scratch(planes * layout.channel_len(), |to: &mut [u8]| {
@@ -135,6 +160,14 @@ fn convolve(
         }
     }
     Ok(())
+}
+
+/// Whether tiles are to read the image in groups of four channels, under all taps, for so many columns.
+fn in_groups(engine: &Engine, g: &Geometry, columns: usize) -> bool {
+    let padded = g.group_channels.next_multiple_of(GROUP);
+    // Little that only fills groups, and not more work for the filters than taps would be for the image.
+    let is_full = g.group_channels > 0 && 6 * padded <= 7 * g.group_channels;
+    engine.pick_by_offsets.is_some() && is_full && columns >= 2 * g.group_out
 }
 
 /// Where the planes of the phases that taps read lie: `[channel][phase][place]`.

@@ -37,6 +37,9 @@ impl Form {
     }
 }
 
+/// For a left operand that is signed or not: what finds the tile of so many rows and panels.
+pub(crate) type Pick = fn(signed_left: bool) -> fn(rows: usize, panels: usize) -> Option<TileFn>;
+
 /// The tiles for one way of multiplying.
 pub(crate) struct Engine {
     /// For messages.
@@ -51,7 +54,9 @@ pub(crate) struct Engine {
     pub panels: fn(rows: usize) -> usize,
     /// For a left operand, in this engine's form, that is signed or not: the tile of so many rows and panels.
     /// `None`: narrower only.
-    pub pick: fn(signed_left: bool) -> fn(rows: usize, panels: usize) -> Option<TileFn>,
+    pub pick: Pick,
+    /// The same for groups at offsets of their own, of engines whose form is [`Form::Opposite`], if there are such tiles.
+    pub pick_by_offsets: Option<Pick>,
     /// Whether this machine has the instructions.
     pub available: fn() -> bool,
 }

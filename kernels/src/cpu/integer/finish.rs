@@ -142,6 +142,8 @@ pub(crate) struct Finisher<'a> {
     row_starts: &'a [usize],
     /// What the engine's form adds to both operands.
     offsets: (i32, i32),
+    /// Whether all factors by columns are finite, so that no product of a sum and a factor is NaN.
+    is_number: bool,
 }
 
 impl<'a> Finisher<'a> {
@@ -156,8 +158,14 @@ impl<'a> Finisher<'a> {
             Output::Sums(out) => Place::Sums(Shared::new(out), out.len()),
             Output::Bytes(out, _) => Place::Bytes(Shared::new(out), out.len()),
         };
+        let is_number = match &rule.output {
+            Output::Bytes(_, Requantize { factors: Factors::Columns(factors), .. }) => {
+                factors.iter().all(|factor| factor.is_finite())
+            }
+            _ => false,
+        };
         // Sums wrap, so that the low bits of a length are enough.
-        Finisher { isa, rule, place, m, k: k as i32, row_sums, row_starts, offsets }
+        Finisher { isa, rule, place, m, k: k as i32, row_sums, row_starts, offsets, is_number }
     }
 
     /// What is added to the sums of columns, if it is the same for every row.
@@ -194,25 +202,61 @@ impl<'a> Finisher<'a> {
         // Loops take whole registers; what is past the last column is not stored.
         let whole = width.next_multiple_of(LANES);
         assert!(whole <= WIDTH_MAX && stride >= whole);
+        let first_index = tally.batch % self.rule.period * self.m;
+        let start = tally.batch * self.rule.batch;
+        let (pitch, _) = self.rule.lines;
+        let place = (tally.columns.start / pitch, tally.columns.start % pitch);
         vectorized(
             self.isa,
             #[inline(always)]
             || {
                 for (row, sums) in tally.rows.clone().zip(tile.chunks_mut(stride)) {
                     let sums = &mut sums[..whole];
-                    let index = tally.batch % self.rule.period * self.m + row;
-                    self.center(tally, row, index, sums);
-                    let start = tally.batch * self.rule.batch + row * self.rule.row;
+                    let (index, start) = (first_index + row, start + row * self.rule.row);
+                    let base = self.center(tally, row, index, sums);
                     match (&self.place, &self.rule.output) {
-                        (Place::Sums(place, len), _) => {
-                            // SAFETY: the caller's promise.
-                            unsafe { self.lines(place, *len, start, &tally.columns, sums) }
+                        (Place::Sums(place_of, len), _) => {
+                            if base != 0 {
+                                sums.iter_mut().for_each(|sum| *sum = sum.wrapping_add(base));
+                            }
+                            self.lines(place, width, |run, at| {
+                                let at = start + at..start + at + run.len();
+                                assert!(at.end <= *len);
+                                // SAFETY: in range; nobody else writes these elements, as the caller promises.
+                                unsafe { place_of.slice(at) }.copy_from_slice(&sums[run]);
+                            });
                         }
-                        (Place::Bytes(place, len), Output::Bytes(_, rule)) => {
-                            let mut bytes = [0; WIDTH_MAX];
-                            self.requantize(rule, tally, index, sums, &mut bytes[..whole]);
-                            // SAFETY: the caller's promise.
-                            unsafe { self.lines(place, *len, start, &tally.columns, &bytes) }
+                        (Place::Bytes(..), Output::Bytes(_, rule)) => {
+                            let columns = tally.batch * self.rule.columns + tally.columns.start;
+                            let columns = columns..columns + width;
+                            let row = Row { place, start, width, sums: &*sums };
+                            let mut quantized = Requantized {
+                                is_number: self.is_number,
+                                base,
+                                zero: rule.zero.at(index),
+                                limits: limits(rule.signed),
+                            };
+                            match &rule.factors {
+                                Factors::Rows(factors) => {
+                                    let factor = factors.at(index);
+                                    quantized.is_number = factor.is_finite();
+                                    // SAFETY: the caller's promise.
+                                    unsafe { self.requantize(&row, &quantized, factor) }
+                                }
+                                // SAFETY: as above.
+                                Factors::Columns(factors) => unsafe {
+                                    self.requantize(&row, &quantized, &factors[columns]);
+                                },
+                                Factors::Each { left, right, result } => {
+                                    let (left, result) = (left.at(index), result.at(index));
+                                    let mut factors = [0.0; WIDTH_MAX];
+                                    for (factor, right) in factors.iter_mut().zip(&right[columns]) {
+                                        *factor = left * right / result;
+                                    }
+                                    // SAFETY: as above.
+                                    unsafe { self.requantize(&row, &quantized, &factors[..]) }
+                                }
+                            }
                         }
                         _ => {}
                     }
@@ -221,10 +265,10 @@ impl<'a> Finisher<'a> {
         );
     }
 
-    /// Takes the zero points off, and adds the bias. Loops over single numbers: of loops over blocks of them the compiler
-    /// makes gathers.
+    /// Takes the zero points off. What is left to be added to every sum of the row, the bias among it, is the result.
+    /// Loops over single numbers: of loops over blocks of them the compiler makes gathers.
     #[inline(always)]
-    fn center(&self, tally: &Tally<'_>, row: usize, index: usize, sums: &mut [i32]) {
+    fn center(&self, tally: &Tally<'_>, row: usize, index: usize, sums: &mut [i32]) -> i32 {
         let left_zero = self.rule.left_zero.at(index);
         let mut base = self.rule.bias.map_or(0, |bias| bias[index]);
         let rest = match self.row_sums.get(self.row_starts[tally.batch] + row) {
@@ -242,100 +286,183 @@ impl<'a> Finisher<'a> {
             }
         }
         match tally.columns_part {
-            ColumnsPart::None => {
-                if base != 0 {
-                    sums.iter_mut().for_each(|sum| *sum = sum.wrapping_add(base));
-                }
-            }
+            ColumnsPart::None => {}
             ColumnsPart::Same(columns) => {
                 for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = sum.wrapping_add(base).wrapping_add(*column);
+                    *sum = sum.wrapping_add(*column);
                 }
             }
             ColumnsPart::Scaled(columns) => {
                 let scale = left_zero + self.offsets.0;
                 for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = sum.wrapping_add(base).wrapping_sub(column.wrapping_mul(scale));
+                    *sum = sum.wrapping_sub(column.wrapping_mul(scale));
                 }
             }
         }
+        base
     }
 
-    #[inline(always)]
-    fn requantize(&self, rule: &Requantize, tally: &Tally<'_>, index: usize, sums: &[i32], to: &mut [u8]) {
-        let zero = rule.zero.at(index);
-        let first = tally.batch * self.rule.columns + tally.columns.start;
-        match &rule.factors {
-            Factors::Rows(factors) => {
-                let factor = factors.at(index);
-                let (low, high) = limits(rule.signed);
-                let sums = sums.as_chunks::<LANES>().0;
-                for (to, sums) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(sums) {
-                    for (to, sum) in to.iter_mut().zip(sums) {
-                        *to = quantized(*sum as f32 * factor, zero, low, high);
-                    }
-                }
-            }
-            Factors::Columns(factors) => {
-                let factors = &factors[first..][..tally.columns.len()];
-                let whole = factors.len() / LANES * LANES;
-                scaled(rule.signed, zero, sums, factors, to);
-                if whole < sums.len() {
-                    let mut padded = [0.0; LANES];
-                    padded[..factors.len() - whole].copy_from_slice(&factors[whole..]);
-                    scaled(rule.signed, zero, &sums[whole..], &padded, &mut to[whole..]);
-                }
-            }
-            Factors::Each { left, right, result } => {
-                let (left, result) = (left.at(index), result.at(index));
-                let mut factors = [0.0; WIDTH_MAX];
-                for (factor, right) in factors.iter_mut().zip(&right[first..][..tally.columns.len()]) {
-                    *factor = left * right / result;
-                }
-                scaled(rule.signed, zero, sums, &factors, to);
-            }
-        }
-    }
-
-    /// Stores the results of a row's columns.
+    /// Stores a row's sums as bytes.
     ///
     /// # Safety
     /// As for [`Finisher::store`].
     #[inline(always)]
-    unsafe fn lines<T: Copy>(
-        &self,
-        place: &Shared<T>,
-        len: usize,
-        start: usize,
-        columns: &Range<usize>,
-        results: &[T],
-    ) {
-        let (pitch, width) = self.rule.lines;
-        let mut column = columns.start;
-        while column < columns.end {
-            let (line, first) = (column / pitch, column % pitch);
-            let count = (columns.end - column).min(pitch - first);
-            let kept = width.saturating_sub(first).min(count);
-            if kept > 0 {
-                let at = start + line * width.min(self.rule.row) + first;
-                assert!(at + kept <= len);
+    unsafe fn requantize(&self, row: &Row<'_>, quantized: &Requantized, factors: impl RowFactors) {
+        let Place::Bytes(place, len) = &self.place else { return };
+        self.lines(
+            row.place,
+            row.width,
+            #[inline(always)]
+            |run, at| {
+                let at = row.start + at..row.start + at + run.len();
+                assert!(at.end <= *len);
                 // SAFETY: in range; nobody else writes these elements, as the caller promises.
-                let to = unsafe { place.slice(at..at + kept) };
-                to.copy_from_slice(&results[column - columns.start..][..kept]);
+                quantized.write(row.sums, factors, run, unsafe { place.slice(at) });
+            },
+        );
+    }
+
+    /// Calls `each` for the columns that are kept, run by run: which they are, counted from the first of `width`
+    /// columns, and where they go, counted from the row's start. `place` is the line of the first column, and its
+    /// place there.
+    #[inline(always)]
+    fn lines(&self, place: (usize, usize), width: usize, mut each: impl FnMut(Range<usize>, usize)) {
+        let (pitch, kept) = self.rule.lines;
+        let (mut line, mut first) = place;
+        let mut column = 0;
+        while column < width {
+            let count = (width - column).min(pitch - first);
+            let run = kept.saturating_sub(first).min(count);
+            if run > 0 {
+                each(column..column + run, line * kept.min(self.rule.row) + first);
             }
             column += count;
+            (line, first) = (line + 1, 0);
         }
     }
 }
 
-#[inline(always)]
-fn scaled(signed: bool, zero: i32, sums: &[i32], factors: &[f32], to: &mut [u8]) {
-    let (low, high) = limits(signed);
-    let (sums, factors) = (sums.as_chunks::<LANES>().0, factors.as_chunks::<LANES>().0);
-    for ((to, sums), factors) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(sums).zip(factors) {
-        for ((to, sum), factor) in to.iter_mut().zip(sums).zip(factors) {
-            *to = quantized(*sum as f32 * factor, zero, low, high);
+/// A row of a tile.
+struct Row<'a> {
+    /// The line of the first column, and its place there.
+    place: (usize, usize),
+    /// Where the row begins in the output.
+    start: usize,
+    /// Columns.
+    width: usize,
+    sums: &'a [i32],
+}
+
+/// The factors of a row's columns.
+trait RowFactors: Copy {
+    /// Those of a block, as far as there are any.
+    fn block(self, first: usize) -> [f32; LANES];
+}
+
+impl RowFactors for f32 {
+    #[inline(always)]
+    fn block(self, _: usize) -> [f32; LANES] {
+        [self; LANES]
+    }
+}
+
+impl RowFactors for &[f32] {
+    #[inline(always)]
+    fn block(self, first: usize) -> [f32; LANES] {
+        match self[first..].first_chunk() {
+            Some(block) => *block,
+            None => std::array::from_fn(|i| self.get(first + i).copied().unwrap_or(0.0)),
         }
+    }
+}
+
+/// How a row's sums become bytes.
+struct Requantized {
+    /// Whether no product of a sum and a factor is NaN.
+    is_number: bool,
+    /// What is added to sums.
+    base: i32,
+    zero: i32,
+    limits: (i32, i32),
+}
+
+impl Requantized {
+    /// Writes the results of a run of columns.
+    #[inline(always)]
+    fn write(&self, sums: &[i32], factors: impl RowFactors, run: Range<usize>, to: &mut [u8]) {
+        let (low, high) = self.limits;
+        if self.is_number {
+            // Rounding keeps the order of numbers and integers as they are, so that the limits may come first.
+            let (least, most) = ((low - self.zero) as f32, (high - self.zero) as f32);
+            in_blocks(
+                sums,
+                factors,
+                run,
+                to,
+                #[inline(always)]
+                |sum, factor| {
+                    let value = sum.wrapping_add(self.base) as f32 * factor;
+                    let value = if value < least { least } else { value };
+                    let value = if value > most { most } else { value };
+                    (nearest(value) as u8).wrapping_add(self.zero as u8)
+                },
+            );
+        } else {
+            in_blocks(
+                sums,
+                factors,
+                run,
+                to,
+                #[inline(always)]
+                |sum, factor| quantized(sum.wrapping_add(self.base) as f32 * factor, self.zero, low, high),
+            );
+        }
+    }
+}
+
+/// Writes what `each` makes of a run of a row's sums, at least a block of which there are.
+#[inline(always)]
+fn in_blocks(
+    sums: &[i32],
+    factors: impl RowFactors,
+    run: Range<usize>,
+    to: &mut [u8],
+    each: impl Fn(i32, f32) -> u8,
+) {
+    #[inline(always)]
+    fn block(
+        (sums, factors): (&[i32], impl RowFactors),
+        at: usize,
+        to: &mut [u8; LANES],
+        each: impl Fn(i32, f32) -> u8,
+    ) {
+        let sums = sums[at..].first_chunk::<LANES>().expect("a block of sums");
+        // Values, so that compilers see that results do not change them.
+        let (sums, factors, mut bytes) = (*sums, factors.block(at), [0; LANES]);
+        for i in 0..LANES {
+            bytes[i] = each(sums[i], factors[i]);
+        }
+        *to = bytes;
+    }
+    let from = (sums, factors);
+    if run.len() < LANES {
+        let at = run.start.min(sums.len() - LANES);
+        let mut bytes = [0; LANES];
+        block(from, at, &mut bytes, each);
+        to.copy_from_slice(&bytes[run.start - at..][..run.len()]);
+        return;
+    }
+    // The last block ends with the last column, and has some that are done already.
+    let last = run.len() - LANES;
+    let mut at = 0;
+    loop {
+        if let Some(to) = to[at..].first_chunk_mut() {
+            block(from, run.start + at, to, &each);
+        }
+        if at == last {
+            return;
+        }
+        at = last.min(at + LANES);
     }
 }
 
@@ -350,11 +477,16 @@ pub(crate) fn limits(signed: bool) -> (i32, i32) {
 pub(crate) fn quantized(value: f32, zero: i32, low: i32, high: i32) -> u8 {
     /// Past this every result is limited, whatever the zero point.
     const BOUND: f32 = 1024.0;
+    let steps = if value.is_nan() { 0 } else { nearest(value.clamp(-BOUND, BOUND)) };
+    (steps + zero).clamp(low, high) as u8
+}
+
+/// A number of a few thousand at the most, rounded to an integer, ties to even.
+#[inline(always)]
+fn nearest(value: f32) -> i32 {
     /// Numbers of this binade are integers: adding rounds, ties to even, and leaves the integer in the low bits.
     const INTEGERS: f32 = 12_582_912.0;
-    let shifted = value.clamp(-BOUND, BOUND) + INTEGERS;
-    let steps = if value.is_nan() { 0 } else { shifted.to_bits() as i32 - INTEGERS.to_bits() as i32 };
-    (steps + zero).clamp(low, high) as u8
+    ((value + INTEGERS).to_bits() as i32).wrapping_sub(INTEGERS.to_bits() as i32)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(crate) mod matmul;
 mod neon;
 pub(crate) mod pack;
 mod portable;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -89,6 +89,7 @@ pub(super) static DOT: Engine = Engine {
     rows_max: 6,
     panels,
     pick: |_| tiles!(Bytes<true>),
+    pick_by_offsets: None,
     available: || Isa::Neon.is_available() && std::arch::is_aarch64_feature_detected!("dotprod"),
 };
 
@@ -99,5 +100,6 @@ pub(super) static WIDENING: Engine = Engine {
     rows_max: 6,
     panels,
     pick: |_| tiles!(Bytes<false>),
+    pick_by_offsets: None,
     available: || Isa::Neon.is_available(),
 };

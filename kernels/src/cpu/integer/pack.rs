@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::engine::Form;
+use super::taps::Taps;
 use super::tile::{GROUP, PANEL};
 use super::vectorized;
 use crate::isa::Isa;
@@ -29,6 +30,8 @@ pub(crate) enum Terms<'a> {
     Offsets(&'a [usize]),
     /// By fours, as tiles read them: panels of 16 columns, each of groups of four terms of all its columns.
     Groups,
+    /// By fours, each group's columns after each other at an offset of its own: for engines that have tiles for it.
+    Taps(Taps<'a>),
 }
 
 /// Terms by columns; the columns of a term are contiguous, but for groups.
@@ -48,7 +51,7 @@ impl Right<'_> {
         let offset = match self.terms {
             Terms::Stride(stride) => term * stride,
             Terms::Offsets(offsets) => offsets[term],
-            Terms::Groups => unreachable!("columns of a group are together"),
+            Terms::Groups | Terms::Taps(_) => unreachable!("columns of a group are together"),
         };
         &self.data[self.starts[batch] + offset + columns.start..][..columns.len()]
     }
@@ -148,7 +151,7 @@ pub(crate) fn row_sums(isa: Isa, left: &Left<'_>, k: usize) -> Vec<i32> {
 }
 
 /// Makes the groups of 16 columns.
-trait Interleave {
+pub(super) trait Interleave {
     /// # Safety
     /// Sixteen bytes of each row and 64 bytes at `to` are there; the processor has the instructions.
     unsafe fn panel(rows: [*const u8; 4], flip: u8, to: *mut u8);
@@ -217,6 +220,30 @@ impl Interleave for Shuffled {
     }
 }
 
+/// What makes groups of four bytes.
+pub(super) trait Interleaving {
+    fn by<I: Interleave>(self);
+}
+
+/// Runs it with the instructions of a set.
+pub(super) fn interleaved(isa: Isa, work: impl Interleaving) {
+    assert!(isa.is_available(), "this machine lacks {}", isa.name());
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 {
+        #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+        fn shuffled(work: impl Interleaving) {
+            work.by::<Shuffled>();
+        }
+        // SAFETY: the instruction set is available.
+        return unsafe { shuffled(work) };
+    }
+    vectorized(
+        isa,
+        #[inline(always)]
+        || work.by::<Bytes>(),
+    );
+}
+
 /// A part of a right operand to be packed.
 pub(crate) struct Part<'a> {
     pub right: &'a Right<'a>,
@@ -225,6 +252,20 @@ pub(crate) struct Part<'a> {
     pub columns: Range<usize>,
     /// Added to bytes by flipping their highest bit, or 0.
     pub offset: i32,
+}
+
+/// Groups of bytes of a part.
+struct Packing<'a> {
+    part: &'a Part<'a>,
+    panel_bytes: usize,
+    to: &'a mut [u8],
+}
+
+impl Interleaving for Packing<'_> {
+    #[inline(always)]
+    fn by<I: Interleave>(self) {
+        self.part.groups::<I, 4>(self.panel_bytes, self.to);
+    }
 }
 
 impl Part<'_> {
@@ -243,22 +284,15 @@ impl Part<'_> {
                 },
             );
         }
-        #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Avx512 && form != Form::Pairs {
-            #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-            fn shuffled(part: &Part<'_>, panel_bytes: usize, to: &mut [u8]) {
-                part.groups::<Shuffled, 4>(panel_bytes, to);
-            }
-            // SAFETY: the instruction set is available.
-            return unsafe { shuffled(self, panel_bytes, to) };
+        if form != Form::Pairs {
+            return interleaved(isa, Packing { part: self, panel_bytes, to });
         }
         vectorized(
             isa,
             #[inline(always)]
-            || match (form, self.right.signed) {
-                (Form::Pairs, true) => self.groups::<Words<true>, 2>(panel_bytes, to),
-                (Form::Pairs, false) => self.groups::<Words<false>, 2>(panel_bytes, to),
-                _ => self.groups::<Bytes, 4>(panel_bytes, to),
+            || match self.right.signed {
+                true => self.groups::<Words<true>, 2>(panel_bytes, to),
+                false => self.groups::<Words<false>, 2>(panel_bytes, to),
             },
         );
     }

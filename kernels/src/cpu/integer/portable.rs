@@ -65,5 +65,6 @@ pub(super) static PAIRS: Engine = Engine {
     rows_max: 2,
     panels: |_| 1,
     pick: |_| pick_tile!(entry::<Wide>; 1 => 1 : [1 2];),
+    pick_by_offsets: None,
     available: || true,
 };

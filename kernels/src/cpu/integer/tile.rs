@@ -23,6 +23,8 @@ pub(crate) struct Tile {
     /// First group of the first panel; panels are `b_panel` bytes apart.
     pub b: *const u8,
     pub b_panel: usize,
+    /// If not null, where each group of the right operand is, in bytes from `b`, for tiles that read them there.
+    pub offsets: *const usize,
     pub groups: usize,
     /// Where the sums go: `(row, column)` at `row * out_row + column`.
     pub out: *mut i32,
@@ -63,6 +65,25 @@ pub(crate) trait DotLane: Copy {
 /// As for [`TileFn`].
 #[inline(always)]
 pub(crate) unsafe fn tile<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_of::<V, ROWS, VECTORS, false>(t) }
+}
+
+/// [`tile`] of groups at offsets of their own.
+///
+/// # Safety
+/// As for [`TileFn`]; the tile has as many offsets as groups.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[inline(always)]
+pub(crate) unsafe fn tile_by_offsets<V: DotLane, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_of::<V, ROWS, VECTORS, true>(t) }
+}
+
+/// # Safety
+/// As for [`tile`] and [`tile_by_offsets`].
+#[inline(always)]
+unsafe fn tile_of<V: DotLane, const ROWS: usize, const VECTORS: usize, const OFFSETS: bool>(t: &Tile) {
     let per_panel = PANEL / V::COLUMNS;
     let column = |v: usize| (v / per_panel) * t.b_panel + (v % per_panel) * V::COLUMNS * GROUP;
     // SAFETY: the caller's promise.
@@ -76,9 +97,12 @@ pub(crate) unsafe fn tile<V: DotLane, const ROWS: usize, const VECTORS: usize>(t
             }
         }
         let (mut a, mut b) = (t.a, t.b);
-        for _ in 0..t.groups {
+        for group in 0..t.groups {
+            if OFFSETS {
+                b = t.b.add(*t.offsets.add(group));
+            }
             // Few rows are through with a group before the next ones have come from memory.
-            if const { ROWS <= FEW_ROWS } {
+            if const { ROWS <= FEW_ROWS && !OFFSETS } {
                 for v in (0..VECTORS).step_by(per_panel) {
                     prefetch(b.wrapping_add(column(v) + AHEAD));
                 }
@@ -94,7 +118,9 @@ pub(crate) unsafe fn tile<V: DotLane, const ROWS: usize, const VECTORS: usize>(t
                 }
             }
             a = a.add(GROUP);
-            b = b.add(GROUP * PANEL);
+            if !OFFSETS {
+                b = b.add(GROUP * PANEL);
+            }
         }
         for (r, row) in sums.iter().enumerate() {
             for (v, sum) in row.iter().enumerate() {
