@@ -160,7 +160,7 @@ fn by_filters<E: TileElem + Storage<E>>(
         contract::<E>(ctx.isa, size, &left, &right, &target);
     } else if let Some(grid) = Planes::new(g) {
         let lines = Lines::new(grid.columns, grid.width, E::tiles(ctx.isa).gathered_max);
-        let left = Turned(Grid { grid: &grid, data: x, planes: &planes, image }, lines);
+        let left = Turned(Grid { grid: &grid, data: x, planes: &planes, image, lines: None }, lines);
         if lines.is_some() {
             contract::<E>(ctx.isa, size, &left, &right, &target);
         } else {
@@ -260,9 +260,12 @@ fn product<S: Storage<E>, E: TileElem + Storage<E>>(
             }
         }
     } else if let Some(grid) = Planes::new(g) {
-        let size = Size { n: grid.flat, ..size };
-        let target = target.with_lines(grid.columns, grid.width);
-        let right = Grid { grid: &grid, data: x, planes: &planes, image };
+        let lines = Lines::of_panels(grid.columns, grid.width);
+        let (size, target) = match lines {
+            Some(_) => (size, target),
+            None => (Size { n: grid.flat, ..size }, target.with_lines(grid.columns, grid.width)),
+        };
+        let right = Grid { grid: &grid, data: x, planes: &planes, image, lines };
         if S::DTYPE == E::DTYPE {
             contract::<E>(ctx.isa, size, &left, &right, &target);
         } else {
@@ -336,6 +339,8 @@ struct Grid<'a, S> {
     /// Offset of a batch's first plane.
     planes: &'a [usize],
     image: usize,
+    /// Of columns.
+    lines: Option<Lines>,
 }
 
 impl<S> Grid<'_, S> {
@@ -346,6 +351,10 @@ impl<S> Grid<'_, S> {
 }
 
 impl<S: Storage<E>, E: TileElem> Right<E> for Grid<'_, S> {
+    fn lines(&self) -> Option<Lines> {
+        self.lines
+    }
+
     fn in_place(&self, _: usize) -> Option<&[E]> {
         None
     }

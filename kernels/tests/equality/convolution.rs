@@ -257,7 +257,7 @@ fn corners() -> TestCaseResult {
     Ok(())
 }
 
-/// Blocks of filters whose tiles follow lines: two in a tile, the last one alone, one, and parts of one; strides, several
+/// Tiles follow lines, by blocks of filters and by rows of them: two in a tile, the last one alone, one, and parts of one; strides, several
 /// blocks of rows, several spans, an odd number of panels, several images.
 #[test]
 fn lines_of_tiles() -> TestCaseResult {
@@ -277,6 +277,12 @@ fn lines_of_tiles() -> TestCaseResult {
         (1, 2, 33, 3, 1, (3, 300)),
         (1, 2, 16, 3, 2, (77, 7)),
         (1, 5, 16, 2, 1, (4, 13)),
+        // Lines of whole panels.
+        (1, 118, 7, 3, 1, (3, 32)),
+        (2, 3, 13, 3, 2, (5, 32)),
+        (1, 2, 25, 3, 1, (7, 112)),
+        (1, 1, 3, 7, 2, (33, 64)),
+        (1, 2, 5, 3, 1, (1, 96)),
     ];
     for (images, channels, out_channels, kernel, stride, (lines, width)) in cases {
         let axes = vec![axis(kernel, stride, lines), axis(kernel, stride, width)];

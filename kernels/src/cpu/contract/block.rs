@@ -112,7 +112,7 @@ pub(crate) fn contract<E: TileElem>(
     }
     let set = E::tiles(isa);
     let gathered = |panels: usize| match left.in_place(0) {
-        Some(_) => right.gathered_len(k.min(SPAN), panels * PANEL),
+        Some(_) => right.gathered_len(k.min(SPAN), places(right.lines(), 0..panels * PANEL).len()),
         None => None,
     };
     let rows_len =
@@ -363,9 +363,13 @@ impl Plan {
             None => rows.len() * k.min(SPAN),
         };
         // What the last tile reads past the last column is there, too.
+        let columns = panels.start * PANEL..n.min(panels.end * PANEL);
+        let column_lines = operands.right.lines();
+        let column_places = places(column_lines, columns.clone());
         let gathered = match in_place_a {
             Some(_) => {
-                operands.right.gathered_len(k.min(SPAN), width).map(|len| len + PANEL * self.tile_panels)
+                let len = operands.right.gathered_len(k.min(SPAN), column_places.len().max(width));
+                len.map(|len| len + PANEL * self.tile_panels)
             }
             None => None,
         };
@@ -391,6 +395,7 @@ impl Plan {
                 tile_rows: self.tile_rows,
                 tile_panels: self.tile_panels,
                 lines: self.lines,
+                column_lines,
                 rows_outside: self.rows_outside,
                 n,
                 target,
@@ -431,7 +436,7 @@ impl Plan {
                 };
                 let b = match in_place_b {
                     _ if gathered.is_some() => {
-                        let columns = block.panels.start * PANEL..n.min(block.panels.end * PANEL);
+                        let columns = column_places.clone();
                         let own = &mut offsets[..terms.len()];
                         let right = operands.right;
                         match right.gathered_in_place(batch, terms.clone(), columns.clone(), own) {
@@ -456,7 +461,6 @@ impl Plan {
                 };
                 block.span(a, b, terms.len(), span, span + 1 == spans);
             }
-            let columns = block.panels.start * PANEL..n.min(block.panels.end * PANEL);
             // SAFETY: blocks do not overlap, and this one's results are stored.
             unsafe { target.finish(batch, block.rows, columns) };
         });
@@ -512,6 +516,7 @@ struct Block<'a, E: TileElem> {
     tile_rows: usize,
     tile_panels: usize,
     lines: Option<Lines>,
+    column_lines: Option<Lines>,
     rows_outside: bool,
     n: usize,
     target: &'a dyn Target<E>,
@@ -561,7 +566,11 @@ impl<E: TileElem> Block<'_, E> {
         let mut panel = 0;
         while panel < all {
             let mut wide = self.tile_panels;
-            while wide > all - panel {
+            let rest = match self.column_lines.map(|lines| lines.width / PANEL) {
+                Some(line) => (line - (self.panels.start + panel) % line).min(all - panel),
+                None => all - panel,
+            };
+            while wide > rest {
                 wide /= 2;
             }
             panels.push(panel..panel + wide);
@@ -638,7 +647,10 @@ impl<E: TileElem> Block<'_, E> {
                 },
             };
             let b_start = match form {
-                Form::Gathered => &b[column..],
+                Form::Gathered => match self.column_lines {
+                    Some(lines) => &b[lines.place(first_column) - lines.place(self.panels.start * PANEL)..],
+                    None => &b[column..],
+                },
                 Form::Packed | Form::InPlace | Form::GatheredRows => &b[(panel * b_panel).min(b.len())..],
             };
             let tile = Tile {

@@ -60,7 +60,7 @@ macro_rules! byte_storage {
 }
 byte_storage!(u8, i8);
 
-/// Rows of a result that are the first places of lines: row `r` is read at place `r / width * pitch + r % width`.
+/// Rows or columns of a result that are the first places of lines: number `r` is read at place `r / width * pitch + r % width`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines {
     pub pitch: usize,
@@ -80,13 +80,21 @@ impl Lines {
         (rows_max == 2 * HALF && width < pitch && width >= HALF && lined < through).then_some(lines)
     }
 
+    /// Lines of columns of which each is whole panels: then no tile is on two of them, and each stores its results itself.
+    pub(crate) fn of_panels(pitch: usize, width: usize) -> Option<Lines> {
+        let panels = width / PANEL;
+        // Tiles are of two panels, but for an odd one.
+        let suits = panels > 0 && (panels.is_multiple_of(2) || panels >= 7);
+        (width < pitch && width.is_multiple_of(PANEL) && suits).then_some(Lines { pitch, width })
+    }
+
     /// Lines that one tile takes at once.
     pub(crate) fn together(self) -> usize {
         if self.width == HALF { 2 } else { 1 }
     }
 
-    pub(crate) fn place(self, row: usize) -> usize {
-        row / self.width * self.pitch + row % self.width
+    pub(crate) fn place(self, number: usize) -> usize {
+        number / self.width * self.pitch + number % self.width
     }
 
     /// The rows from the first of a line on that one tile takes.
@@ -124,6 +132,10 @@ pub(crate) trait Right<E>: Sync {
     }
     /// Writes `[panel][term][16]`, panels `stride` apart; columns past the last are zero.
     fn pack(&self, batch: usize, terms: Range<usize>, panels: Range<usize>, stride: usize, to: &mut [E]);
+    /// Where the places of gathered columns are those of lines of whole panels, with others between them.
+    fn lines(&self) -> Option<Lines> {
+        None
+    }
     /// How many elements [`Right::gather`] writes for so many terms and columns; `None`: it does not.
     fn gathered_len(&self, _terms: usize, _columns: usize) -> Option<usize> {
         None
