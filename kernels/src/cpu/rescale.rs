@@ -93,16 +93,17 @@ pub(crate) fn rescaled(g: &Geometry, x: &[f32], w: &[f32]) -> Option<(Vec<f32>, 
     }
     // Of each group.
     let step = g.group_out.div_ceil(SAMPLE);
+    // Loops rather than a fold, which would be a function of its own, without the wide registers.
     let sample = with_wide_moves(
         #[inline(always)]
         || {
-            w.chunks_exact(row_len * g.group_out)
-                .flat_map(|group| group.chunks_exact(row_len).step_by(step))
-                .fold(
-                    Range::NONE,
-                    #[inline(always)]
-                    |range, row| range.with(row),
-                )
+            let mut range = Range::NONE;
+            for group in w.chunks_exact(row_len * g.group_out) {
+                for row in group.chunks_exact(row_len).step_by(step) {
+                    range = range.with(row);
+                }
+            }
+            range
         },
     );
     if !sample.has_subnormal() {
