@@ -112,12 +112,17 @@ fn suits_filters(weight: &Weight) -> bool {
     const TERMS_MIN: usize = 256;
     /// Each pixel is copied once for all channels.
     const FILTERS_MIN: usize = 192;
+    /// With so many terms fewer channels do.
+    const LONG: usize = 1024;
+    const LONG_FILTERS_MIN: usize = 128;
     let [filters, rest @ ..] = &weight.shape[..] else { return false };
+    let terms = rest.iter().product::<usize>();
+    let least = if terms >= LONG { LONG_FILTERS_MIN } else { FILTERS_MIN };
     weight.dtype == DType::F32
         && weight.shape.len() > 2
         && filters.is_multiple_of(16)
-        && *filters >= FILTERS_MIN
-        && rest.iter().product::<usize>() >= TERMS_MIN
+        && *filters >= least
+        && terms >= TERMS_MIN
         && !weight
             .data
             .as_slice()
