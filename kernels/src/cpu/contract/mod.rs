@@ -12,6 +12,7 @@ mod block;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod pack;
+mod plan;
 mod portable;
 pub(crate) mod rows;
 pub(crate) mod target;
