@@ -222,7 +222,8 @@ unsafe fn transpose_words(from: *const f32, outer: usize, to: *mut f32, width: u
     };
     // SAFETY: the caller's promise; every processor of this architecture has the instructions.
     unsafe {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|row| _mm_loadu_ps(from.add(row * outer)));
+        let (a, b) = (_mm_loadu_ps(from), _mm_loadu_ps(from.add(outer)));
+        let (c, d) = (_mm_loadu_ps(from.add(2 * outer)), _mm_loadu_ps(from.add(3 * outer)));
         let (low, high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
         let (low_next, high_next) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
         _mm_storeu_ps(to, _mm_movelh_ps(low, low_next));

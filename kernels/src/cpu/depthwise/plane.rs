@@ -275,12 +275,16 @@ struct Taps<V, const K: usize> {
 impl<V: VectorLane, const K: usize> Taps<V, K> {
     #[inline(always)]
     fn new(weights: &[f32], places: &[usize]) -> Taps<V, K> {
-        let weights = std::array::from_fn(|line| std::array::from_fn(|k| weights[line * K + k]));
-        Taps {
-            places: std::array::from_fn(|k| places[k]),
-            weights,
-            splat: weights.map(|line: [f32; K]| line.map(|weight| V::splat(weight))),
+        let mut taps = Taps { places: [0; K], weights: [[0.0; K]; K], splat: [[V::splat(0.0); K]; K] };
+        // Loops, not `map`: its closures are functions that are inlined or not, and then registers go through memory.
+        for line in 0..K {
+            taps.places[line] = places[line];
+            for k in 0..K {
+                taps.weights[line][k] = weights[line * K + k];
+                taps.splat[line][k] = V::splat(weights[line * K + k]);
+            }
         }
+        taps
     }
 
     /// Adds those of the `LINE`-th line under `R` lines of outputs that are `S` apart, if there is one.
@@ -298,10 +302,11 @@ impl<V: VectorLane, const K: usize> Taps<V, K> {
             return;
         }
         for k in 0..K {
-            // SAFETY: the caller's promise.
-            let x: [V; C] = std::array::from_fn(|c| unsafe {
-                V::load(start.add(LINE * columns + self.places[k]).add(c * V::LANES))
-            });
+            let mut x = [V::splat(0.0); C];
+            for c in 0..C {
+                // SAFETY: the caller's promise.
+                x[c] = unsafe { V::load(start.add(LINE * columns + self.places[k]).add(c * V::LANES)) };
+            }
             for r in 0..R {
                 if r * S <= LINE && LINE - r * S < K {
                     let line = LINE - r * S;
