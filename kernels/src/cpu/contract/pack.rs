@@ -1,6 +1,5 @@
 //! Operands of a contraction: where elements lie, and copying them into the order that tiles read.
 
-use std::any::TypeId;
 use std::ops::Range;
 
 use half::{bf16, f16};
@@ -255,7 +254,7 @@ pub(crate) fn transpose<S: Storage<E>, E: Accumulate + 'static>(
             // SAFETY: the largest offsets are those of the assertion.
             unsafe {
                 #[cfg(target_arch = "x86_64")]
-                if size_of::<E>() == 4 && TypeId::of::<S>() == TypeId::of::<E>() {
+                if size_of::<E>() == 4 && std::any::TypeId::of::<S>() == std::any::TypeId::of::<E>() {
                     let (from, to) =
                         (from.as_ptr().add(i * outer + term), to.as_mut_ptr().add(term * width + i));
                     transpose_words(from.cast(), outer, to.cast(), width);

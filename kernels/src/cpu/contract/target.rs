@@ -232,6 +232,7 @@ pub(crate) struct TurnedTarget<'a, S, E> {
     bias: Option<&'a [E]>,
     not_finite: &'a AtomicBool,
     /// Whether registers turn what is stored.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     by_registers: bool,
     /// As for [`StridedTarget`], of rows.
     lines: (usize, usize),
