@@ -325,6 +325,13 @@ mod tests {
                     };
                     let (given, splats) = (bytes(&x), numbers.map(|number| bytes(&[number])));
                     for n in [0, 1, 17, 511, 512, 513, x.len()] {
+                        let run = |kernel: &TileKernel, args: &[RegionArg<'_>]| {
+                            let mut made = vec![bytes(&vec![-7.0; n]); results.len()];
+                            let mut outputs: Vec<&mut [u8]> =
+                                made.iter_mut().map(|made| &mut made[..]).collect();
+                            kernel.evaluate(n, args, &mut outputs);
+                            made
+                        };
                         let spread = bytes(&vec![numbers[0]; n]);
                         for is_spread in [false, true] {
                             let args = [
@@ -337,14 +344,11 @@ mod tests {
                                 RegionArg::Splat(&splats[1]),
                                 RegionArg::Splat(&splats[2]),
                             ];
-                            let run = |kernel: &TileKernel| {
-                                let mut made = vec![bytes(&vec![-7.0; n]); results.len()];
-                                let mut outputs: Vec<&mut [u8]> =
-                                    made.iter_mut().map(|made| &mut made[..]).collect();
-                                kernel.evaluate(n, &args, &mut outputs);
-                                made
-                            };
-                            assert!(run(&kernel) == run(&alone), "{ops:?} of {n} with {}", isa.name());
+                            assert!(
+                                run(&kernel, &args) == run(&alone, &args),
+                                "{ops:?} of {n} with {}",
+                                isa.name()
+                            );
                         }
                         // What it is of may be one number.
                         let args = [
@@ -353,15 +357,8 @@ mod tests {
                             RegionArg::Splat(&splats[1]),
                             RegionArg::Splat(&splats[2]),
                         ];
-                        let run = |kernel: &TileKernel| {
-                            let mut made = vec![bytes(&vec![-7.0; n]); results.len()];
-                            let mut outputs: Vec<&mut [u8]> =
-                                made.iter_mut().map(|made| &mut made[..]).collect();
-                            kernel.evaluate(n, &args, &mut outputs);
-                            made
-                        };
                         assert!(
-                            run(&kernel) == run(&alone),
+                            run(&kernel, &args) == run(&alone, &args),
                             "{ops:?} of {n} equal numbers with {}",
                             isa.name()
                         );

@@ -114,7 +114,8 @@ pub(super) fn attend_rows(isa: Isa, shape: &Shape, source: &dyn Source, head: us
     let levels = depth(pages).max(depth(d.div_ceil(SPAN))).max(1);
     let tile_len = 256.max(set.rows_max * PANEL * 2);
     let tile_rows = count.div_ceil(count.div_ceil(set.rows_max));
-    let parts = parts(e_padded / PANEL, (set.panels)(tile_rows)).count();
+    // At least one, for scores have levels, too.
+    let parts = parts(e_padded / PANEL, (set.panels)(tile_rows)).count().max(1);
     let sizes = [count * d, count * width, count * e_padded, parts * levels * tile_len, PAGE * e_padded];
     let lens = sizes.map(|len| len.next_multiple_of(64));
     let total: usize = lens.iter().sum();
